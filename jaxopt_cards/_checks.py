@@ -1,0 +1,64 @@
+"""Checks of hyperparameters, with errors that name the function the user called."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+_Arguments = ParamSpec("_Arguments")
+_Built = TypeVar("_Built")
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter outside its range: which function, which argument, expected, got."""
+
+    def __init__(self, function: str, argument: str, expected: str, got: object):
+        """Keeps the parts, so that `named_in_errors` can tell them again under another name."""
+        super().__init__(f"{function}: {argument} must {expected}, got {got!r}")
+        self.argument, self.expected, self.got = argument, expected, got
+
+
+def check_number(
+    function: str, argument: str, value: Any, interval: str, *, or_schedule: bool = False
+) -> None:
+    """Raises unless `value` is a number, or an array of them, inside `interval`.
+
+    The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
+    Traced values have no number yet and pass; so does any callable where a schedule may stand.
+    """
+    if isinstance(value, jax.core.Tracer) or (or_schedule and callable(value)):
+        return
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" and numbers.dtype.name not in ("bfloat16", "float16"):
+        kind = "a number or a schedule" if or_schedule else "a number"
+        raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = numbers >= low if interval[0] == "[" else numbers > low
+    below = numbers <= high if interval[-1] == "]" else numbers < high
+    if not np.all(above & below):  # NaN compares false with everything, so it ends here too
+        raise HyperparameterError(function, argument, f"lie in {interval}", value)
+
+
+def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:
+    """Raises unless `value` is a whole number of at least `least`."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
+
+
+def named_in_errors(build: Callable[_Arguments, _Built]) -> Callable[_Arguments, _Built]:
+    """Makes a chain report a bad hyperparameter of its stages under its own name."""
+
+    @functools.wraps(build)
+    def named(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Built:
+        try:
+            return build(*args, **kwargs)
+        except HyperparameterError as error:
+            raise HyperparameterError(
+                build.__name__, error.argument, error.expected, error.got
+            ) from None
+
+    return named

@@ -1,0 +1,221 @@
+"""Schedules: functions from the number of earlier steps to a value."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+
+__all__ = ["constant", "exponential_decay", "piecewise_constant", "power_decay"]
+
+
+def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
+    r"""The same value at every step.
+
+    The schedule that is none: for code that wants a schedule where a number would do.
+
+    Equation:
+        .. math:: \eta(t) = \eta_0
+
+    Args:
+        value: float; the value :math:`\eta_0`.
+
+    Returns:
+        A schedule: a function from the step (int, from 0) to the value.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `value` is not a finite number.
+
+    References:
+        Herbert Robbins, Sutton Monro (1951), A Stochastic Approximation Method.
+
+    Use when: you compare schedules with none.
+    Avoid when: a float would do.
+
+    Example:
+        >>> from jaxopt_cards import schedules
+        >>> schedules.constant(0.1)(1000)
+        0.1
+    """
+    check_number("constant", "value", value, "(-inf, inf)")
+    return optax.constant_schedule(value)
+
+
+def piecewise_constant(
+    boundaries: Sequence[int], values: Sequence[jax.typing.ArrayLike]
+) -> optax.Schedule:
+    r"""One value until the first boundary, another until the second, and so on.
+
+    Takes the values themselves, as Keras and TensorFlow do; `optax.piecewise_constant_schedule`
+    takes factors instead. A boundary's step itself has the next value already, as in Optax (in
+    Keras it still has the former).
+
+    Equation:
+        .. math:: \eta(t) = v_i \quad\text{for } b_i \le t < b_{i+1}, \qquad b_0 = 0
+
+        with :math:`v` = `values` and :math:`b_1, b_2, \dots` = `boundaries`.
+
+    Args:
+        boundaries: whole numbers > 0, strictly increasing: steps at which the value changes.
+        values: one float more than there are boundaries.
+
+    Returns:
+        A schedule: a function from the step (int, from 0) to the value.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: boundaries not increasing, or a number of values other than one more.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Learning Rate Scheduling": predetermined piecewise constant learning rate.
+
+    Use when: you know from a first run when learning stalls.
+    Avoid when: you do not; exponential decay needs less tuning.
+
+    Example:
+        >>> from jaxopt_cards import schedules
+        >>> schedule = schedules.piecewise_constant([50], [0.1, 0.01])
+        >>> print(schedule(49), schedule(50))
+        0.1 0.01
+    """
+    steps = list(boundaries)
+    for step in steps:
+        check_count("piecewise_constant", "each of boundaries", step)
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise HyperparameterError("piecewise_constant", "boundaries", "increase", steps)
+    if len(values) != len(steps) + 1:
+        raise HyperparameterError(
+            "piecewise_constant", "values", f"have {len(steps) + 1} entries", list(values)
+        )
+    for value in values:
+        check_number("piecewise_constant", "each of values", value, "(-inf, inf)")
+
+    def schedule(count: Any) -> jax.Array:
+        passed = jnp.sum(jnp.asarray(steps, jnp.result_type(count)) <= count, dtype=jnp.int32)
+        return jnp.stack([jnp.asarray(value, float) for value in values])[passed]
+
+    return schedule
+
+
+def exponential_decay(
+    init_value: jax.typing.ArrayLike,
+    transition_steps: int,
+    decay_rate: jax.typing.ArrayLike,
+    transition_begin: int = 0,
+    staircase: bool = False,
+    end_value: jax.typing.ArrayLike | None = None,
+) -> optax.Schedule:
+    r"""Multiplies the value by `decay_rate` every `transition_steps` steps, smoothly.
+
+    Optax's, with bad arguments refused; Optax only logs them and turns the schedule into a
+    constant.
+
+    Equation:
+        .. math:: \eta(t) = \eta_0 \, \gamma^{(t - b) / r} \quad\text{for } t > b, \text{ else }
+            \eta_0
+
+        with :math:`\eta_0` = `init_value`, :math:`r` = `transition_steps`, :math:`\gamma` =
+        `decay_rate`, :math:`b` = `transition_begin`; rounded down in the exponent if `staircase`.
+
+    Args:
+        init_value: float; the first value.
+        transition_steps: whole number > 0; steps in which the value falls by `decay_rate`.
+        decay_rate: float in (0, inf); the chapter takes 0.1.
+        transition_begin: whole number >= 0; steps before the decay starts.
+        staircase: bool; decay in jumps.
+        end_value: float; the value beyond which the decay does not go. Default: no bound.
+
+    Returns:
+        A schedule: a function from the step (int, from 0) to the value.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    References:
+        Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
+        for speech recognition. Chapter 11, "Learning Rate Scheduling": exponential scheduling.
+
+    Use when: you want a schedule with one number to tune.
+    Avoid when: the number of steps is known: a cosine ends at zero exactly then.
+
+    Example:
+        >>> from jaxopt_cards import schedules
+        >>> schedule = schedules.exponential_decay(0.1, transition_steps=10, decay_rate=0.1)
+        >>> print(schedule(0), schedule(10))
+        0.1 0.01
+    """
+    check_number("exponential_decay", "init_value", init_value, "(-inf, inf)")
+    check_count("exponential_decay", "transition_steps", transition_steps)
+    check_number("exponential_decay", "decay_rate", decay_rate, "(0, inf)")
+    check_count("exponential_decay", "transition_begin", transition_begin, least=0)
+    return optax.exponential_decay(
+        init_value,
+        transition_steps,
+        decay_rate,
+        transition_begin,
+        staircase,
+        end_value,
+    )
+
+
+def power_decay(
+    init_value: jax.typing.ArrayLike, transition_steps: int, power: jax.typing.ArrayLike = 1.0
+) -> optax.Schedule:
+    r"""Divides the value by a power of the time passed.
+
+    Falls fast at first, then ever more slowly: slower than exponential decay in the end. With
+    `power` 1 the value is halved after `transition_steps`, a third after twice as many.
+
+    Equation:
+        .. math:: \eta(t) = \eta_0 \left(1 + \frac{t}{r}\right)^{-c}
+
+        with :math:`\eta_0` = `init_value`, :math:`r` = `transition_steps`, :math:`c` = `power`.
+
+    Args:
+        init_value: float; the first value.
+        transition_steps: whole number > 0; the time scale.
+        power: float in [0, inf); usually 1, the chapter's.
+
+    Returns:
+        A schedule: a function from the step (int, from 0) to the value.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    References:
+        Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
+        for speech recognition. Chapter 11, "Learning Rate Scheduling": power scheduling.
+
+    Use when: training has no set end, as on a stream.
+    Avoid when: it has: exponential and cosine decay get lower in the same time.
+
+    Example:
+        >>> from jaxopt_cards import schedules
+        >>> schedule = schedules.power_decay(0.1, transition_steps=10)
+        >>> print(schedule(0), schedule(10))
+        0.1 0.05
+    """
+    check_number("power_decay", "init_value", init_value, "(-inf, inf)")
+    check_count("power_decay", "transition_steps", transition_steps)
+    check_number("power_decay", "power", power, "[0, inf)")
+
+    def schedule(count: Any) -> Any:
+        return init_value / (1 + count / transition_steps) ** power
+
+    return schedule

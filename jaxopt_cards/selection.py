@@ -1,0 +1,178 @@
+"""Which parameters: their paths, regular expressions over the paths, and partitions."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from jax.tree_util import GetAttrKey, KeyPath, keystr
+
+PyTree = Any
+
+
+def path_name(path: KeyPath) -> str:
+    """The path of a leaf as users write it, such as `hidden1/kernel`.
+
+    A Flax NNX variable adds an attribute `value` to the path of its array; it is left out, so that
+    a parameter has one name in NNX, in Linen and in bare dictionaries.
+    """
+    if path and path[-1] == GetAttrKey("value"):
+        path = path[:-1]
+    return keystr(path, simple=True, separator="/")
+
+
+def path_names(tree: PyTree) -> list[str]:
+    """The paths of all leaves of a tree, in the order of `jax.tree.leaves`."""
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def listed(paths: Iterable[str]) -> str:
+    """Paths for an error message: one a line, indented."""
+    return "".join(f"\n  {path}" for path in paths) or "\n  (none)"
+
+
+def select(params: PyTree, pattern: str) -> PyTree:
+    r"""Marks the parameters whose path matches a regular expression.
+
+    The path of a leaf is its keys joined by slashes, `hidden1/kernel`: the same for Flax NNX, Linen
+    and bare dictionaries. The pattern is searched for anywhere in it (`re.search`); anchor it with
+    `^` and `$` to match from the start or to the end.
+
+    Equation:
+        .. math:: \mathrm{mask}_p = [\,\text{pattern occurs in the path } p\,]
+
+    Args:
+        params: any tree of parameters.
+        pattern: regular expression, such as `"hidden[123]"` or `"kernel$"`.
+
+    Returns:
+        A tree of the same structure with a Python `bool` for each leaf, as `optax.masked` takes it.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the pattern matches no path (the message lists them), or is no valid regular
+            expression.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Reusing a TensorFlow Model": layers chosen by `hidden[123]`.
+
+    Use when: a technique is for some parameters only: decay on kernels, frozen layers, own rates.
+    Avoid when: the choice depends on values or shapes; write a function of the leaf instead.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> params = {"hidden1": {"kernel": 1.0, "bias": 2.0}, "logits": {"kernel": 3.0}}
+        >>> jc.select(params, "hidden.*kernel")
+        {'hidden1': {'bias': False, 'kernel': True}, 'logits': {'kernel': False}}
+    """
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise ValueError(f"select: {pattern!r} is not a regular expression: {error}") from None
+    mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
+    if not any(jax.tree.leaves(mask)):
+        raise ValueError(
+            f"select: the pattern {pattern!r} matches none of the paths{listed(path_names(params))}"
+        )
+    return mask
+
+
+def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
+    r"""Splits a tree in two by a regular expression over paths.
+
+    Both parts have the whole structure, with `None` where the leaf went to the other part. JAX sees
+    no leaf in `None`: a gradient taken with respect to one part costs nothing for the other.
+
+    Equation:
+        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
+
+    Args:
+        params: any tree of parameters.
+        pattern: regular expression over paths, as in `select`.
+
+    Returns:
+        `(selected, rest)`; `merge_params` puts them together again.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the pattern matches no path.
+
+    References:
+        Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
+        and filtered transformations.
+
+    Use when: some parameters are frozen and their gradient should not even be computed.
+    Avoid when: all are trained and only the rule differs; use `masked` or `partition`.
+
+    Example:
+        >>> import jax, jaxopt_cards as jc
+        >>> params = {"hidden1": 2.0, "logits": 3.0}
+        >>> trained, frozen = jc.partition_params(params, "logits")
+        >>> trained, frozen
+        ({'hidden1': None, 'logits': 3.0}, {'hidden1': 2.0, 'logits': None})
+        >>> loss = lambda trained: (lambda p: p["hidden1"] * p["logits"] ** 2)(
+        ...     jc.merge_params(trained, frozen)
+        ... )
+        >>> print(jax.grad(loss)(trained))
+        {'hidden1': None, 'logits': Array(12., dtype=float32, weak_type=True)}
+    """
+    mask = select(params, pattern)
+    selected = jax.tree.map(lambda leaf, chosen: leaf if chosen else None, params, mask)
+    rest = jax.tree.map(lambda leaf, chosen: None if chosen else leaf, params, mask)
+    return selected, rest
+
+
+def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
+    r"""Puts the two parts of `partition_params` together again.
+
+    Works on the parts as they are: traced, updated, or replaced leaf by leaf.
+
+    Equation:
+        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
+
+    Args:
+        selected: a tree with `None` where the leaf is in `rest`.
+        rest: a tree with `None` where the leaf is in `selected`.
+
+    Returns:
+        The whole tree.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: both parts have a leaf at the same path, or their structures differ.
+
+    References:
+        Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
+        and filtered transformations.
+
+    Use when: inside a loss function, to call the model on trained and frozen parameters together.
+    Avoid when: the parts come from different models; `transfer.restore` checks shapes and names.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> jc.merge_params({"a": 1, "b": None}, {"a": None, "b": 2})
+        {'a': 1, 'b': 2}
+    """
+
+    def one_of(path: KeyPath, first: Any, second: Any) -> Any:
+        if first is not None and second is not None:
+            raise ValueError(f"merge_params: both parts have a leaf at {path_name(path)}")
+        return second if first is None else first
+
+    structures: list[Any] = [
+        jax.tree.structure(part, is_leaf=lambda leaf: leaf is None) for part in (selected, rest)
+    ]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            f"merge_params: the parts differ in structure:{listed(map(str, structures))}"
+        )
+    return jax.tree_util.tree_map_with_path(
+        one_of, selected, rest, is_leaf=lambda leaf: leaf is None
+    )
