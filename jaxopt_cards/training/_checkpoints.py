@@ -1,0 +1,105 @@
+"""Checkpoints of a run with Orbax, restored only into a run of the same shape and settings."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxopt_cards.selection import listed, path_name
+
+PyTree = Any
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder; the last few are kept."""
+
+    def __init__(self, directory: Path, settings: dict[str, Any]):
+        """`settings` are stored with each checkpoint, and must be the same to resume from one."""
+        self._settings = settings
+        options = ocp.CheckpointManagerOptions(max_to_keep=2)
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+    def __enter__(self) -> Self:
+        """For use in a `with` statement."""
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits until what was saved is on disk."""
+        self._manager.close()
+
+    def save(self, epoch: int, run: PyTree, history: list[list[float]]) -> None:
+        """Writes a checkpoint, under a temporary name until it is whole."""
+        about = {"settings": self._settings, "history": history}
+        self._manager.save(
+            epoch,
+            args=ocp.args.Composite(
+                run=ocp.args.StandardSave(_by_path(run)), about=ocp.args.JsonSave(about)
+            ),
+        )
+
+    def restore(self, like: PyTree) -> tuple[PyTree, list[list[float]]] | None:
+        """The latest run saved and its history; `None` if there is none."""
+        epoch = self._manager.latest_step()
+        if epoch is None:
+            return None
+        about = self._manager.restore(epoch, args=ocp.args.Composite(about=ocp.args.JsonRestore()))[
+            "about"
+        ]
+        self._check_settings(about["settings"])
+        target = _by_path(like)
+        saved = self._manager.item_metadata(epoch)["run"]
+        _check_shapes(target, saved)
+        restored = self._manager.restore(
+            epoch, args=ocp.args.Composite(run=ocp.args.StandardRestore(target))
+        )["run"]
+        leaves = [
+            jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else array
+            for array, leaf in zip(restored.values(), jax.tree.leaves(like), strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), about["history"]
+
+    def _check_settings(self, saved: dict[str, Any]) -> None:
+        differing = [
+            f"{name}: saved {saved.get(name)!r}, now {value!r}"
+            for name, value in self._settings.items()
+            if saved.get(name) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"fit: checkpoint_dir {self._manager.directory} holds another run:"
+                f"{listed(differing)}\nGive this run a folder of its own."
+            )
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _by_path(tree: PyTree) -> dict[str, jax.Array]:
+    """A flat dictionary: Orbax then has no containers to guess, and keys are plain integers."""
+    return {
+        path_name(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _check_shapes(target: dict[str, jax.Array], saved: dict[str, Any]) -> None:
+    """Raises unless what was saved has the paths, shapes and dtypes of the target."""
+
+    def described(arrays: dict[str, Any]) -> set[str]:
+        return {f"{path}: {np.dtype(a.dtype)}{list(a.shape)}" for path, a in arrays.items()}
+
+    wanted, found = described(target), described(saved)
+    if wanted != found:
+        raise ValueError(
+            f"fit: the checkpoint is of another model or optimizer; only in it:"
+            f"{listed(sorted(found - wanted))}\nonly in this run:{listed(sorted(wanted - found))}"
+        )
