@@ -1,0 +1,52 @@
+"""Frozen parameters: left out before the gradient is taken."""
+
+import re
+from typing import Any
+
+from jaxopt_cards.training._frozen import Frozen
+
+
+def freeze(pattern: str) -> Any:
+    r"""Says which parameters stay as they are, by a regular expression over paths.
+
+    Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
+    `trainable`, or to `nnx.grad` and `nnx.Optimizer`, it keeps frozen parameters out of the
+    gradient, of the optimizer's state and of the update. Weight decay cannot move them either.
+
+    Equation:
+        .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
+            \theta_{\text{frozen}})
+
+    Args:
+        pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
+            freezes two layers.
+
+    Returns:
+        An NNX filter, to be given as `trainable=` or `wrt=`.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the pattern is no regular expression; (in `fit`) it matches no parameter, or
+            leaves none to train.
+
+    References:
+        Jason Yosinski et al. (2014), How transferable are features in deep neural networks? Chapter
+        11, "Freezing the Lower Layers".
+
+    Use when: there are few labels and the lower layers were trained on many.
+    Avoid when: there are labels enough to tune all layers; then it costs accuracy.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> model = layers.MLP(4, 3, units=(2, 2), rngs=nnx.Rngs(0))
+        >>> list(nnx.state(model, transfer.freeze("hidden")))
+        ['logits']
+    """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"freeze: {pattern!r} is not a regular expression: {error}") from None
+    return Frozen(pattern)

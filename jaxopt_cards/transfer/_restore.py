@@ -1,0 +1,131 @@
+"""Restores a part of a tree of parameters from another tree, with a report."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_cards.selection import listed, path_name, path_names, select
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreReport:
+    """What became of each parameter: `print` it."""
+
+    taken: tuple[str, ...]  # paths replaced by what was saved
+    skipped: dict[str, str]  # path: why it was left alone
+    refused: dict[str, str]  # path: why what was saved does not fit
+
+    def __str__(self) -> str:
+        """One line a path."""
+        lines = [f"taken    {path}" for path in self.taken]
+        lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
+        lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
+        return "\n".join(lines)
+
+
+def restore(
+    params: PyTree,
+    saved: PyTree,
+    pattern: str = "",
+    rename: Mapping[str, str] | None = None,
+) -> tuple[PyTree, RestoreReport]:
+    r"""Replaces the parameters whose path matches a pattern by saved ones of the same path.
+
+    Works on any two trees: NNX modules or states, Linen's dictionaries, arrays loaded from a file.
+    An array of another shape or dtype is refused, never cut, padded or cast. The report tells what
+    became of every path.
+
+    Equation:
+        .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
+
+        with :math:`\tilde\theta` = `saved` and :math:`r` = `rename`.
+
+    Args:
+        params: the tree to fill: an NNX module, a state, a dictionary.
+        saved: the tree to take from.
+        pattern: regular expression, searched for in the paths of `params`, such as
+            `"hidden[123]"`. Default: all.
+        rename: regular expressions and their replacements, applied in turn to the paths of
+            `params` to get those of `saved`: `{"^hidden": "layer"}`.
+
+    Returns:
+        `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the pattern matches no path of `params`, or nothing at all could be taken.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Reusing a TensorFlow Model": restoring `hidden[123]`.
+
+    Use when: the lower layers of a network should start from a trained one.
+    Avoid when: a whole run should go on; `training.fit` resumes from its own checkpoints.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> trained = layers.MLP(4, 3, units=(2, 2), rngs=nnx.Rngs(0))
+        >>> model = layers.MLP(4, 5, units=(2,), rngs=nnx.Rngs(1))
+        >>> model, report = transfer.restore(model, trained, "hidden")
+        >>> print(report)
+        taken    hidden1/bias
+        taken    hidden1/kernel
+        skipped  logits/bias: the pattern does not match
+        skipped  logits/kernel: the pattern does not match
+    """
+    chosen = jax.tree.leaves(select(params, pattern))
+    source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
+    taken: list[str] = []
+    skipped: dict[str, str] = {}
+    refused: dict[str, str] = {}
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = path_name(path)
+        if not next(wanted):
+            skipped[name] = "the pattern does not match"
+            return leaf
+        origin = _renamed(name, rename or {})
+        if origin not in source:
+            skipped[name] = f"nothing was saved under {origin}"
+        elif why := _misfit(leaf, source[origin]):
+            refused[name] = why
+        else:
+            taken.append(name)
+            return jnp.asarray(source[origin])
+        return leaf
+
+    wanted = iter(chosen)
+    filled = jax.tree_util.tree_map_with_path(one, params)
+    report = RestoreReport(tuple(taken), skipped, refused)
+    if not taken:
+        raise ValueError(
+            f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
+        )
+    return filled, report
+
+
+def _renamed(name: str, rename: Mapping[str, str]) -> str:
+    for pattern, replacement in rename.items():
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _misfit(wanted: Any, found: Any) -> str:
+    """Why an array cannot take another's place; empty if it can."""
+    ours, theirs = (f"{_dtype(array)}{list(np.shape(array))}" for array in (wanted, found))
+    return "" if ours == theirs else f"saved is {theirs}, needed is {ours}"
+
+
+def _dtype(array: Any) -> Any:
+    # Not JAX's result_type, to which float64 is float32 while 64-bit types are off.
+    return array.dtype if hasattr(array, "dtype") else np.result_type(array)
