@@ -144,7 +144,7 @@ def _download(file: _IdxFile, folder: Path) -> Path:
             part = Path(scratch) / f"{file.name}.gz"
             try:
                 with urllib.request.urlopen(url, timeout=30) as response:
-                    part.write_bytes(response.read(2 * file.size))
+                    part.write_bytes(response.read(2 * file.size + 1024))
                 _verified(file, part)
             except (OSError, ValueError) as error:
                 failures.append(f"{url}: {error}")
