@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._checks import check_number, named_in_errors
 from jaxopt_cards.transforms.adaptive import scale_by_adam, scale_by_rms, scale_by_stddev
 from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
@@ -61,9 +61,7 @@ def sgd(
         [0.8]
     """
     return chain(
-        optax.identity()
-        if momentum is None
-        else trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype),
+        _momentum_stage(momentum, nesterov, accumulator_dtype),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -115,7 +113,7 @@ def momentum(
         [0.8]
     """
     return chain(
-        trace(momentum, accumulator_dtype=accumulator_dtype),
+        _momentum_stage(momentum, False, accumulator_dtype),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -169,7 +167,7 @@ def nesterov(
         [0.62]
     """
     return chain(
-        trace(momentum, nesterov=True, accumulator_dtype=accumulator_dtype),
+        _momentum_stage(momentum, True, accumulator_dtype),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -237,7 +235,7 @@ def rmsprop(
     return chain(
         scale(decay, eps, initial_scale, eps_in_sqrt, bias_correction),
         scale_by_learning_rate(learning_rate),
-        optax.identity() if momentum is None else trace(momentum, nesterov=nesterov),
+        _momentum_stage(momentum, nesterov, None),
     )
 
 
@@ -367,3 +365,13 @@ def adamw(
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
+
+
+def _momentum_stage(
+    momentum: optax.ScalarOrSchedule | None, nesterov: bool, accumulator_dtype: Any
+) -> optax.GradientTransformation:
+    """The trace, or nothing; an error speaks of `momentum`, as the optimizers call its decay."""
+    if momentum is None:
+        return optax.identity()
+    check_number("trace", "momentum", momentum, "[0, 1]", or_schedule=True)
+    return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
