@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxopt_cards.selection import listed, path_name
@@ -35,11 +34,12 @@ class Checkpoints:
 
     def save(self, epoch: int, run: PyTree, history: list[list[float]]) -> None:
         """Writes a checkpoint, under a temporary name until it is whole."""
-        about = {"settings": self._settings, "history": history}
+        arrays = _by_path(run)
+        about = {"settings": self._settings, "arrays": _described(arrays), "history": history}
         self._manager.save(
             epoch,
             args=ocp.args.Composite(
-                run=ocp.args.StandardSave(_by_path(run)), about=ocp.args.JsonSave(about)
+                run=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
             ),
         )
 
@@ -53,8 +53,7 @@ class Checkpoints:
         ]
         self._check_settings(about["settings"])
         target = _by_path(like)
-        saved = self._manager.item_metadata(epoch)["run"]
-        _check_shapes(target, saved)
+        _check_arrays(_described(target), about["arrays"])
         restored = self._manager.restore(
             epoch, args=ocp.args.Composite(run=ocp.args.StandardRestore(target))
         )["run"]
@@ -62,7 +61,7 @@ class Checkpoints:
             jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
             if _is_key(leaf)
             else array
-            for array, leaf in zip(restored.values(), jax.tree.leaves(like), strict=True)
+            for array, leaf in zip(map(restored.get, target), jax.tree.leaves(like), strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about["history"]
 
@@ -91,15 +90,15 @@ def _by_path(tree: PyTree) -> dict[str, jax.Array]:
     }
 
 
-def _check_shapes(target: dict[str, jax.Array], saved: dict[str, Any]) -> None:
-    """Raises unless what was saved has the paths, shapes and dtypes of the target."""
+def _described(arrays: dict[str, jax.Array]) -> list[str]:
+    return [f"{path}: {array.dtype}{list(array.shape)}" for path, array in arrays.items()]
 
-    def described(arrays: dict[str, Any]) -> set[str]:
-        return {f"{path}: {np.dtype(a.dtype)}{list(a.shape)}" for path, a in arrays.items()}
 
-    wanted, found = described(target), described(saved)
-    if wanted != found:
+def _check_arrays(wanted: list[str], saved: list[str]) -> None:
+    """Raises unless what was saved has the paths, shapes and dtypes of what is wanted."""
+    if wanted != saved:
         raise ValueError(
             f"fit: the checkpoint is of another model or optimizer; only in it:"
-            f"{listed(sorted(found - wanted))}\nonly in this run:{listed(sorted(wanted - found))}"
+            f"{listed(sorted(set(saved) - set(wanted)))}\nonly in this run:"
+            f"{listed(sorted(set(wanted) - set(saved)))}"
         )

@@ -189,7 +189,7 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
     changed.
 
     Equation:
-        .. math:: 	ext{accuracy} = rac{1}{n} \sum_i [rg\max_c f(x_i)_c = y_i]
+        .. math:: \text{accuracy} = \frac{1}{n} \sum_i [\arg\max_c f(x_i)_c = y_i]
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs.
