@@ -1,0 +1,62 @@
+"""What importing the package gives, and what it does not cost."""
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import jaxopt_cards
+from jaxopt_cards import data, layers, schedules, training, transfer
+
+SECTIONS = ["Equation:", "Args:", "Returns:", "State:", "Raises:", "References:", "Use when:"]
+SECTIONS += ["Avoid when:", "Example:"]
+
+
+def techniques():
+    """The functions of ours that are public, and the model."""
+    modules = (jaxopt_cards, schedules, data, layers, training, transfer)
+    found = {name: getattr(module, name) for module in modules for name in module.__all__}
+    return [
+        pytest.param(thing, id=name)
+        for name, thing in found.items()
+        if (inspect.isfunction(thing) or thing is layers.MLP)
+        and thing.__module__.startswith("jaxopt_cards")
+    ]
+
+
+@pytest.mark.parametrize("technique", techniques())
+def test_docstrings_have_the_sections_of_a_card_in_order(technique):
+    doc = inspect.getdoc(technique)
+    takes_arguments = bool(inspect.signature(technique).parameters)
+    sections = [section for section in SECTIONS if takes_arguments or section != "Args:"]
+    places = [doc.find(f"\n{section}") for section in sections]
+    assert -1 not in places, f"missing one of {sections}"
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("technique", techniques())
+def test_every_argument_is_described(technique):
+    doc = inspect.getdoc(technique)
+    function = technique.__init__ if inspect.isclass(technique) else technique
+    for argument in inspect.signature(function).parameters.keys() - {"self"}:
+        assert re.search(rf"^    {argument}: ", doc, re.MULTILINE), argument
+
+
+def test_all_lists_every_public_name():
+    names = {name for name in vars(jaxopt_cards) if not name.startswith("_")}
+    submodules = {"data", "layers", "optimizers", "selection", "training", "transfer", "transforms"}
+    assert names - submodules == set(jaxopt_cards.__all__)
+
+
+def test_importing_imports_neither_flax_nor_anything_for_training():
+    heavy = {"flax", "orbax", "matplotlib", "sklearn", "rich", "chex"}
+    code = (
+        "import sys, optax; before = set(sys.modules); import jaxopt_cards;"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+    assert not heavy & set(loaded.stdout.split())

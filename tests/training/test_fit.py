@@ -1,0 +1,288 @@
+"""`fit`: it learns, keeps the best, stops, resumes to the same bits, and refuses nonsense."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, training, transfer
+from jaxopt_cards.training import _epoch
+
+ADAM = jc.adam(3e-3)
+
+
+@pytest.fixture(autouse=True)
+def broadcasting():
+    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias by broadcasting
+        yield
+
+
+def blobs(n, seed):
+    """Three classes around three corners."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n).astype(np.int32)
+    x = np.eye(3, 6)[y] * 2 + rng.normal(size=(n, 6))
+    return data.Examples(x.astype(np.float32), y)
+
+
+TRAIN, VALID = blobs(150, 0), blobs(60, 1)
+
+
+def model(seed=0, **kwargs):
+    return layers.MLP(6, 3, units=(16, 8), rngs=nnx.Rngs(seed), **kwargs)
+
+
+def fit(net=None, tx=ADAM, **kwargs):
+    settings = {"train": TRAIN, "valid": VALID, "batch_size": 20, "epochs": 8, "progress": False}
+    return training.fit(net or model(), tx, **(settings | kwargs))
+
+
+def params_of(net):
+    return nnx.to_pure_dict(nnx.state(net, nnx.Param))
+
+
+def test_learns_and_reports():
+    result = fit(epochs=20)
+    assert result.stopped == "epochs"
+    assert all(len(column) == 20 for column in result.history)
+    assert result.history.train_loss[-1] < 0.5 * result.history.train_loss[0]
+    measured = training.evaluate(result.model, *VALID)
+    best = result.best_epoch - 1
+    assert best == np.argmin(result.history.valid_loss)
+    assert measured["loss"] == pytest.approx(result.history.valid_loss[best], rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(result.history.valid_accuracy[best])
+
+
+def test_equals_a_plain_loop_over_the_same_batches():
+    net, key = model(), jax.random.key(5)
+    params, n = params_of(net), len(TRAIN.y)
+    graph, _, rest = nnx.split(net, nnx.Param, ...)
+    state = ADAM.init(params)
+
+    def loss(params, x, y):
+        outputs = nnx.merge(graph, params, rest)(x)
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+
+    for epoch in range(2):
+        order = np.argsort(jax.random.bits(jax.random.fold_in(key, epoch), (n,)), stable=True)
+        for start in range(0, n, 20):  # the last batch has 10 examples
+            rows = order[start : start + 20]
+            grads = jax.grad(loss)(params, TRAIN.x[rows], TRAIN.y[rows])
+            updates, state = ADAM.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+    result = fit(net, epochs=2, seed=5)
+    assert result.best_epoch == 2
+    chex.assert_trees_all_close(params_of(result.model), params, rtol=1e-4, atol=1e-6)
+
+
+def test_no_example_is_dropped():
+    rows, weights = _epoch.in_batches(jnp.arange(7), 3)
+    assert rows.shape == weights.shape == (3, 3)
+    assert sorted(rows[weights > 0].tolist()) == list(range(7))
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_the_model_given_is_not_changed():
+    net = model(dropout_rate=0.2)
+    before = jax.tree.map(np.asarray, params_of(net))
+    fit(net)
+    chex.assert_trees_all_equal(params_of(net), before)
+    assert not net.dropout.deterministic
+    assert fit(net).model.dropout.deterministic
+
+
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
+def test_the_same_seeds_give_the_same_bits(dropout_rate):
+    first, second = (fit(model(dropout_rate=dropout_rate)) for _ in range(2))
+    chex.assert_trees_all_equal(params_of(first.model), params_of(second.model))
+    other = fit(model(dropout_rate=dropout_rate), seed=1)
+    assert not np.array_equal(other.history.train_loss, first.history.train_loss)
+
+
+def test_stops_when_patience_ends_and_keeps_the_best():
+    noise = data.Examples(VALID.x, np.random.default_rng(2).integers(0, 3, len(VALID.y)))
+    result = fit(tx=jc.adam(0.05), valid=noise, epochs=100, patience=3)
+    assert result.stopped == "patience"
+    assert len(result.history.seconds) == result.best_epoch + 3
+    measured = training.evaluate(result.model, *noise)["loss"]
+    assert measured == pytest.approx(result.history.valid_loss.min(), rel=1e-5)
+
+
+def test_equal_programs_compile_once():
+    fit(model(0), epochs=1)
+    assert fit(model(1), epochs=1, seed=3).compile_seconds < 0.1
+
+
+def test_frozen_parameters_have_no_gradient_and_no_state_and_do_not_move():
+    net = model()
+    decaying = jc.adamw(0.01, weight_decay=0.5)
+    result = fit(net, decaying, trainable=transfer.freeze("hidden"))
+    before, after = params_of(net), params_of(result.model)
+    chex.assert_trees_all_equal(before["hidden1"], after["hidden1"])
+    assert not np.array_equal(before["logits"]["kernel"], after["logits"]["kernel"])
+
+    flops, state_leaves = {}, {}
+    for name, trainable in (("frozen", transfer.freeze("hidden")), ("whole", nnx.Param)):
+        graph, arrays, frozen = _epoch.split(net, trainable)
+        state_leaves[name] = len(jax.tree.leaves(decaying.init(arrays.params)))
+
+        def loss(params, graph=graph, arrays=arrays, frozen=frozen):
+            return _epoch.merge(graph, arrays._replace(params=params), frozen)(TRAIN.x).sum()
+
+        program = jax.jit(jax.grad(loss)).lower(arrays.params)
+        flops[name] = program.cost_analysis()["flops"]
+    assert state_leaves == {"frozen": 1 + 2 * 2, "whole": 1 + 2 * 6}
+    assert flops["frozen"] < 0.6 * flops["whole"]
+
+
+class Normalised(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden1 = nnx.Linear(6, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, momentum=0.5, rngs=rngs)
+        self.logits = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.logits(jax.nn.elu(self.norm(self.hidden1(x))))
+
+
+def test_batch_statistics_are_carried_and_used():
+    net = Normalised(nnx.Rngs(0))
+    hidden = net.hidden1(TRAIN.x)
+    still = fit(net, jc.sgd(0.0), epochs=1, batch_size=150).model.norm
+    np.testing.assert_allclose(still.mean[...], 0.5 * hidden.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(still.var[...], 0.5 + 0.5 * hidden.var(axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(net.norm.mean[...], 0)
+
+    result = fit(net, jc.adam(0.03), epochs=10)
+    assert result.history.valid_accuracy.max() > 0.9
+    measured = training.evaluate(result.model, *VALID)  # with the running statistics
+    assert measured["loss"] == pytest.approx(result.history.valid_loss.min(), rel=1e-5)
+
+
+def test_the_loss_reaches_transformations_that_ask_for_it():
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        jax.debug.callback(lambda value: seen.append(float(value)), value)
+        return updates, state
+
+    spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    result = fit(tx=optax.chain(spy, jc.sgd(0.0)), epochs=1, batch_size=150)
+    jax.effects_barrier()
+    assert seen == [pytest.approx(result.history.train_loss[0])]
+
+
+def test_regression_has_a_loss_and_no_accuracy():
+    x = TRAIN.x
+    train = (x, x @ np.ones((6, 1), np.float32))
+    net = nnx.Linear(6, 1, rngs=nnx.Rngs(0))
+    squared = lambda outputs, y: ((outputs - y) ** 2).sum(axis=1)  # noqa: E731
+    result = fit(net, jc.adam(0.05), train=train, valid=train, loss=squared, epochs=60)
+    assert result.history.valid_loss[-1] < 0.1
+    assert np.isnan(result.history.valid_accuracy).all()
+
+
+def test_a_run_that_diverges_keeps_its_best_or_says_what_happened():
+    ramp = lambda step: jnp.where(step < 12, 1e-2, 1e38)  # noqa: E731
+    result = fit(tx=jc.sgd(ramp), epochs=50)
+    assert result.stopped == "not finite"
+    chex.assert_tree_all_finite(params_of(result.model))
+    with pytest.raises(FloatingPointError, match="the validation loss was never finite"):
+        fit(tx=jc.sgd(1e38), epochs=50)
+
+
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
+def test_a_run_cut_short_resumes_to_the_same_bits(tmp_path, dropout_rate):
+    whole = fit(model(dropout_rate=dropout_rate), epochs=7)
+    net = lambda: model(dropout_rate=dropout_rate)  # noqa: E731
+    fit(net(), epochs=3, checkpoint_dir=tmp_path, checkpoint_every=2)
+    resumed = fit(net(), epochs=7, checkpoint_dir=tmp_path, checkpoint_every=2)
+    chex.assert_trees_all_equal(params_of(resumed.model), params_of(whole.model))
+    for column in ("train_loss", "valid_loss", "valid_accuracy"):
+        ours, theirs = getattr(resumed.history, column), getattr(whole.history, column)
+        np.testing.assert_array_equal(ours, theirs)
+    again = fit(net(), epochs=7, checkpoint_dir=tmp_path)
+    chex.assert_trees_all_equal(params_of(again.model), params_of(whole.model))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    fit(epochs=2, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"holds another run:\n  seed: saved 0, now 1\nGive"):
+        fit(epochs=4, checkpoint_dir=tmp_path, seed=1)
+    with pytest.raises(ValueError, match=r"training data \(CRC-32\): saved"):
+        fit(epochs=4, checkpoint_dir=tmp_path, train=blobs(150, 7))
+    with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  best/params"):
+        fit(layers.MLP(6, 3, units=(9,), rngs=nnx.Rngs(0)), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  opt_state"):
+        fit(tx=jc.sgd(0.1), checkpoint_dir=tmp_path)
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    fit(progress=True)
+    assert "best epoch 8 of 8: validation loss" in capsys.readouterr().out
+    fit(progress=False)
+    assert capsys.readouterr().out == ""
+
+
+BAD_LABELS = data.Examples(TRAIN.x, np.where(np.arange(150) == 9, 3, TRAIN.y))
+NEGATIVE = data.Examples(TRAIN.x, np.where(np.arange(150) == 9, -1, TRAIN.y))
+HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAIN.x), TRAIN.y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": (TRAIN.x[:0], TRAIN.y[:0])}, r"fit: train is empty: .*\(0, 6\)"),
+        ({"valid": (VALID.x[:0], VALID.y[:0])}, "fit: valid is empty"),
+        (
+            {"train": (TRAIN.x, TRAIN.y[:9])},
+            r"fit: train must have .* got the shapes \(150, 6\) and",
+        ),
+        ({"train": TRAIN.x}, r"fit: train must be a pair \(x, y\)"),
+        ({"train": BAD_LABELS}, r"labels of train must lie in \[0, 2\].* got values from 0 to 3"),
+        ({"train": NEGATIVE}, r"labels of train must lie in \[0, 2\].* got values from -1 to 2"),
+        ({"valid": (VALID.x, VALID.y + 1)}, r"labels of valid must lie in \[0, 2\]"),
+        (
+            {"train": (TRAIN.x, TRAIN.y / 1.0)},
+            r"the default loss takes integer labels .* train float32",
+        ),
+        ({"train": HOLE}, r"fit: the inputs of train must be finite, got nan at \[5, 2\]"),
+        (
+            {"train": (TRAIN.x[:, :5], TRAIN.y)},
+            r"the model does not take inputs of the shape \(5,\)",
+        ),
+        ({"batch_size": 0}, "fit: batch_size must be a whole number >= 1, got 0"),
+        ({"batch_size": 151}, "fit: batch_size must be at most the 150 training examples, got 151"),
+        ({"epochs": 0}, "fit: epochs must be a whole number >= 1, got 0"),
+        ({"patience": 0}, "fit: patience must be a whole number >= 1, got 0"),
+        ({"checkpoint_every": 0}, "fit: checkpoint_every must be"),
+        ({"loss": lambda o, y: o.sum()}, r"fit: loss must give one number an example"),
+        (
+            {"trainable": transfer.freeze("hiden")},
+            r"matches none of the parameters\n  hidden1/bias",
+        ),
+        ({"trainable": transfer.freeze("")}, r"leaves no parameter to train; there are\n  hidden1"),
+    ],
+)
+def test_bad_input(settings, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**settings)
+
+
+def test_evaluate_refuses_what_fit_refuses():
+    with pytest.raises(ValueError, match="evaluate: the data is empty"):
+        training.evaluate(model(), TRAIN.x[:0], TRAIN.y[:0])
+    with pytest.raises(ValueError, match="evaluate: the labels of the data must lie in"):
+        training.evaluate(model(), *BAD_LABELS)
+
+
+def test_evaluation_in_batches_equals_evaluation_in_one(monkeypatch):
+    whole = training.evaluate(model(), *TRAIN)
+    monkeypatch.setattr(_epoch, "EVALUATION_BATCH", 40)
+    _epoch.measure.clear_cache()
+    parts = training.evaluate(model(), *TRAIN)
+    assert parts == pytest.approx(whole, rel=1e-5)

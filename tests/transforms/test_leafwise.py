@@ -1,0 +1,169 @@
+"""`leafwise`: trees, holes, precision, and errors that name the leaf."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jaxopt_cards as jc
+
+
+def running_mean():
+    """Returns the mean of the gradients so far, and keeps it."""
+
+    def init(param):
+        return jnp.zeros_like(param)
+
+    def update(grad, mean, param, step):
+        mean = mean + (grad - mean) / step
+        return mean, mean
+
+    return jc.leafwise(init, update)
+
+
+PARAMS = {"hidden1": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}, "scale": jnp.ones(())}
+
+
+def test_counts_from_one_and_keeps_one_state_a_leaf():
+    tx = running_mean()
+    state = tx.init(PARAMS)
+    for value in (1.0, 3.0):
+        grads = jax.tree.map(lambda p, v=value: jnp.full_like(p, v), PARAMS)
+        updates, state = tx.update(grads, state)
+    assert state.count == 2
+    chex.assert_trees_all_close(updates, jax.tree.map(lambda p: jnp.full_like(p, 2.0), PARAMS))
+    chex.assert_trees_all_equal(updates, state.leaves)
+
+
+@pytest.mark.parametrize("hole", [None, optax.MaskedNode()], ids=["None", "MaskedNode"])
+def test_holes_pass_through(hole):
+    params = {"a": jnp.ones(2), "b": hole}
+    tx = jc.scale_by_adam()
+    updates, state = tx.update(params, tx.init(params), params)
+    assert updates["b"] == state.mu["b"] == state.nu["b"] == hole
+
+
+def test_a_gradient_of_none_leaves_the_state_of_its_parameter_alone():
+    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    tx = jc.trace(0.9)
+    _, state = tx.update(params, tx.init(params))
+    updates, after = tx.update({"a": jnp.ones(2), "b": None}, state)
+    assert updates["b"] is None
+    chex.assert_trees_all_equal(after.trace["b"], state.trace["b"])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_and_kept_in_float32(dtype):
+    params = jnp.ones(3, dtype)
+    tx = jc.scale_by_adam()
+    state = tx.init(params)
+    updates, after = tx.update(params, state)
+    assert updates.dtype == params.dtype
+    assert state.mu.dtype == state.nu.dtype == after.nu.dtype == jnp.float32
+
+
+def test_state_keeps_the_dtype_asked_for():
+    tx = jc.scale_by_adam(mu_dtype=jnp.bfloat16)
+    params = jnp.ones(3)
+    _, state = tx.update(params, tx.init(params))
+    assert (state.mu.dtype, state.nu.dtype) == (jnp.bfloat16, jnp.float32)
+
+
+def test_weakly_typed_parameters_do_not_make_a_weakly_typed_state():
+    state = jc.trace(0.9).init(jnp.asarray(1.0))
+    assert not state.trace.weak_type
+
+
+class Ball(NamedTuple):
+    center: jax.Array
+    radius: jax.Array
+
+
+def test_a_state_of_several_fields_and_of_none():
+    def init(param):
+        return jnp.zeros_like(param), jnp.ones_like(param)
+
+    def update(grad, state, param, step):
+        assert step is None
+        center, radius = state
+        return grad, (center + 1, radius + 2)
+
+    tx = jc.leafwise(init, update, Ball)
+    _, state = tx.update(PARAMS, tx.init(PARAMS))
+    chex.assert_trees_all_close(state.center, jax.tree.map(jnp.ones_like, PARAMS))
+    chex.assert_trees_all_close(state.radius, jax.tree.map(lambda p: 3 * jnp.ones_like(p), PARAMS))
+    assert jc.clip(1.0).init(PARAMS) == optax.EmptyState()
+
+
+def test_empty_tree():
+    tx = jc.scale_by_adam()
+    updates, state = tx.update({}, tx.init({}))
+    assert updates == state.mu == {}
+
+
+def without(tree, key):
+    return {name: leaf for name, leaf in tree.items() if name != key}
+
+
+def test_gradients_unlike_the_state():
+    tx = jc.adam(0.1)
+    message = r"scale_by_adam: the updates are unlike mu; .*\n  \(none\)\n.*in mu:\n  scale"
+    with pytest.raises(ValueError, match=message):
+        tx.update(without(PARAMS, "scale"), tx.init(PARAMS), PARAMS)
+
+
+def test_gradients_unlike_the_parameters():
+    tx = jc.add_decayed_weights(0.1)
+    with pytest.raises(ValueError, match=r"unlike params; only in the updates:\n  scale"):
+        tx.update(PARAMS, tx.init(PARAMS), without(PARAMS, "scale"))
+
+
+def with_kernel(array):
+    return PARAMS | {"hidden1": {"kernel": array, "bias": jnp.zeros(3)}}
+
+
+def test_gradient_of_another_shape():
+    tx = jc.scale_by_adam()
+    grads = with_kernel(jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"scale_by_adam: at hidden1/kernel .*\(3, 2\).*\(2, 3\)"):
+        tx.update(grads, tx.init(PARAMS), PARAMS)
+    with pytest.raises(ValueError, match=r"at hidden1/kernel the state .*\(3, 2\).*\(2, 3\)"):
+        tx.update(grads, tx.init(PARAMS))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+def test_gradient_of_integers(compiled):
+    tx = jc.scale_by_rms()
+    update = jax.jit(tx.update) if compiled else tx.update
+    with pytest.raises(ValueError, match=r"scale_by_rms: at hidden1/kernel .*got int32"):
+        update(with_kernel(jnp.ones((2, 3), int)), tx.init(PARAMS))
+
+
+def test_parameters_missing():
+    tx = jc.adamw(0.1)
+    with pytest.raises(ValueError, match="add_decayed_weights: needs the parameters"):
+        tx.update(PARAMS, tx.init(PARAMS))
+
+
+def test_an_equation_that_changes_a_shape():
+    tx = jc.leafwise(jnp.zeros_like, lambda grad, state, param, step: (grad, state[:1]))
+    with pytest.raises(
+        ValueError, match=r"must have the shapes \[\(3,\), \(3,\)\], got \[\(3,\), \(1"
+    ):
+        tx.update(jnp.ones(3), tx.init(jnp.ones(3)))
+
+
+def test_all_leaves_of_one_shape_are_traced_once():
+    traces = []
+
+    def update(grad, state, param, step):
+        traces.append(grad.shape)
+        return grad, state
+
+    tx = jc.leafwise(jnp.zeros_like, update)
+    params = [jnp.ones(4) for _ in range(10)] + [jnp.ones(5)]
+    jax.jit(tx.update)(params, tx.init(params))
+    assert traces == [(4,), (5,)]
