@@ -31,6 +31,26 @@ def listed(paths: Iterable[str]) -> str:
     return "".join(f"\n  {path}" for path in paths) or "\n  (none)"
 
 
+def compiled(function: str, pattern: str) -> re.Pattern[str]:
+    """The pattern, compiled; an error names the public function that it was given to."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{function}: {pattern!r} is not a regular expression: {error}") from None
+
+
+def marked(function: str, params: PyTree, pattern: str) -> PyTree:
+    """`select`, for the public function that the pattern was given to."""
+    search = compiled(function, pattern).search
+    mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
+    if not any(jax.tree.leaves(mask)):
+        raise ValueError(
+            f"{function}: the pattern {pattern!r} matches none of the paths"
+            f"{listed(path_names(params))}"
+        )
+    return mask
+
+
 def select(params: PyTree, pattern: str) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression.
 
@@ -68,16 +88,7 @@ def select(params: PyTree, pattern: str) -> PyTree:
         >>> jc.select(params, "hidden.*kernel")
         {'hidden1': {'bias': False, 'kernel': True}, 'logits': {'kernel': False}}
     """
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise ValueError(f"select: {pattern!r} is not a regular expression: {error}") from None
-    mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
-    if not any(jax.tree.leaves(mask)):
-        raise ValueError(
-            f"select: the pattern {pattern!r} matches none of the paths{listed(path_names(params))}"
-        )
-    return mask
+    return marked("select", params, pattern)
 
 
 def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
@@ -121,7 +132,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
         >>> print(jax.grad(loss)(trained))
         {'hidden1': None, 'logits': Array(12., dtype=float32, weak_type=True)}
     """
-    mask = select(params, pattern)
+    mask = marked("partition_params", params, pattern)
     selected = jax.tree.map(lambda leaf, chosen: leaf if chosen else None, params, mask)
     rest = jax.tree.map(lambda leaf, chosen: None if chosen else leaf, params, mask)
     return selected, rest

@@ -37,6 +37,11 @@ def test_docstrings_have_the_sections_of_a_card_in_order(technique):
 
 
 @pytest.mark.parametrize("technique", techniques())
+def test_docstrings_are_raw_where_they_have_backslashes(technique):
+    assert not re.search(r"[\t\f\a\b\v\r]", technique.__doc__)
+
+
+@pytest.mark.parametrize("technique", techniques())
 def test_every_argument_is_described(technique):
     doc = inspect.getdoc(technique)
     function = technique.__init__ if inspect.isclass(technique) else technique

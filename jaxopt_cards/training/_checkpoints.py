@@ -1,4 +1,4 @@
-"""Checkpoints of a run with Orbax, restored only into a run of the same shape and settings."""
+"""Checkpoints of a run with Orbax, restored only into the same run."""
 
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,9 @@ PyTree = Any
 class Checkpoints:
     """The checkpoints of one run in one folder; the last few are kept."""
 
-    def __init__(self, directory: Path, settings: dict[str, Any]):
-        """`settings` are stored with each checkpoint, and must be the same to resume from one."""
-        self._settings = settings
+    def __init__(self, directory: Path, identity: dict[str, Any]):
+        """`identity` is stored with each checkpoint, and must be the same to resume from one."""
+        self._identity = identity
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
@@ -35,7 +35,7 @@ class Checkpoints:
     def save(self, epoch: int, run: PyTree, history: list[list[float]]) -> None:
         """Writes a checkpoint, under a temporary name until it is whole."""
         arrays = _by_path(run)
-        about = {"settings": self._settings, "arrays": _described(arrays), "history": history}
+        about = {"identity": self._identity, "arrays": _described(arrays), "history": history}
         self._manager.save(
             epoch,
             args=ocp.args.Composite(
@@ -51,9 +51,9 @@ class Checkpoints:
         about = self._manager.restore(epoch, args=ocp.args.Composite(about=ocp.args.JsonRestore()))[
             "about"
         ]
-        self._check_settings(about["settings"])
         target = _by_path(like)
         _check_arrays(_described(target), about["arrays"])
+        self._check_identity(about["identity"])
         restored = self._manager.restore(
             epoch, args=ocp.args.Composite(run=ocp.args.StandardRestore(target))
         )["run"]
@@ -65,10 +65,10 @@ class Checkpoints:
         ]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about["history"]
 
-    def _check_settings(self, saved: dict[str, Any]) -> None:
+    def _check_identity(self, saved: dict[str, Any]) -> None:
         differing = [
             f"{name}: saved {saved.get(name)!r}, now {value!r}"
-            for name, value in self._settings.items()
+            for name, value in self._identity.items()
             if saved.get(name) != value
         ]
         if differing:

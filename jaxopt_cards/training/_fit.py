@@ -98,7 +98,8 @@ def fit(
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
-            from there to the same bits as without the interruption.
+            from there to the same bits as without the interruption; `epochs` and `patience` may
+            differ.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
             one.
         progress: bool; a progress bar on a terminal, a line now and then elsewhere.
@@ -144,12 +145,13 @@ def fit(
     run = _first_run(arrays, tx)
     key = jax.random.key(seed)
     started = time.perf_counter()
-    compiled = _epoch.train_epoch.lower(program, run, frozen, train, valid, key).compile()
+    lowered = _epoch.train_epoch.lower(program, run, frozen, train, valid, key)
+    compiled = lowered.compile()
     compile_seconds = time.perf_counter() - started
 
     history: list[list[float]] = []
     with (
-        _checkpoints(checkpoint_dir, batch_size, seed, train) as checkpoints,
+        _checkpoints(checkpoint_dir, lowered, train, seed) as checkpoints,
         Reporter(epochs, shown=progress) as reporter,
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
@@ -285,16 +287,20 @@ def _check_trainable(trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None
         raise ValueError(f"fit: {trainable} matches none of the parameters{paths}")
 
 
-def _checkpoints(directory: Any, batch_size: int, seed: int, train: Any) -> Any:
+def _checkpoints(directory: Any, lowered: Any, train: Any, seed: int) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
     if directory is None:
         return nullcontext()
     # Orbax takes longer to import than a small run takes.
     from jaxopt_cards.training._checkpoints import Checkpoints
 
-    sums = [zlib.crc32(np.asarray(array).tobytes()) for array in train]
-    settings = {"batch_size": batch_size, "seed": seed, "training data (CRC-32)": sums}
-    return Checkpoints(Path(directory), settings)
+    identity = {
+        "seed": seed,
+        "training data (CRC-32)": [zlib.crc32(np.asarray(array).tobytes()) for array in train],
+        # The program has every setting in it: model, batch size, loss, learning rate.
+        "compiled program (CRC-32)": zlib.crc32(lowered.as_text().encode()),
+    }
+    return Checkpoints(Path(directory), identity)
 
 
 def _summary(result: FitResult) -> str:

@@ -1,8 +1,8 @@
 """Frozen parameters: left out before the gradient is taken."""
 
-import re
 from typing import Any
 
+from jaxopt_cards.selection import compiled
 from jaxopt_cards.training._frozen import Frozen
 
 
@@ -45,8 +45,5 @@ def freeze(pattern: str) -> Any:
         >>> list(nnx.state(model, transfer.freeze("hidden")))
         ['logits']
     """
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"freeze: {pattern!r} is not a regular expression: {error}") from None
+    compiled("freeze", pattern)
     return Frozen(pattern)

@@ -1,7 +1,6 @@
 """Restores a part of a tree of parameters from another tree, with a report."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_cards.selection import listed, path_name, path_names, select
+from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
 
 PyTree = Any
 
@@ -83,7 +82,7 @@ def restore(
         skipped  logits/bias: the pattern does not match
         skipped  logits/kernel: the pattern does not match
     """
-    chosen = jax.tree.leaves(select(params, pattern))
+    chosen = jax.tree.leaves(marked("restore", params, pattern))
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     taken: list[str] = []
     skipped: dict[str, str] = {}
@@ -116,7 +115,7 @@ def restore(
 
 def _renamed(name: str, rename: Mapping[str, str]) -> str:
     for pattern, replacement in rename.items():
-        name = re.sub(pattern, replacement, name)
+        name = compiled("restore", pattern).sub(replacement, name)
     return name
 
 

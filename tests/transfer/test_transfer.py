@@ -1,0 +1,168 @@
+"""Parts restored by name, new heads, frozen layers, and features computed once."""
+
+import chex
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, training, transfer
+
+
+@pytest.fixture(autouse=True)
+def broadcasting():
+    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias by broadcasting
+        yield
+
+
+def model(seed=0, units=(8, 6, 4), classes=3, **kwargs):
+    return layers.MLP(5, classes, units=units, rngs=nnx.Rngs(seed), **kwargs)
+
+
+def params_of(net):
+    return nnx.to_pure_dict(nnx.state(net, nnx.Param))
+
+
+def examples(n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return data.Examples(rng.normal(size=(n, 5)).astype("float32"), rng.integers(0, 3, n))
+
+
+def test_restore_takes_what_matches_and_tells_of_the_rest():
+    new, trained = model(1), model(0)
+    filled, report = transfer.restore(new, trained, "hidden[12]")
+    assert isinstance(filled, layers.MLP)
+    assert report.taken == ("hidden1/bias", "hidden1/kernel", "hidden2/bias", "hidden2/kernel")
+    assert set(report.skipped.values()) == {"the pattern does not match"}
+    assert report.refused == {}
+    before, after, source = params_of(new), params_of(filled), params_of(trained)
+    for name in ("hidden1", "hidden2"):
+        chex.assert_trees_all_equal(after[name], source[name])
+    for name in ("hidden3", "logits"):
+        chex.assert_trees_all_equal(after[name], before[name])
+
+
+def test_restore_refuses_other_shapes_and_dtypes_and_never_adapts_them():
+    new = params_of(model(1))
+    saved = params_of(model(0, units=(8, 7, 4)))
+    saved["hidden1"]["bias"] = saved["hidden1"]["bias"].astype("bfloat16")
+    filled, report = transfer.restore(new, saved)
+    assert report.refused == {
+        "hidden1/bias": "saved is bfloat16[8], needed is float32[8]",
+        "hidden2/bias": "saved is float32[7], needed is float32[6]",
+        "hidden2/kernel": "saved is float32[8, 7], needed is float32[8, 6]",
+        "hidden3/kernel": "saved is float32[7, 4], needed is float32[6, 4]",
+    }
+    chex.assert_trees_all_equal_shapes_and_dtypes(filled, new)
+    chex.assert_trees_all_equal(filled["hidden2"], new["hidden2"])
+    assert "refused  hidden2/bias: saved is float32[7], needed is float32[6]" in str(report)
+
+
+def test_restore_renames():
+    saved = {"layer1": params_of(model(0))["hidden1"], "other": np.zeros(3)}
+    new = params_of(model(1))
+    filled, report = transfer.restore(new, saved, "hidden", rename={"^hidden": "layer"})
+    assert report.taken == ("hidden1/bias", "hidden1/kernel")
+    assert report.skipped["hidden2/bias"] == "nothing was saved under layer2/bias"
+    chex.assert_trees_all_equal(filled["hidden1"], saved["layer1"])
+
+
+def test_restore_raises_where_nothing_was_taken():
+    with pytest.raises(
+        ValueError, match=r"restore: the pattern 'conv' matches none of the paths\n  hid"
+    ):
+        transfer.restore(model(1), model(0), "conv")
+    with pytest.raises(ValueError, match=r"(?s)nothing could be taken.*Saved were the paths\n  w"):
+        transfer.restore(model(1), {"w": np.zeros(3)}, "hidden")
+
+
+def test_restore_reads_what_orbax_wrote(tmp_path):
+    trained = model(0)
+    with ocp.StandardCheckpointer() as saver:
+        saver.save(tmp_path / "model", params_of(trained))
+    with ocp.StandardCheckpointer() as saver:
+        saved = saver.restore(tmp_path / "model")
+    filled, report = transfer.restore(model(1), saved)
+    assert not report.skipped
+    chex.assert_trees_all_equal(params_of(filled), params_of(trained))
+
+
+def test_a_new_head_leaves_the_rest():
+    old = model(0)
+    new = transfer.replace_head(old, 7, rngs=nnx.Rngs(9))
+    before, after = params_of(old), params_of(new)
+    assert after["logits"]["kernel"].shape == (4, 7)
+    np.testing.assert_array_equal(after["logits"]["bias"], np.zeros(7))
+    assert before["logits"]["kernel"].shape == (4, 3)
+    del before["logits"], after["logits"]
+    chex.assert_trees_all_equal(before, after)
+
+
+def test_bad_heads_are_refused():
+    with pytest.raises(ValueError, match=r"replace_head: name must be a dense layer, one of \["):
+        transfer.replace_head(model(), 7, rngs=nnx.Rngs(0), name="top")
+    with pytest.raises(ValueError, match="replace_head: out_features must be a whole number >= 1"):
+        transfer.replace_head(model(), 0, rngs=nnx.Rngs(0))
+
+
+def test_freeze_selects_what_is_trained():
+    trained = nnx.state(model(), transfer.freeze("hidden[12]"))
+    assert sorted(trained) == ["hidden3", "logits"]
+    with pytest.raises(ValueError, match=r"freeze: 'hidden\[' is not a regular expression"):
+        transfer.freeze("hidden[")
+
+
+def test_freeze_works_with_flax_s_own_optimizer_and_gradient():
+    net, wrt = model(), transfer.freeze("hidden")
+    before = jax.tree.map(np.array, params_of(net))
+    optimizer = nnx.Optimizer(net, jc.adamw(0.1, weight_decay=0.5), wrt=wrt)
+    x = examples().x
+    grads = nnx.grad(lambda net: (net(x) ** 2).mean(), argnums=nnx.DiffState(0, wrt))(net)
+    with jax.numpy_dtype_promotion("standard"):  # nnx.Optimizer counts its steps in uint32
+        optimizer.update(net, grads)
+    after = params_of(net)
+    for name in ("hidden1", "hidden2", "hidden3"):
+        chex.assert_trees_all_equal(before[name], after[name])
+    assert not np.array_equal(before["logits"]["kernel"], after["logits"]["kernel"])
+
+
+def test_training_on_cached_features_gives_the_same_parameters():
+    net, task, held_out = model(), examples(), examples(seed=1)
+    settings = {"batch_size": 7, "epochs": 10, "progress": False}
+    adam = jc.adam(0.01)
+    whole = training.fit(
+        net, adam, train=task, valid=held_out, trainable=transfer.freeze("hidden"), **settings
+    )
+    cached = [transfer.cache_features(net, 3, part) for part in (task, held_out)]
+    head = training.fit(net.logits, adam, train=cached[0], valid=cached[1], **settings)
+    chex.assert_trees_all_close(
+        params_of(whole.model.logits), params_of(head.model), rtol=1e-4, atol=1e-6
+    )
+    assert whole.best_epoch == head.best_epoch
+
+
+def test_features_are_those_of_evaluation_whatever_the_batches():
+    net, task = model(dropout_rate=0.5), examples(23)
+    net.train()
+    whole = transfer.cache_features(net, 2, task)
+    parts = transfer.cache_features(net, 2, task, batch_size=5)
+    net.eval()
+    np.testing.assert_allclose(whole.x, net.features(task.x, 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(parts.x, whole.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(parts.y, task.y)
+
+
+@pytest.mark.parametrize(
+    ("upto", "task", "message"),
+    [
+        (0, examples(), "cache_features: upto must be a whole number >= 1, got 0"),
+        (4, examples(), "MLP.features: upto must be at most 3, got 4"),
+        (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have as many inputs"),
+        (1, (examples().x, examples().y[:3]), r"got the shapes \(40, 5\) and \(3,\)"),
+    ],
+)
+def test_bad_input_to_the_cache(upto, task, message):
+    with pytest.raises(ValueError, match=message):
+        transfer.cache_features(model(), upto, task)
