@@ -1,0 +1,179 @@
+"""What the exercises share: network, training, command line, data, table, curves, results.json."""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, training
+
+BATCH, PATIENCE, EPOCHS = 20, 20, 1000
+# One object for all seeds, which then share the compiled program. The rate was chosen on the
+# validation images of both tasks: ten times faster learns digits 0 to 4 as well, but its features
+# are worth less to digits 5 to 9.
+RATE_A = 1e-4
+OPTIMIZER_A = jc.adam(RATE_A)
+
+
+@dataclass
+class Row:
+    """One row of the chapter's table: a result for each seed."""
+
+    row: str  # the exercise's number
+    what: str
+    notebook: float  # the accuracy that the book's notebook prints, in percent
+    accuracy: list[float] = field(default_factory=list)  # of the test set, in percent
+    seconds: list[float] = field(default_factory=list)  # of training, without compilation
+    histories: list[training.History] = field(default_factory=list)
+
+    def train(
+        self, model: nnx.Module, tx: jc.GradientTransformation, task: data.Splits, seed: int, **more
+    ) -> training.FitResult:
+        """Trains as the chapter does, with early stopping, and adds the result to the row.
+
+        This is the only place that looks at the test set.
+        """
+        print(f"{self.row}, {self.what}", flush=True)
+        result = training.fit(
+            model,
+            tx,
+            train=task.train,
+            valid=task.valid,
+            batch_size=BATCH,
+            patience=PATIENCE,
+            epochs=EPOCHS,
+            seed=seed,
+            **more,
+        )
+        self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
+        self.seconds.append(result.seconds)
+        self.histories.append(result.history)
+        return result
+
+
+def train_on_a(row: Row, task: data.Splits, seed: int, **more) -> training.FitResult:
+    """8.1 and 8.2: the chapter's network, five layers of 100 units, on digits 0 to 4."""
+    model = layers.MLP(task.train.x.shape[1], 5, rngs=nnx.Rngs(seed))
+    return row.train(model, OPTIMIZER_A, task, seed, **more)
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The options that every exercise has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--data",
+        choices=["mnist", "digits"],
+        help="default: MNIST where it is on disk (JAXOPT_CARDS_DATA or the cache), else digits",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs, default 1")
+    folder = Path("output", Path(sys.argv[0]).stem)
+    parser.add_argument(
+        "--output", type=Path, default=folder, metavar="DIR", help=f"default {folder}"
+    )
+    options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds must be at least 1, got {options.seeds}")
+    return options
+
+
+def tasks(name: str | None) -> tuple[str, data.Splits, data.Splits]:
+    """The data's name; task A, digits 0 to 4; and task B, few examples of digits 5 to 9."""
+    if name is None:
+        try:
+            name, splits = "mnist", data.mnist(download=False)
+        except FileNotFoundError:
+            name, splits = "digits", data.digits()
+    else:
+        splits = data.mnist() if name == "mnist" else data.digits()
+    task_a = data.Splits(*(data.subset(split, range(5)) for split in splits))
+    train, valid, test = (data.subset(split, range(5, 10)) for split in splits)
+    few_train, few_valid = (100, 30) if name == "mnist" else (20, 10)
+    task_b = data.Splits(data.per_class(train, few_train), data.per_class(valid, few_valid), test)
+    return name, task_a, task_b
+
+
+def report(rows: Sequence[Row], settings: dict, folder: Path) -> None:
+    """Prints the table, and writes results.json and the learning curves into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings |= {
+        "batch_size": BATCH,
+        "patience": PATIENCE,
+        "jax": jax.__version__,
+        "jaxopt_cards": version("jaxopt_cards"),
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+    }
+    kept = ("row", "what", "accuracy", "seconds", "notebook")
+    results = {
+        "settings": settings,
+        "rows": [{key: asdict(row)[key] for key in kept} for row in rows],
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw_curves(rows, folder / "learning_curves.png")
+    print_table(results)
+    print(f"Wrote results.json and learning_curves.png into {folder}/")
+
+
+def print_table(results: dict) -> None:
+    """The chapter's table: ours, and the notebook's."""
+    seeds, name = results["settings"]["seeds"], results["settings"]["data"]
+    table = Table(title=f"Test accuracy on {name}, {seeds} seed{'s' * (seeds > 1)}")
+    table.add_column("exercise", no_wrap=True)
+    table.add_column("what")
+    for heading in ("ours, %", "seconds", "notebook, %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results["rows"]:
+        table.add_row(
+            row["row"],
+            row["what"],
+            mean_and_deviation(row["accuracy"], 2),
+            mean_and_deviation(row["seconds"], 2),
+            f"{row['notebook']:.2f}",
+        )
+    Console(highlight=False).print(table)
+    if name != "mnist":
+        print("The notebook's numbers are MNIST's: on other data they are no measure.")
+
+
+def mean_and_deviation(values: Sequence[float], digits: int) -> str:
+    """`mean ± standard deviation`, or the value alone if there is but one."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def draw_curves(rows: Sequence[Row], path: Path) -> None:
+    """Validation accuracy by epoch, a panel for each row, a line for each seed."""
+    columns = min(len(rows), 4)
+    lines = -(-len(rows) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(3.2 * columns, 2.6 * lines), squeeze=False, layout="constrained"
+    )
+    for axis, row in zip(axes.flat, rows, strict=False):
+        for history in row.histories:
+            epochs = np.arange(1, len(history.valid_accuracy) + 1)
+            axis.plot(epochs, 100 * history.valid_accuracy, lw=1, color="#0072b2", alpha=0.7)
+            best = int(np.nanargmin(history.valid_loss))
+            axis.plot(best + 1, 100 * history.valid_accuracy[best], "o", ms=4, color="#d55e00")
+        axis.set_title(f"{row.row}: {row.what}", fontsize=9)
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(rows) :]:
+        axis.set_axis_off()
+    figure.supylabel("validation accuracy, %", fontsize=9)
+    figure.suptitle("Each line is a seed; the dot is the epoch that early stopping keeps")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

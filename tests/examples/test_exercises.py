@@ -1,0 +1,69 @@
+"""The exercises run, print their table, and write what the README's tables are made from."""
+
+import importlib
+import json
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROWS_9 = ["8.2", "9.2", "9.3", "9.4", "9.5 top two", "9.5 all", "scratch"]
+NOTEBOOK_9 = [97.26, 64.02, 61.16, 69.10, 78.09, 91.34, 84.82]
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, pytestconfig):
+    """Runs an exercise as from the command line, and returns what it wrote to results.json."""
+    monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
+    # The examples are written for JAX as it comes.
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+
+    def run(exercise, *arguments, folder="first"):
+        options = ["--output", str(tmp_path / folder), *arguments]
+        monkeypatch.setattr(sys, "argv", [f"{exercise}.py", *options])
+        importlib.import_module(exercise).main()
+        return json.loads((tmp_path / folder / "results.json").read_text())
+
+    yield run
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def test_exercise_9_on_digits(run, tmp_path, capsys):
+    results = run("exercise_09_transfer_learning", "--data", "digits", "--seeds", "2")
+    rows = {row["row"]: row for row in results["rows"]}
+    assert list(rows) == ROWS_9
+    assert [row["notebook"] for row in rows.values()] == NOTEBOOK_9
+    assert results["settings"]["data"] == "digits"
+    assert results["settings"]["seeds"] == 2
+    for row in rows.values():
+        assert len(row["accuracy"]) == len(row["seconds"]) == 2
+        assert min(row["seconds"]) > 0
+    assert np.mean(rows["8.2"]["accuracy"]) > 90
+    assert np.mean(rows["9.5 all"]["accuracy"]) > 80
+    assert rows["9.2"]["accuracy"] == rows["9.3"]["accuracy"]  # the same, only faster
+    picture = tmp_path / "first" / "learning_curves.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert all(f"│ {name} " in printed for name in ROWS_9)
+    assert "9.3 is 9.2, only faster" in printed
+
+
+def test_exercise_8_stores_its_model_and_goes_on_where_it_was(run, tmp_path):
+    first = run("exercise_08_deep_learning", "--data", "digits")
+    assert [row["row"] for row in first["rows"]] == ["8.2"]
+    assert first["rows"][0]["accuracy"][0] > 90
+    with ocp.StandardCheckpointer() as saver:
+        stored = saver.restore(tmp_path / "first" / "models" / "0")
+    assert stored["hidden1"]["kernel"].shape == (64, 100)
+    again = run("exercise_08_deep_learning", "--data", "digits")
+    assert again == first  # the seconds, too: nothing was trained again
+
+
+def test_bad_options_are_explained(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("exercise_08_deep_learning", "--seeds", "0")
+    assert "--seeds must be at least 1, got 0" in capsys.readouterr().err
