@@ -1,0 +1,105 @@
+"""An epoch of the chapter's exercises: compiled whole, against a step at a time."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, training, transfer
+from jaxopt_cards.training import _epoch
+from tests.bench.comparison import Comparison, compare
+
+BATCH = 20
+
+
+def comparisons() -> list[Comparison]:
+    """All comparisons of epochs."""
+    task, few = _tasks()
+    return [*_against_flax(task), _cached(few)]
+
+
+def _tasks() -> tuple[data.Splits, data.Splits]:
+    """Task A and B of the chapter; noise of the same size where MNIST is not on disk."""
+    try:
+        splits = data.mnist(download=False)
+    except FileNotFoundError:
+        rng = np.random.default_rng(0)
+        noise = lambda n: data.Examples(rng.random((n, 784), np.float32), np.arange(n) % 10)  # noqa: E731
+        splits = data.Splits(noise(55_000), noise(5_000), noise(10_000))
+    task = data.Splits(*(data.subset(split, range(5)) for split in splits))
+    rest = data.Splits(*(data.subset(split, range(5, 10)) for split in splits))
+    few = data.Splits(data.per_class(rest.train, 100), data.per_class(rest.valid, 30), rest.test)
+    return task, few
+
+
+def _against_flax(task: data.Splits) -> list[Comparison]:
+    """8.2 without validation on either side: ours, and the loop of Flax's own tutorials."""
+    ours = _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), jc.adam(1e-4), task.train)
+    flax = _flax_epoch(task.train, cached=False)
+    cached = _flax_epoch(task.train, cached=True)
+    return [
+        compare("epoch of 8.2", "Flax NNX, nnx.jit a step", ours, flax, rounds=5),
+        compare("epoch of 8.2", "the same with nnx.cached_partial", ours, cached, rounds=5),
+    ]
+
+
+def _cached(few: data.Splits) -> Comparison:
+    """9.3 against 9.2: features of the frozen layers computed once, or in each step."""
+    model = layers.MLP(784, 5, rngs=nnx.Rngs(0))
+    adamw = jc.adamw(1e-3, weight_decay=0.1)
+    whole = _epoch_of(model, adamw, few.train, few.valid, transfer.freeze("hidden"))
+    train, valid = (transfer.cache_features(model, 5, part) for part in few[:2])
+    head = _epoch_of(model.logits, adamw, train, valid)
+    return compare(
+        "epoch of 9.3, cached", "9.2, five layers frozen", head, whole, rounds=20, calls=20
+    )
+
+
+def _epoch_of(
+    model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any = nnx.Param
+) -> Any:
+    """One epoch of `fit` after another, as a function without arguments."""
+    program, arrays, frozen = training._fit._prepared(
+        model, trainable, tx, training._inputs.default_loss, BATCH
+    )
+    train = jax.device_put(tuple(train))
+    # One example, where validation is not what is compared.
+    valid = jax.device_put(tuple(valid) if valid else (train[0][:1], train[1][:1]))
+    run, key = training._fit._first_run(arrays, tx), jax.random.key(0)
+
+    def epoch() -> Any:
+        nonlocal run
+        run, metrics = _epoch.train_epoch(program, run, frozen, train, valid, key)
+        return metrics
+
+    return epoch
+
+
+def _flax_epoch(train: data.Examples, *, cached: bool) -> Any:
+    """An epoch as Flax's tutorials write it, with the data on the device and nothing measured."""
+    model = layers.MLP(784, 5, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.adam(1e-4), wrt=nnx.Param)
+    x, y = jax.device_put(tuple(train))
+    rng = np.random.default_rng(0)
+
+    @nnx.jit
+    def step(model: Any, optimizer: Any, x: jax.Array, y: jax.Array, rows: jax.Array) -> jax.Array:
+        def mean_loss(model: Any) -> jax.Array:
+            return optax.softmax_cross_entropy_with_integer_labels(model(x[rows]), y[rows]).mean()
+
+        loss, grads = nnx.value_and_grad(mean_loss)(model)
+        optimizer.update(model, grads)
+        return loss
+
+    one = nnx.cached_partial(step, model, optimizer) if cached else None
+
+    def epoch() -> Any:
+        order = rng.permutation(len(y))[: len(y) // BATCH * BATCH].reshape(-1, BATCH)
+        for rows in order:
+            loss = one(x, y, rows) if one else step(model, optimizer, x, y, rows)
+        return loss
+
+    return epoch
