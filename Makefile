@@ -1,0 +1,45 @@
+# Everything starts here: `make demo`, `make test`. Needs Python >= 3.11, make and git.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint docs clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: .venv/.installed-all ## make .venv with all that the other targets need
+
+demo: .venv/.installed-examples ## exercise 9 of the chapter: MNIST where it is on disk, else small digits
+	$(BIN)/python examples/exercise_09_transfer_learning.py
+
+test: .venv/.installed-test ## all tests
+	$(BIN)/python -m pytest
+
+bench: .venv/.installed-bench ## speed, as ratios side by side
+	$(BIN)/python -m tests.bench
+
+lint: .venv/.installed-test ## format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+docs: .venv/.installed-docs ## the site, in docs/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+clean: ## remove .venv and everything that was made
+	rm -rf .venv output docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp an extra: what is installed is not installed again, unless pyproject.toml changes.
+.venv/.installed-%: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + \
+	    ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
