@@ -49,6 +49,12 @@ def test_every_argument_is_described(technique):
         assert re.search(rf"^    {argument}: ", doc, re.MULTILINE), argument
 
 
+@pytest.mark.parametrize("technique", techniques())
+def test_every_technique_has_its_place_in_the_docs(technique, pytestconfig):
+    pages = (pytestconfig.rootpath / "docs" / "api.md").read_text()
+    assert re.search(rf"^\.\. auto(function|class):: {technique.__name__}$", pages, re.MULTILINE)
+
+
 def test_all_lists_every_public_name():
     names = {name for name in vars(jaxopt_cards) if not name.startswith("_")}
     submodules = {"data", "layers", "optimizers", "selection", "training", "transfer", "transforms"}

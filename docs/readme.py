@@ -1,0 +1,67 @@
+"""Makes the README's table and picture from the exercise's results.json.
+
+The README says with which two commands.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results" / "exercise_09" / "results.json"
+PICTURE = ROOT / "docs" / "results" / "exercise_09" / "rows.png"
+MARKED = re.compile(r"(?<=<!-- exercise 9 -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def table(results: dict) -> str:
+    """The chapter's table in Markdown: ours, and the notebook's."""
+    lines = [
+        "| | trained on digits 0–4, then … | test accuracy, % | seconds | the book's notebook, % |",
+        "|---|---|--:|--:|--:|",
+    ]
+    for row in results["rows"]:
+        accuracy, seconds = (
+            f"{np.mean(row[key]):.2f} ± {np.std(row[key], ddof=1):.2f}"
+            for key in ("accuracy", "seconds")
+        )
+        lines.append(
+            f"| {row['row']} | {row['what']} | {accuracy} | {seconds} | {row['notebook']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict, path: Path) -> None:
+    """A dot for each seed, a cross for the notebook."""
+    rows = results["rows"]
+    figure, axis = plt.subplots(figsize=(7.2, 2.9), layout="constrained")
+    for height, row in enumerate(reversed(rows)):
+        label = {"label": "ours, a dot a seed"} if height == 0 else {}
+        places = np.full(len(row["accuracy"]), height)
+        axis.scatter(row["accuracy"], places, s=30, color="#0072b2", alpha=0.6, lw=0, **label)
+        label = {"label": "the book's notebook"} if height == 0 else {}
+        axis.scatter(row["notebook"], height, s=45, color="#d55e00", marker="x", **label)
+    names = [f"{row['row']}: {row['what']}" for row in reversed(rows)]
+    axis.set_yticks(range(len(rows)), names)
+    axis.set_xlabel("test accuracy, %")
+    axis.set_xlim(60, 100)
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def updated(readme: str, results: dict) -> str:
+    """The README with the table as the results have it."""
+    return MARKED.sub(lambda _: table(results), readme, count=1)
+
+
+if __name__ == "__main__":
+    found = json.loads(RESULTS.read_text())
+    readme = ROOT / "README.md"
+    readme.write_text(updated(readme.read_text(), found))
+    draw(found, PICTURE)
+    print(f"Updated {readme} and {PICTURE}")
