@@ -1,6 +1,7 @@
 """Checks of hyperparameters, with errors that name the function the user called."""
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,7 +32,9 @@ def check_number(
     if isinstance(value, jax.core.Tracer) or (or_schedule and callable(value)):
         return
     numbers = np.asarray(value)
-    if numbers.dtype.kind not in "iuf" and numbers.dtype.name not in ("bfloat16", "float16"):
+    # A list is refused: -1 * [0.1] is not an array of rates but an empty list.
+    is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
+    if isinstance(value, list | tuple) or not is_number:
         kind = "a number or a schedule" if or_schedule else "a number"
         raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
     low, high = (float(bound) for bound in interval[1:-1].split(","))
@@ -41,11 +44,23 @@ def check_number(
         raise HyperparameterError(function, argument, f"lie in {interval}", value)
 
 
+def check_eps(function: str, eps: Any, eps_root: Any) -> None:
+    """Raises unless one of them is above zero: a gradient that was always zero would give NaN."""
+    check_number(function, "eps_root", eps_root, "[0, inf)")
+    no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
+    check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)")
+
+
 def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:
     """Raises unless `value` is a whole number of at least `least`."""
     if isinstance(value, jax.core.Tracer):
         return
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    # Also a NumPy or JAX scalar may count, if of integers; `operator.index` knows them all.
+    try:
+        valid = not isinstance(value, bool | np.bool) and operator.index(value) >= least
+    except TypeError:
+        valid = False
+    if not valid:
         raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
 
 

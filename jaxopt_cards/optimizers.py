@@ -200,7 +200,7 @@ def rmsprop(
     Args:
         learning_rate: float in [0, inf), or a schedule.
         decay: float in [0, 1); Hinton's 0.9.
-        eps: float in [0, inf); keeps the division finite.
+        eps: float in (0, inf); keeps the division finite.
         initial_scale: float in [0, inf); the mean square before the first step.
         eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
         centered: bool; divide by the standard deviation instead, as in `scale_by_stddev`.
@@ -252,8 +252,8 @@ def adam(
 ) -> optax.GradientTransformation:
     r"""Adam: momentum, and each weight's step divided by its gradients' root mean square.
 
-    The learning rate is about the size of a step, whatever the scale of the gradients, so its
-    default of 0.001 works often. PyTorch is the same; Keras takes `eps` 1e-7.
+    The learning rate is about the size of a step, whatever the scale of the gradients, so the
+    paper's 0.001 works often. PyTorch is the same; Keras takes `eps` 1e-7.
 
     Equation:
         .. math::
@@ -269,7 +269,8 @@ def adam(
         learning_rate: float in [0, inf), or a schedule. The paper's 0.001 is a good start.
         b1: float in [0, 1); decay of the mean. The paper's 0.9.
         b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in [0, inf); keeps the division finite. The paper's 1e-8.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
+            1e-8.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
         mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
         nesterov: bool; Nadam's mean, which looks one step ahead.
@@ -331,7 +332,8 @@ def adamw(
         learning_rate: float in [0, inf), or a schedule.
         b1: float in [0, 1); decay of the mean. The paper's 0.9.
         b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in [0, inf); keeps the division finite. The paper's 1e-8.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
+            1e-8.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
         mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
         weight_decay: float in [0, inf), or a schedule. Optax's default 1e-4.

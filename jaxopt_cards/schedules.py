@@ -91,7 +91,8 @@ def piecewise_constant(
     steps = list(boundaries)
     for step in steps:
         check_count("piecewise_constant", "each of boundaries", step)
-    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+    known = not any(isinstance(step, jax.core.Tracer) for step in steps)
+    if known and any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         raise HyperparameterError("piecewise_constant", "boundaries", "increase", steps)
     if len(values) != len(steps) + 1:
         raise HyperparameterError(
@@ -117,8 +118,8 @@ def exponential_decay(
 ) -> optax.Schedule:
     r"""Multiplies the value by `decay_rate` every `transition_steps` steps, smoothly.
 
-    Optax's, with bad arguments refused; Optax only logs them and turns the schedule into a
-    constant.
+    Optax's, with bad arguments refused, where Optax only logs them and turns the schedule into a
+    constant, and with traced values allowed.
 
     Equation:
         .. math:: \eta(t) = \eta_0 \, \gamma^{(t - b) / r} \quad\text{for } t > b, \text{ else }
@@ -161,14 +162,19 @@ def exponential_decay(
     check_count("exponential_decay", "transition_steps", transition_steps)
     check_number("exponential_decay", "decay_rate", decay_rate, "(0, inf)")
     check_count("exponential_decay", "transition_begin", transition_begin, least=0)
-    return optax.exponential_decay(
-        init_value,
-        transition_steps,
-        decay_rate,
-        transition_begin,
-        staircase,
-        end_value,
-    )
+    if end_value is not None:
+        check_number("exponential_decay", "end_value", end_value, "(-inf, inf)")
+
+    def schedule(count: Any) -> Any:
+        rate = jnp.asarray(decay_rate, float)
+        periods = jnp.maximum(jnp.asarray(count, float) - transition_begin, 0.0) / transition_steps
+        value = init_value * rate ** (jnp.floor(periods) if staircase else periods)
+        if end_value is None:
+            return value
+        bound = jnp.asarray(end_value, value.dtype)
+        return jnp.where(rate < 1, jnp.maximum(value, bound), jnp.minimum(value, bound))
+
+    return schedule
 
 
 def power_decay(

@@ -32,10 +32,12 @@ def test_learning_rates_that_are_no_numbers(name, rate):
         (lambda: jc.adam(0.1, b1=1), r"adam: b1 must lie in \[0, 1\), got 1"),
         (lambda: jc.adamw(0.1, b2=-0.1), r"adamw: b2 must lie in \[0, 1\), got -0.1"),
         (lambda: jc.adamw(0.1, weight_decay=-1), r"adamw: weight_decay must lie in \[0, inf\)"),
-        (lambda: jc.adam(0.1, eps=-1e-8), r"adam: eps must lie in \[0, inf\), got -1e-08"),
+        (lambda: jc.adam(0.1, eps=-1e-8), r"adam: eps must lie in \(0, inf\), got -1e-08"),
         (lambda: jc.adam(0.1, eps_root=-1), r"adam: eps_root must lie in \[0, inf\), got -1"),
         (lambda: jc.rmsprop(0.1, decay=1.0), r"rmsprop: decay must lie in \[0, 1\), got 1.0"),
-        (lambda: jc.rmsprop(0.1, eps=-1), r"rmsprop: eps must lie in \[0, inf\)"),
+        (lambda: jc.rmsprop(0.1, eps=-1), r"rmsprop: eps must lie in \(0, inf\)"),
+        (lambda: jc.adam(0.1, eps=0.0), r"adam: eps must lie in \(0, inf\), got 0.0"),
+        (lambda: jc.sgd([0.1]), r"sgd: learning_rate must be a number or a schedule"),
         (lambda: jc.rmsprop(0.1, initial_scale=-1), r"rmsprop: initial_scale must lie in"),
         (lambda: jc.rmsprop(0.1, centered=True, decay=2), r"rmsprop: decay must lie in"),
         (lambda: jc.sgd(0.1, momentum=1.1), r"sgd: momentum must lie in \[0, 1\], got 1.1"),
@@ -74,7 +76,7 @@ def test_momentum_may_follow_a_schedule():
 
 
 def test_weight_decay_may_follow_a_schedule():
-    tx = jc.add_decayed_weights(lambda step: 0.1 * (step + 1))
+    tx = jc.add_decayed_weights(lambda step: jnp.array([0.1, 0.2])[step])
     params = jnp.ones(1)
     state = tx.init(params)
     for expected in (0.1, 0.2):

@@ -9,8 +9,7 @@ def digits() -> Splits:
     r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 
     Real handwriting that needs no download: the stand-in where MNIST is not at hand. Validation is
-    images 0 to 199, training 200 to 1,296, test the last 500 (of other writers, as UCI ordered
-    them).
+    images 0 to 199, training 200 to 1,296, test the last 500.
 
     Equation:
         .. math:: x = \text{pixel} / 16

@@ -63,10 +63,11 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     """
     classes = [int(label) for label in classes]
     missing = sorted(set(classes) - set(examples.y.tolist()))
-    if missing or len(set(classes)) != len(classes):
+    if not classes or missing or len(set(classes)) != len(classes):
+        why = f", of which {missing} do not occur" if missing else ""
         raise ValueError(
-            f"subset: classes must be different labels that occur, got {classes}, of which "
-            f"{missing or 'some twice'}; the labels are {np.unique(examples.y).tolist()}"
+            f"subset: classes must be different labels that occur, at least one, got {classes}"
+            f"{why}; the labels are {np.unique(examples.y).tolist()}"
         )
     kept = np.isin(examples.y, classes)
     position = {label: index for index, label in enumerate(classes)}
@@ -112,7 +113,7 @@ def per_class(examples: Examples, n: int) -> Examples:
     """
     check_count("per_class", "n", n)
     labels, counts = np.unique(examples.y, return_counts=True)
-    if (counts < n).any():
+    if len(labels) == 0 or (counts < n).any():
         few = dict(zip(labels.tolist(), counts.tolist(), strict=True))
         raise ValueError(f"per_class: n = {n} examples asked of each class, but there are {few}")
     firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]

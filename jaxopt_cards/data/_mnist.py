@@ -2,9 +2,9 @@
 
 import gzip
 import hashlib
+import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
@@ -146,7 +146,7 @@ def _download(file: _IdxFile, folder: Path) -> Path:
                 with urllib.request.urlopen(url, timeout=30) as response:
                     part.write_bytes(response.read(2 * file.size + 1024))
                 _verified(file, part)
-            except (OSError, ValueError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 failures.append(f"{url}: {error}")
                 continue
             return part.replace(folder / part.name)

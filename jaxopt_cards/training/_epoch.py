@@ -103,7 +103,7 @@ def train_epoch(
         (run.best, run.best_loss, run.best_epoch),
     )
     run = Run(epoch, model, opt_state, best, best_loss, best_epoch)
-    return run, jnp.stack([train_loss, valid_loss, valid_accuracy])
+    return run, jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -117,12 +117,13 @@ def measure(
         rows, weights = batch
         outputs = merge(program.eval_graph, arrays, frozen)(x[rows])
         losses = program.loss(outputs, y[rows])
-        share = jnp.count_nonzero(weights) / len(y)
+        share = jnp.count_nonzero(weights).astype(jnp.float32) / len(y)
         return None, (losses @ weights * share, _correct(outputs, y[rows]) @ weights * share)
 
     batches = in_batches(jnp.arange(len(y)), min(EVALUATION_BATCH, len(y)))
     _, (losses, correct) = jax.lax.scan(of_batch, None, batches)
-    return jnp.sum(losses), jnp.sum(correct)
+    # In float32 whatever the loss, as the run keeps them from epoch to epoch.
+    return jnp.sum(losses).astype(jnp.float32), jnp.sum(correct).astype(jnp.float32)
 
 
 def in_batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
@@ -137,8 +138,13 @@ def in_batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]
     return rows, real / jnp.sum(real, axis=1, keepdims=True)
 
 
-def _correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
     """Which rows have their highest output at their label; NaN where labels are no classes."""
-    if outputs.ndim != 2 or labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
+    if (
+        not isinstance(outputs, jax.Array)
+        or outputs.ndim != 2
+        or labels.ndim != 1
+        or not jnp.issubdtype(labels.dtype, jnp.integer)
+    ):
         return jnp.full(len(labels), jnp.nan)
-    return (jnp.argmax(outputs, axis=1) == labels).astype(jnp.float32)
+    return (jnp.argmax(outputs, axis=1).astype(labels.dtype) == labels).astype(jnp.float32)

@@ -24,6 +24,9 @@ from jaxopt_cards.training._progress import Reporter
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
+# One object: programs with a transformation of their own would be compiled each time.
+_NO_STEP = optax.identity()
+
 
 class History(NamedTuple):
     """What was measured in each epoch; arrays of shape (epochs,), float64."""
@@ -87,12 +90,13 @@ def fit(
             given to it as `value`.
         train: pair (x, y) of arrays of the same length.
         valid: pair (x, y) for early stopping and the choice of the best epoch.
-        batch_size: whole number > 0, at most the number of training examples. The last batch of an
-            epoch may be smaller; no example is dropped.
+        batch_size: whole number > 0, at most the number of training examples. No example is
+            dropped: the last batch of an epoch is filled up with others at weight zero, which only
+            batch normalisation sees.
         epochs: whole number > 0; the most epochs to train.
         patience: whole number > 0; stop after so many epochs without a lower validation loss.
             Default: never. The chapter takes 20.
-        seed: int; seed of the order of the examples. The weights' seed is the model's.
+        seed: whole number >= 0; seed of the examples' order. The weights' seed is the model's.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
@@ -136,6 +140,7 @@ def fit(
         True
     """
     train, valid = on_device("fit", "train", train), on_device("fit", "valid", valid)
+    check_count("fit", "seed", seed, least=0)
     _check_settings(batch_size, epochs, patience, checkpoint_every, len(train[1]))
     for what, examples in (("train", train), ("valid", valid)):
         check_model_fits("fit", what, model, loss, examples)
@@ -151,7 +156,7 @@ def fit(
 
     history: list[list[float]] = []
     with (
-        _checkpoints(checkpoint_dir, lowered, train, seed) as checkpoints,
+        _checkpoints(checkpoint_dir, lowered, (train, valid, frozen, arrays), seed) as checkpoints,
         Reporter(epochs, shown=progress) as reporter,
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
@@ -225,7 +230,7 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
     """
     examples = on_device("evaluate", "the data", (x, y))
     check_model_fits("evaluate", "the data", model, loss, examples)
-    program, arrays, frozen = _prepared(model, nnx.Param, optax.identity(), loss, 1)
+    program, arrays, frozen = _prepared(model, nnx.Param, _NO_STEP, loss, 1)
     measured = _epoch.measure(program, arrays, frozen, examples)
     return dict(zip(("loss", "accuracy"), map(float, measured), strict=True))
 
@@ -287,20 +292,34 @@ def _check_trainable(trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None
         raise ValueError(f"fit: {trainable} matches none of the parameters{paths}")
 
 
-def _checkpoints(directory: Any, lowered: Any, train: Any, seed: int) -> Any:
+def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
     if directory is None:
         return nullcontext()
     # Orbax takes longer to import than a small run takes.
     from jaxopt_cards.training._checkpoints import Checkpoints
 
+    train, valid, frozen, arrays = inputs
     identity = {
-        "seed": seed,
-        "training data (CRC-32)": [zlib.crc32(np.asarray(array).tobytes()) for array in train],
-        # The program has every setting in it: model, batch size, loss, learning rate.
+        "seed": int(seed),
+        "training data (CRC-32)": _checksum(train),
+        "validation data (CRC-32)": _checksum(valid),
+        "frozen parameters (CRC-32)": _checksum(frozen),
+        "initial model (CRC-32)": _checksum(arrays),
+        # The program has the settings in it: kind of model, batch size, loss, learning rate.
         "compiled program (CRC-32)": zlib.crc32(lowered.as_text().encode()),
     }
     return Checkpoints(Path(directory), identity)
+
+
+def _checksum(tree: Any) -> int:
+    """CRC-32 of all arrays of a tree, one after the other."""
+    checksum = 0
+    for leaf in jax.tree.leaves(tree):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return checksum
 
 
 def _summary(result: FitResult) -> str:

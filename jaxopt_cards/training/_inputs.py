@@ -49,6 +49,11 @@ def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, exa
             f"{error}"
         ) from error
     if loss is default_loss:
+        if not isinstance(outputs, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"{function}: the default loss takes a model whose output is one array, got "
+                f"{type(outputs).__name__}: give a loss of your own"
+            )
         _check_labels(function, what, y, outputs.shape)
     losses = jax.eval_shape(loss, outputs, y[:1])
     if losses.shape != (1,):

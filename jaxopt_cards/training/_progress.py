@@ -21,9 +21,10 @@ class Reporter:
         self._bar: Progress | None = None
         if shown and console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(TextColumn("epoch"), *columns, TextColumn("{task.description}"))
+            self._bar = Progress(
+                TextColumn("epoch"), *columns, TextColumn("{task.description}"), console=console
+            )
             self._bar.add_task("", total=epochs)
-            self._bar.live.console = console
 
     def __enter__(self) -> Self:
         """Starts the bar, if there is one."""

@@ -57,6 +57,11 @@ def cache_features(
     """
     check_count("cache_features", "upto", upto)
     check_count("cache_features", "batch_size", batch_size)
+    if not callable(getattr(model, "features", None)):
+        raise ValueError(
+            "cache_features: model must have a method features(x, upto), got "
+            f"{type(model).__name__}"
+        )
     x, y = (np.asarray(array) for array in data)
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(
@@ -67,5 +72,11 @@ def cache_features(
     model.eval()
     graph, state = nnx.split(model)
     lower = jax.jit(lambda state, rows: nnx.merge(graph, state).features(rows, upto))
+    try:
+        jax.eval_shape(lower, state, x[:1])
+    except TypeError as error:
+        raise ValueError(
+            f"cache_features: the model does not take inputs of the shape {x.shape[1:]}: {error}"
+        ) from error
     batches = [lower(state, x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     return Examples(np.concatenate(batches), y)

@@ -10,8 +10,10 @@ def freeze(pattern: str) -> Any:
     r"""Says which parameters stay as they are, by a regular expression over paths.
 
     Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
-    `trainable`, or to `nnx.grad` and `nnx.Optimizer`, it keeps frozen parameters out of the
-    gradient, of the optimizer's state and of the update. Weight decay cannot move them either.
+    `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
+    frozen parameters out of the gradient, of the optimizer's state and of the update. Weight decay
+    cannot move them either. Running statistics of batch normalisation are no parameters: they still
+    follow the data.
 
     Equation:
         .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
@@ -22,7 +24,7 @@ def freeze(pattern: str) -> Any:
             freezes two layers.
 
     Returns:
-        An NNX filter, to be given as `trainable=` or `wrt=`.
+        An NNX filter.
 
     State:
         None.

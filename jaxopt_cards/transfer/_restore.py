@@ -100,7 +100,7 @@ def restore(
             refused[name] = why
         else:
             taken.append(name)
-            return jnp.asarray(source[origin])
+            return _as_it_is(source[origin])
         return leaf
 
     wanted = iter(chosen)
@@ -123,6 +123,12 @@ def _misfit(wanted: Any, found: Any) -> str:
     """Why an array cannot take another's place; empty if it can."""
     ours, theirs = (f"{_dtype(array)}{list(np.shape(array))}" for array in (wanted, found))
     return "" if ours == theirs else f"saved is {theirs}, needed is {ours}"
+
+
+def _as_it_is(array: Any) -> Any:
+    """The array on the device, unless JAX would cast it, as float64 while 64-bit types are off."""
+    moved = jnp.asarray(array)
+    return moved if moved.dtype == _dtype(array) else array
 
 
 def _dtype(array: Any) -> Any:

@@ -41,8 +41,8 @@ def leafwise(
     Args:
         init: `init(param)` returns the state of one parameter: an array, or a tuple of them.
         update: `update(grad, state, param, step)` returns `(update, state)`. `step` is the number
-            of this update, from 1, as a scalar of the equation's dtype; it is `None` if the state
-            has no `count`. `param` is `None` if the caller gave no parameters.
+            of this update, from 1, an int32 scalar; it is `None` if the state has no `count`.
+            `param` is `None` if the caller gave no parameters.
         state_type: a NamedTuple class. Its first field may be `count`; the others take, in order,
             what `init` returns, each as a tree like the parameters: a single array for one field, a
             tuple for several, `()` for none. Default: `LeafwiseState`.
@@ -169,8 +169,7 @@ def _one_leaf(
     inexact = [x for x in jax.tree.leaves((grad, row, param)) if jnp.issubdtype(x, jnp.inexact)]
     bits = max(32, *(jnp.finfo(x.dtype).bits for x in inexact))
     wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
-    step = None if count is None else count.astype(f"float{bits}")
-    new_grad, state = update(wide[0], wide[1][0] if single else wide[1], wide[2], step)
+    new_grad, state = update(wide[0], wide[1][0] if single else wide[1], wide[2], count)
     new = new_grad, (state,) if single else tuple(state)
     _check_shapes("update and state", (grad, row), new)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), new, (grad, row))

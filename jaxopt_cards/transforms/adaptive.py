@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_number
+from jaxopt_cards._checks import check_eps, check_number
 from jaxopt_cards.transforms._leafwise import leafwise
 
 
@@ -33,9 +33,14 @@ def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
     return jax.lax.rsqrt(nu + eps) if eps_in_sqrt else 1 / (jnp.sqrt(nu) + eps)
 
 
+def bias_corrected(moment: Any, decay: Any, step: Any) -> Any:
+    """A running mean that started at zero, divided by the weight it has gathered since."""
+    return moment / (1 - decay ** step.astype(moment.real.dtype))
+
+
 def _check_rms(name: str, decay: Any, eps: Any, initial_scale: Any) -> None:
     check_number(name, "decay", decay, "[0, 1)")
-    check_number(name, "eps", eps, "[0, inf)")
+    check_number(name, "eps", eps, "(0, inf)")
     check_number(name, "initial_scale", initial_scale, "[0, inf)")
 
 
@@ -61,7 +66,7 @@ def scale_by_rms(
 
     Args:
         decay: float in [0, 1); how long the mean remembers. 0.9, Hinton's.
-        eps: float in [0, inf); keeps the division finite.
+        eps: float in (0, inf); keeps the division finite.
         initial_scale: float in [0, inf); the mean before the first step. Larger values make the
             first steps smaller.
         eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
@@ -97,7 +102,7 @@ def scale_by_rms(
 
     def update(grad, nu, param, step):
         nu = decay * nu + (1 - decay) * _abs_sq(grad)
-        nu_hat = nu / (1 - decay**step) if bias_correction else nu
+        nu_hat = bias_corrected(nu, decay, step) if bias_correction else nu
         return grad * _one_over_root(nu_hat, eps, eps_in_sqrt), nu
 
     return leafwise(
@@ -128,7 +133,7 @@ def scale_by_stddev(
 
     Args:
         decay: float in [0, 1); how long the means remember.
-        eps: float in [0, inf); keeps the division finite.
+        eps: float in (0, inf); keeps the division finite.
         initial_scale: float in [0, inf); the second moment before the first step.
         eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
         bias_correction: bool; divide both means by :math:`1 - \beta^t`.
@@ -147,7 +152,8 @@ def scale_by_stddev(
         Alex Graves (2013), Generating Sequences With Recurrent Neural Networks.
 
     Use when: RMSProp is too cautious where gradients are steady.
-    Avoid when: gradients hardly vary: the division by a deviation near zero makes steps huge.
+    Avoid when: gradients hardly vary: the division by a deviation near zero makes steps huge. With
+        bias correction the first step is always of that kind.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -165,8 +171,10 @@ def scale_by_stddev(
         mu, nu = state
         mu = decay * mu + (1 - decay) * grad
         nu = decay * nu + (1 - decay) * _abs_sq(grad)
-        correction = 1 - decay**step if bias_correction else 1.0
-        variance = jnp.maximum(nu / correction - _abs_sq(mu / correction), 0.0)
+        mu_hat, nu_hat = mu, nu
+        if bias_correction:
+            mu_hat, nu_hat = (bias_corrected(moment, decay, step) for moment in (mu, nu))
+        variance = jnp.maximum(nu_hat - _abs_sq(mu_hat), 0.0)
         return grad * _one_over_root(variance, eps, eps_in_sqrt), (mu, nu)
 
     return leafwise(
@@ -206,7 +214,8 @@ def scale_by_adam(
     Args:
         b1: float in [0, 1); decay of the mean. The paper's 0.9.
         b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in [0, inf); keeps the division finite. The paper's 1e-8.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
+            1e-8.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
         mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
         nesterov: bool; Nadam's mean, which looks one step ahead.
@@ -237,8 +246,7 @@ def scale_by_adam(
     """
     check_number("scale_by_adam", "b1", b1, "[0, 1)")
     check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    check_number("scale_by_adam", "eps", eps, "[0, inf)")
-    check_number("scale_by_adam", "eps_root", eps_root, "[0, inf)")
+    check_eps("scale_by_adam", eps, eps_root)
 
     def init(param):
         return jnp.zeros_like(param, dtype=mu_dtype), jnp.zeros_like(param.real)
@@ -247,10 +255,10 @@ def scale_by_adam(
         mu, nu = state
         mu = b1 * mu + (1 - b1) * grad
         nu = b2 * nu + (1 - b2) * _abs_sq(grad)
-        mu_hat = mu / (1 - b1**step)
+        mu_hat, nu_hat = bias_corrected(mu, b1, step), bias_corrected(nu, b2, step)
         if nesterov:
-            mu_hat = b1 * mu / (1 - b1 ** (step + 1)) + (1 - b1) * grad / (1 - b1**step)
-        nu_hat = nu / (1 - b2**step)
+            ahead = bias_corrected(mu, b1, step + 1)
+            mu_hat = b1 * ahead + (1 - b1) * bias_corrected(grad, b1, step)
         return mu_hat / (jnp.sqrt(nu_hat + eps_root) + eps), (mu, nu)
 
     return leafwise(init, update, optax.ScaleByAdamState)

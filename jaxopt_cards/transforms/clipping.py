@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards.selection import path_name
 from jaxopt_cards.transforms._leafwise import in_precision, leafwise
 
 
@@ -101,6 +102,12 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
     check_number("clip_by_global_norm", "max_norm", max_norm, "(0, inf)")
 
     def update(updates, state, params=None):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+                raise ValueError(
+                    f"clip_by_global_norm: at {path_name(path)} the gradient must be of floating "
+                    f"point, got {jnp.result_type(leaf)}"
+                )
         wide = jax.tree.map(lambda grad: in_precision(32, jnp.asarray(grad)), updates)
         norm = optax.tree.norm(wide)
         factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
@@ -66,7 +67,9 @@ def add_decayed_weights(
         return ()
 
     def update(grad, state, param, step):
-        rate = weight_decay(step - 1) if callable(weight_decay) else weight_decay
+        rate: Any = weight_decay
+        if callable(weight_decay):
+            rate = jnp.asarray(weight_decay(step - 1), param.real.dtype)
         return grad + rate * param, state
 
     decay = leafwise(

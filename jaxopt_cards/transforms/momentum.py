@@ -78,7 +78,7 @@ def trace(
         return jnp.zeros_like(param, dtype=accumulator_dtype)
 
     def update(grad, mean, param, step):
-        beta = decay(step - 1) if callable(decay) else decay
+        beta = jnp.asarray(decay(step - 1), grad.real.dtype) if callable(decay) else decay
         mean = grad + beta * mean
         return (grad + beta * mean if nesterov else mean), mean
 

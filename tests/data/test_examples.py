@@ -20,14 +20,22 @@ def test_per_class_takes_the_first_in_their_order():
     np.testing.assert_array_equal(few.x[:, 0], [0, 1, 2, 3, 4, 6])
 
 
+NOTHING = data.Examples(EXAMPLES.x[:0], EXAMPLES.y[:0])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
             lambda: data.subset(EXAMPLES, [5, 6]),
-            r"subset: .*\[5, 6\], of which \[6\]; .*\[5, 7, 9\]",
+            r"subset: .*\[5, 6\], of which \[6\] do not occur; .*\[5, 7, 9\]",
         ),
-        (lambda: data.subset(EXAMPLES, [5, 5]), r"subset: .*of which some twice"),
+        (
+            lambda: data.subset(EXAMPLES, [5, 5]),
+            r"subset: classes must be different .*\[5, 5\]; the",
+        ),
+        (lambda: data.subset(EXAMPLES, []), r"subset: .* at least one, got \[\]; the labels"),
+        (lambda: data.per_class(NOTHING, 1), r"per_class: n = 1 .* but there are \{\}"),
         (lambda: data.per_class(EXAMPLES, 3), r"per_class: n = 3 .*\{5: 4, 7: 2, 9: 2\}"),
         (lambda: data.per_class(EXAMPLES, 0), r"per_class: n must be a whole number >= 1, got 0"),
     ],

@@ -10,12 +10,6 @@ from jaxopt_cards import layers
 from jaxopt_cards.selection import path_names
 
 
-@pytest.fixture(autouse=True)
-def broadcasting():
-    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias by broadcasting
-        yield
-
-
 def model(**kwargs):
     return layers.MLP(4, 3, units=(6, 5), rngs=nnx.Rngs(0), **kwargs)
 
@@ -25,14 +19,14 @@ def test_equals_the_formula():
     p = nnx.to_pure_dict(nnx.state(net, nnx.Param))
     for index in (1, 2):
         layer = p[f"hidden{index}"]
-        x_next = jax.nn.elu(x @ layer["kernel"] + layer["bias"])
+        x_next = jax.nn.elu(x @ layer["kernel"] + layer["bias"][None])
         chex.assert_trees_all_close(net.features(net_input := x, 0), net_input)
         if index == 1:
             first, inputs = x_next, x
         x = x_next
     chex.assert_trees_all_close(net.features(inputs, 1), first, rtol=1e-5)
     chex.assert_trees_all_close(net.features(inputs), x, rtol=1e-5)
-    expected = x @ p["logits"]["kernel"] + p["logits"]["bias"]
+    expected = x @ p["logits"]["kernel"] + p["logits"]["bias"][None]
     chex.assert_trees_all_close(net(inputs), expected, rtol=1e-5)
 
 

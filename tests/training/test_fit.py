@@ -15,12 +15,6 @@ from jaxopt_cards.training import _epoch
 ADAM = jc.adam(3e-3)
 
 
-@pytest.fixture(autouse=True)
-def broadcasting():
-    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias by broadcasting
-        yield
-
-
 def blobs(n, seed):
     """Three classes around three corners."""
     rng = np.random.default_rng(seed)
@@ -39,6 +33,20 @@ def model(seed=0, **kwargs):
 def fit(net=None, tx=ADAM, **kwargs):
     settings = {"train": TRAIN, "valid": VALID, "batch_size": 20, "epochs": 8, "progress": False}
     return training.fit(net or model(), tx, **(settings | kwargs))
+
+
+@pytest.fixture
+def compilations():
+    """Grows by one entry with each compilation by XLA."""
+    events = []
+
+    def listen(name, seconds, **details):
+        if name == "/jax/core/compile/backend_compile_duration":
+            events.append(details)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.clear_event_listeners()
 
 
 def params_of(net):
@@ -112,9 +120,21 @@ def test_stops_when_patience_ends_and_keeps_the_best():
     assert measured == pytest.approx(result.history.valid_loss.min(), rel=1e-5)
 
 
-def test_equal_programs_compile_once():
+def test_equal_programs_compile_once(compilations):
     fit(model(0), epochs=1)
-    assert fit(model(1), epochs=1, seed=3).compile_seconds < 0.1
+    before = len(compilations)
+    result = fit(model(1), epochs=1, seed=3)
+    assert len(compilations) == before
+    training.evaluate(result.model, *VALID)
+    before = len(compilations)
+    training.evaluate(fit(model(2), epochs=1).model, *VALID)
+    assert len(compilations) == before
+
+
+def test_with_64_bit_types(x64):
+    result = fit(model(), epochs=2)
+    assert result.history.train_loss.dtype == np.float64
+    assert result.history.valid_loss[1] < result.history.valid_loss[0]
 
 
 def test_frozen_parameters_have_no_gradient_and_no_state_and_do_not_move():
@@ -215,6 +235,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(epochs=4, checkpoint_dir=tmp_path, seed=1)
     with pytest.raises(ValueError, match=r"training data \(CRC-32\): saved"):
         fit(epochs=4, checkpoint_dir=tmp_path, train=blobs(150, 7))
+    for other in ({"net": model(1)}, {"valid": blobs(60, 8)}):
+        with pytest.raises(ValueError, match=r"(initial model|validation data) \(CRC-32\): saved"):
+            fit(epochs=4, checkpoint_dir=tmp_path, **other)
     with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  best/params"):
         fit(layers.MLP(6, 3, units=(9,), rngs=nnx.Rngs(0)), checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  opt_state"):
@@ -223,11 +246,42 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(tx=jc.adam(4e-3), checkpoint_dir=tmp_path)
 
 
+def test_a_checkpoint_on_other_frozen_parameters_is_refused(tmp_path):
+    head = {"trainable": transfer.freeze("hidden"), "checkpoint_dir": tmp_path}
+    fit(epochs=2, **head)
+    other, _ = transfer.restore(model(1), model(0), "logits")
+    with pytest.raises(ValueError, match=r"run:\n  frozen parameters \(CRC-32\): saved.*\nGive"):
+        fit(other, epochs=4, **head)
+
+
+def test_seeds_of_numpy_and_jax(tmp_path):
+    whole = fit(seed=3, epochs=2)
+    for number, seed in enumerate((np.int64(3), jnp.array(3))):
+        same = fit(seed=seed, epochs=2, checkpoint_dir=tmp_path / str(number))
+        chex.assert_trees_all_equal(params_of(same.model), params_of(whole.model))
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys):
     fit(progress=True)
     assert "best epoch 8 of 8: validation loss" in capsys.readouterr().out
     fit(progress=False)
     assert capsys.readouterr().out == ""
+
+
+class Pair(nnx.Module):
+    def __init__(self, rngs):
+        self.logits = nnx.Linear(6, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.logits(x), x
+
+
+def test_a_model_with_several_outputs_needs_a_loss_of_its_own():
+    first = lambda outputs, y: (  # noqa: E731
+        optax.softmax_cross_entropy_with_integer_labels(outputs[0], y)
+    )
+    result = fit(Pair(nnx.Rngs(0)), loss=first)
+    assert result.history.valid_loss[-1] < result.history.valid_loss[0]
 
 
 BAD_LABELS = data.Examples(TRAIN.x, np.where(np.arange(150) == 9, 3, TRAIN.y))
@@ -262,6 +316,12 @@ HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAI
         ({"epochs": 0}, "fit: epochs must be a whole number >= 1, got 0"),
         ({"patience": 0}, "fit: patience must be a whole number >= 1, got 0"),
         ({"checkpoint_every": 0}, "fit: checkpoint_every must be"),
+        ({"seed": -1}, "fit: seed must be a whole number >= 0, got -1"),
+        ({"seed": 0.5}, "fit: seed must be a whole number >= 0, got 0.5"),
+        (
+            {"net": Pair(nnx.Rngs(0))},
+            "fit: the default loss takes a model whose output is one array, got tuple",
+        ),
         ({"loss": lambda o, y: o.sum()}, r"fit: loss must give one number an example"),
         (
             {"trainable": transfer.freeze("hiden")},

@@ -11,12 +11,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 
 
-@pytest.fixture(autouse=True)
-def broadcasting():
-    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias by broadcasting
-        yield
-
-
 def model(seed=0, units=(8, 6, 4), classes=3, **kwargs):
     return layers.MLP(5, classes, units=units, rngs=nnx.Rngs(seed), **kwargs)
 

@@ -18,7 +18,7 @@ def running_mean():
         return jnp.zeros_like(param)
 
     def update(grad, mean, param, step):
-        mean = mean + (grad - mean) / step
+        mean = mean + (grad - mean) / step.astype(grad.dtype)
         return mean, mean
 
     return jc.leafwise(init, update)
