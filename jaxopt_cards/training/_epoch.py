@@ -143,6 +143,7 @@ def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
     if (
         not isinstance(outputs, jax.Array)
         or outputs.ndim != 2
+        or outputs.shape[1] < 2
         or labels.ndim != 1
         or not jnp.issubdtype(labels.dtype, jnp.integer)
     ):

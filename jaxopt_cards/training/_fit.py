@@ -19,7 +19,13 @@ from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._frozen import Frozen
-from jaxopt_cards.training._inputs import check_model_fits, default_loss, on_device
+from jaxopt_cards.training._inputs import (
+    check_model,
+    check_model_fits,
+    check_tx,
+    default_loss,
+    on_device,
+)
 from jaxopt_cards.training._progress import Reporter
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -39,12 +45,21 @@ class History(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What `fit` returns."""
+    """What `fit` returns.
 
-    model: nnx.Module  # as it was in the best epoch, in evaluation mode
+    Attributes:
+        model: the model as it was in the best epoch, in evaluation mode.
+        history: `train_loss`, `valid_loss`, `valid_accuracy` (in [0, 1]) and `seconds` (validation
+            included, compilation not), one number an epoch.
+        best_epoch: the epoch of the least validation loss, from 1.
+        stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
+        compile_seconds: time to compile; near zero if the same was compiled before.
+    """
+
+    model: nnx.Module
     history: History
-    best_epoch: int  # from 1: the least validation loss
-    stopped: str  # why: "epochs", "patience" or "not finite"
+    best_epoch: int
+    stopped: str
     compile_seconds: float
 
     @property
@@ -103,7 +118,7 @@ def fit(
             is computed and no optimizer state kept for other parameters.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
             from there to the same bits as without the interruption; `epochs` and `patience` may
-            differ.
+            differ, but what was trained already stays trained.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
             one.
         progress: bool; a progress bar on a terminal, a line now and then elsewhere.
@@ -139,6 +154,8 @@ def fit(
         >>> training.evaluate(result.model, *test)["accuracy"] > 0.8
         True
     """
+    check_model("fit", model)
+    check_tx("fit", tx)
     train, valid = on_device("fit", "train", train), on_device("fit", "valid", valid)
     check_count("fit", "seed", seed, least=0)
     _check_settings(batch_size, epochs, patience, checkpoint_every, len(train[1]))
@@ -228,6 +245,7 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
         >>> sorted(training.evaluate(model, np.ones((2, 4)), np.array([0, 1])))
         ['accuracy', 'loss']
     """
+    check_model("evaluate", model)
     examples = on_device("evaluate", "the data", (x, y))
     check_model_fits("evaluate", "the data", model, loss, examples)
     program, arrays, frozen = _prepared(model, nnx.Param, _NO_STEP, loss, 1)
@@ -286,6 +304,10 @@ def _check_settings(
 
 def _check_trainable(trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None:
     paths = listed([*path_names(arrays.params), *path_names(frozen)])
+    if isinstance(trainable, str):
+        raise HyperparameterError(
+            "fit", "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
+        )
     if not jax.tree.leaves(arrays.params):
         raise ValueError(f"fit: {trainable} leaves no parameter to train; there are{paths}")
     if isinstance(trainable, Frozen) and not jax.tree.leaves(frozen):
@@ -296,6 +318,8 @@ def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
     if directory is None:
         return nullcontext()
+    if Path(directory).exists() and not Path(directory).is_dir():
+        raise HyperparameterError("fit", "checkpoint_dir", "be a folder", str(directory))
     # Orbax takes longer to import than a small run takes.
     from jaxopt_cards.training._checkpoints import Checkpoints
 
@@ -307,7 +331,9 @@ def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
         "frozen parameters (CRC-32)": _checksum(frozen),
         "initial model (CRC-32)": _checksum(arrays),
         # The program has the settings in it: kind of model, batch size, loss, learning rate.
-        "compiled program (CRC-32)": zlib.crc32(lowered.as_text().encode()),
+        "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(
+            lowered.as_text().encode()
+        ),
     }
     return Checkpoints(Path(directory), identity)
 

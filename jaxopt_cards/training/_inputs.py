@@ -11,15 +11,30 @@ from flax import nnx
 default_loss = optax.softmax_cross_entropy_with_integer_labels
 
 
+def check_model(function: str, model: Any) -> None:
+    """Raises unless the model is an NNX module."""
+    if not isinstance(model, nnx.Module):
+        got = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise ValueError(f"{function}: model must be an nnx.Module, an instance, got {got}")
+
+
+def check_tx(function: str, tx: Any) -> None:
+    """Raises unless `tx` has the two functions of a gradient transformation."""
+    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        raise ValueError(
+            f"{function}: tx must be a gradient transformation, such as adam(1e-3), got {tx!r}"
+        )
+
+
 def on_device(function: str, what: str, examples: Any) -> tuple[jax.Array, jax.Array]:
     """Inputs and labels as arrays on the device, if they are complete, finite and of one length."""
     try:
         x, y = examples
+        x, y = jnp.asarray(x), jnp.asarray(y)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{function}: {what} must be a pair (x, y), got {type(examples)}"
+            f"{function}: {what} must be a pair (x, y) of arrays of numbers, got {type(examples)}"
         ) from None
-    x, y = jnp.asarray(x), jnp.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
             f"{function}: {what} must have as many inputs as labels, got the shapes {x.shape} and "
@@ -55,6 +70,8 @@ def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, exa
                 f"{type(outputs).__name__}: give a loss of your own"
             )
         _check_labels(function, what, y, outputs.shape)
+    if not callable(loss):
+        raise ValueError(f"{function}: loss must be a function of outputs and labels, got {loss!r}")
     losses = jax.eval_shape(loss, outputs, y[:1])
     if losses.shape != (1,):
         raise ValueError(

@@ -18,7 +18,8 @@ def cache_features(
     The outputs of hidden layer `upto`, in evaluation mode, with the labels as they were. Training
     the layers above on them gives the same parameters as training the whole network with the lower
     layers frozen, up to the rounding of float32: a matrix product of a thousand rows adds up in
-    another order than one of twenty.
+    another order than one of twenty. Where all hidden layers are cached, the layer above is
+    `model.logits`: train it by itself.
 
     Equation:
         .. math:: S = \{(h_k(x_i), y_i)\}
@@ -45,7 +46,8 @@ def cache_features(
         11, "Caching the Frozen Layers" and exercise 9.3.
 
     Use when: lower layers are frozen and training takes several epochs.
-    Avoid when: inputs change from epoch to epoch, as with augmentation, or lower layers drop units.
+    Avoid when: inputs change from epoch to epoch, as with augmentation, or lower layers drop units
+        or normalise by the batch.
 
     Example:
         >>> import numpy as np

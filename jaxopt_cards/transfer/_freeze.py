@@ -13,7 +13,7 @@ def freeze(pattern: str) -> Any:
     `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
     frozen parameters out of the gradient, of the optimizer's state and of the update. Weight decay
     cannot move them either. Running statistics of batch normalisation are no parameters: they still
-    follow the data.
+    follow the data. (`optax.freeze` is another thing: a stage of a chain that zeroes updates.)
 
     Equation:
         .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},

@@ -1,6 +1,7 @@
 """Restores a part of a tree of parameters from another tree, with a report."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +18,16 @@ PyTree = Any
 class RestoreReport:
     """What became of each parameter: `print` it."""
 
-    taken: tuple[str, ...]  # paths replaced by what was saved
+    taken: dict[str, str]  # path: the path it was saved under
     skipped: dict[str, str]  # path: why it was left alone
     refused: dict[str, str]  # path: why what was saved does not fit
 
     def __str__(self) -> str:
         """One line a path."""
-        lines = [f"taken    {path}" for path in self.taken]
+        lines = [
+            f"taken    {path}" + (f" from {origin}" if origin != path else "")
+            for path, origin in self.taken.items()
+        ]
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
         lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
         return "\n".join(lines)
@@ -52,7 +56,7 @@ def restore(
         pattern: regular expression, searched for in the paths of `params`, such as
             `"hidden[123]"`. Default: all.
         rename: regular expressions and their replacements, applied in turn to the paths of
-            `params` to get those of `saved`: `{"^hidden": "layer"}`.
+            `params` to get those of `saved`: `{"^hidden": "layer"}`. The report shows the outcome.
 
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
@@ -61,7 +65,7 @@ def restore(
         None.
 
     Raises:
-        ValueError: the pattern matches no path of `params`, or nothing at all could be taken.
+        ValueError: a pattern, also one of `rename`, matches no path; nothing at all could be taken.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -84,7 +88,8 @@ def restore(
     """
     chosen = jax.tree.leaves(marked("restore", params, pattern))
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
-    taken: list[str] = []
+    renaming = _compiled(rename, path_names(params))
+    taken: dict[str, str] = {}
     skipped: dict[str, str] = {}
     refused: dict[str, str] = {}
 
@@ -93,19 +98,19 @@ def restore(
         if not next(wanted):
             skipped[name] = "the pattern does not match"
             return leaf
-        origin = _renamed(name, rename or {})
+        origin = _renamed(name, renaming)
         if origin not in source:
             skipped[name] = f"nothing was saved under {origin}"
         elif why := _misfit(leaf, source[origin]):
             refused[name] = why
         else:
-            taken.append(name)
+            taken[name] = origin
             return _as_it_is(source[origin])
         return leaf
 
     wanted = iter(chosen)
     filled = jax.tree_util.tree_map_with_path(one, params)
-    report = RestoreReport(tuple(taken), skipped, refused)
+    report = RestoreReport(taken, skipped, refused)
     if not taken:
         raise ValueError(
             f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
@@ -113,9 +118,24 @@ def restore(
     return filled, report
 
 
-def _renamed(name: str, rename: Mapping[str, str]) -> str:
+def _compiled(rename: Any, names: list[str]) -> dict[re.Pattern[str], str]:
+    """The renaming, if each of its patterns occurs in some path."""
+    if not isinstance(rename or {}, Mapping):
+        raise ValueError(f"restore: rename must map patterns to replacements, got {rename!r}")
+    patterns = {compiled("restore", key): value for key, value in (rename or {}).items()}
+    renamed = {name: _renamed(name, patterns) for name in names}
+    for pattern in patterns:
+        if not any(pattern.search(name) for name in [*names, *renamed.values()]):
+            raise ValueError(
+                f"restore: rename has {pattern.pattern!r}, which matches none of the paths"
+                f"{listed(names)}"
+            )
+    return patterns
+
+
+def _renamed(name: str, rename: Mapping[re.Pattern[str], str]) -> str:
     for pattern, replacement in rename.items():
-        name = compiled("restore", pattern).sub(replacement, name)
+        name = pattern.sub(replacement, name)
     return name
 
 

@@ -28,7 +28,12 @@ def test_restore_takes_what_matches_and_tells_of_the_rest():
     new, trained = model(1), model(0)
     filled, report = transfer.restore(new, trained, "hidden[12]")
     assert isinstance(filled, layers.MLP)
-    assert report.taken == ("hidden1/bias", "hidden1/kernel", "hidden2/bias", "hidden2/kernel")
+    assert list(report.taken) == [
+        "hidden1/bias",
+        "hidden1/kernel",
+        "hidden2/bias",
+        "hidden2/kernel",
+    ]
     assert set(report.skipped.values()) == {"the pattern does not match"}
     assert report.refused == {}
     before, after, source = params_of(new), params_of(filled), params_of(trained)
@@ -58,7 +63,7 @@ def test_restore_renames():
     saved = {"layer1": params_of(model(0))["hidden1"], "other": np.zeros(3)}
     new = params_of(model(1))
     filled, report = transfer.restore(new, saved, "hidden", rename={"^hidden": "layer"})
-    assert report.taken == ("hidden1/bias", "hidden1/kernel")
+    assert list(report.taken) == ["hidden1/bias", "hidden1/kernel"]
     assert report.skipped["hidden2/bias"] == "nothing was saved under layer2/bias"
     chex.assert_trees_all_equal(filled["hidden1"], saved["layer1"])
 
