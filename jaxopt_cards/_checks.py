@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 _Arguments = ParamSpec("_Arguments")
@@ -24,7 +25,7 @@ class HyperparameterError(ValueError):
 def check_number(
     function: str, argument: str, value: Any, interval: str, *, or_schedule: bool = False
 ) -> None:
-    """Raises unless `value` is a number, or an array of them, inside `interval`.
+    """Raises unless `value` is a number, or an array of no dimensions, inside `interval`.
 
     The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
     Traced values have no number yet and pass; so does any callable where a schedule may stand.
@@ -32,9 +33,9 @@ def check_number(
     if isinstance(value, jax.core.Tracer) or (or_schedule and callable(value)):
         return
     numbers = np.asarray(value)
-    # A list is refused: -1 * [0.1] is not an array of rates but an empty list.
+    # Arrays of several numbers are refused: they would scale elements, not the whole.
     is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
-    if isinstance(value, list | tuple) or not is_number:
+    if numbers.ndim or not is_number:
         kind = "a number or a schedule" if or_schedule else "a number"
         raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
     low, high = (float(bound) for bound in interval[1:-1].split(","))
@@ -49,6 +50,12 @@ def check_eps(function: str, eps: Any, eps_root: Any) -> None:
     check_number(function, "eps_root", eps_root, "[0, inf)")
     no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
     check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)")
+
+
+def check_float_dtype(function: str, argument: str, dtype: Any) -> None:
+    """Raises unless `dtype` is `None` or one of floating point."""
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+        raise HyperparameterError(function, argument, "be a dtype of floating point", dtype)
 
 
 def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:

@@ -8,9 +8,33 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# Optax's own, where people will look for them
+from optax import (
+    cosine_decay_schedule,
+    cosine_onecycle_schedule,
+    join_schedules,
+    linear_onecycle_schedule,
+    linear_schedule,
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+)
+
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
 
-__all__ = ["constant", "exponential_decay", "piecewise_constant", "power_decay"]
+__all__ = [
+    "constant",
+    "cosine_decay_schedule",
+    "cosine_onecycle_schedule",
+    "exponential_decay",
+    "join_schedules",
+    "linear_onecycle_schedule",
+    "linear_schedule",
+    "momentum_warmup",
+    "piecewise_constant",
+    "power_decay",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+]
 
 
 def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
@@ -155,8 +179,8 @@ def exponential_decay(
     Example:
         >>> from jaxopt_cards import schedules
         >>> schedule = schedules.exponential_decay(0.1, transition_steps=10, decay_rate=0.1)
-        >>> print(schedule(0), schedule(10))
-        0.1 0.01
+        >>> print(f"{schedule(0):.3f} {schedule(10):.3f}")
+        0.100 0.010
     """
     check_number("exponential_decay", "init_value", init_value, "(-inf, inf)")
     check_count("exponential_decay", "transition_steps", transition_steps)
@@ -225,3 +249,54 @@ def power_decay(
         return init_value / (1 + count / transition_steps) ** power
 
     return schedule
+
+
+def momentum_warmup(
+    init_value: jax.typing.ArrayLike = 0.5,
+    end_value: jax.typing.ArrayLike = 0.9,
+    transition_steps: int = 1000,
+) -> optax.Schedule:
+    r"""Raises the momentum from a low value to a high one, in a straight line.
+
+    At first gradients change direction quickly and a long memory would only carry the step
+    astray; later it carries it along the valley. For `trace`, `momentum`, `nesterov` and the other
+    optimizers with a momentum.
+
+    Equation:
+        .. math:: \beta(t) = \beta_0 + (\beta_1 - \beta_0) \min\left(\frac{t}{r}, 1\right)
+
+        with :math:`\beta_0` = `init_value`, :math:`\beta_1` = `end_value`, :math:`r` =
+        `transition_steps`.
+
+    Args:
+        init_value: float in [0, 1]; the momentum at first.
+        end_value: float in [0, 1]; the momentum after `transition_steps`.
+        transition_steps: whole number > 0; steps in which it rises.
+
+    Returns:
+        A schedule: a function from the step (int, from 0) to the value.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    References:
+        Geoffrey Hinton (2012), A Practical Guide to Training Restricted Boltzmann Machines. Ilya
+        Sutskever et al. (2013), On the importance of initialization and momentum in deep learning.
+
+    Use when: high momentum is wanted but diverges at the start.
+    Avoid when: training starts well with the high value.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> schedule = jc.schedules.momentum_warmup(0.5, 0.9, transition_steps=100)
+        >>> print(f"{schedule(0):.1f} {schedule(50):.1f} {schedule(200):.1f}")
+        0.5 0.7 0.9
+        >>> tx = jc.nesterov(0.1, momentum=schedule)
+    """
+    check_number("momentum_warmup", "init_value", init_value, "[0, 1]")
+    check_number("momentum_warmup", "end_value", end_value, "[0, 1]")
+    check_count("momentum_warmup", "transition_steps", transition_steps)
+    return optax.linear_schedule(init_value, end_value, transition_steps)

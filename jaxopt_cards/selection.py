@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 PyTree = Any
@@ -35,7 +36,7 @@ def compiled(function: str, pattern: str) -> re.Pattern[str]:
     """The pattern, compiled; an error names the public function that it was given to."""
     try:
         return re.compile(pattern)
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise ValueError(f"{function}: {pattern!r} is not a regular expression: {error}") from None
 
 
@@ -49,6 +50,21 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
             f"{listed(path_names(params))}"
         )
     return mask
+
+
+def where(
+    function: str, tx: optax.GradientTransformation, mask: Any
+) -> optax.GradientTransformation:
+    """The transformation on some parameters, the identity on the others.
+
+    The mask is a regular expression over paths, or what `optax.masked` takes; `None` is all.
+    """
+    if mask is None:
+        return tx
+    if isinstance(mask, str):
+        compiled(function, mask)
+        return optax.masked(tx, lambda params: marked(function, params, mask))
+    return optax.masked(tx, mask)
 
 
 def select(params: PyTree, pattern: str) -> PyTree:

@@ -129,7 +129,20 @@ def leafwise(
     return optax.GradientTransformation(init_tree, update_tree)
 
 
+def found_state(function: str, state: PyTree, state_type: type) -> Any:
+    """The one state of a type inside the state of a chain."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
+    found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{function}: state must hold one {state_type.__name__}, got {len(found)} in "
+            f"{type(state).__name__}"
+        )
+    return found[0]
+
+
 def _flatten(tree: PyTree) -> tuple[list, Any]:
+    """The leaves with the holes among them."""
     return jax.tree.flatten(tree, is_leaf=_is_hole)
 
 

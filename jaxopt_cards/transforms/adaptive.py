@@ -1,264 +1,125 @@
 """Adaptive scaling: each weight's step divided by the usual size of its gradient."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_eps, check_number
+from jaxopt_cards._checks import check_number
 from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._moments import abs_sq
 
 
-class ScaleByRmsWithCountState(NamedTuple):
-    """State of `scale_by_rms` with bias correction."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    nu: optax.Updates  # like the parameters, real
-
-
-class ScaleByRStdDevWithCountState(NamedTuple):
-    """State of `scale_by_stddev` with bias correction."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    mu: optax.Updates  # like the parameters
-    nu: optax.Updates  # like the parameters, real
-
-
-def _abs_sq(x: jax.Array) -> jax.Array:
-    return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else jnp.square(x)
-
-
-def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
-    return jax.lax.rsqrt(nu + eps) if eps_in_sqrt else 1 / (jnp.sqrt(nu) + eps)
-
-
-def bias_corrected(moment: Any, decay: Any, step: Any) -> Any:
-    """A running mean that started at zero, divided by the weight it has gathered since."""
-    return moment / (1 - decay ** step.astype(moment.real.dtype))
-
-
-def _check_rms(name: str, decay: Any, eps: Any, initial_scale: Any) -> None:
-    check_number(name, "decay", decay, "[0, 1)")
-    check_number(name, "eps", eps, "(0, inf)")
-    check_number(name, "initial_scale", initial_scale, "[0, inf)")
-
-
-def scale_by_rms(
-    decay: jax.typing.ArrayLike = 0.9,
-    eps: jax.typing.ArrayLike = 1e-8,
-    initial_scale: jax.typing.ArrayLike = 0.0,
-    eps_in_sqrt: bool = True,
-    bias_correction: bool = False,
+def scale_by_rss(
+    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
+    eps: jax.typing.ArrayLike = 1e-7,
 ) -> optax.GradientTransformation:
-    r"""Divides each gradient by a running root mean square of itself: RMSProp.
+    r"""Divides each gradient by the root of the sum of all its squares so far: AdaGrad.
 
-    Steep and flat directions then move at about the same speed. Unlike AdaGrad the mean forgets, so
-    the steps do not die out. PyTorch adds `eps` outside the root (`eps_in_sqrt=False`), Keras and
-    Optax inside; PyTorch's default decay is 0.99.
+    Steep directions are slowed down more than flat ones. The sum only grows, so the steps die out
+    like one over the root of their number. Keras starts the sum at 0.1 as well, PyTorch at 0 with
+    `eps` 1e-10 outside the root.
 
     Equation:
         .. math::
-            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
-            u_t &= \frac{g_t}{\sqrt{\nu_t + \epsilon}}
+            s_t &= s_{t-1} + g_t^2 \\
+            u_t &= \frac{g_t}{\sqrt{s_t + \epsilon}}, \text{ and } 0 \text{ where } s_t = 0
 
-        with :math:`\beta` = `decay`, :math:`\nu_0` = `initial_scale`.
+        with :math:`s_0` = `initial_accumulator_value`, :math:`\epsilon` = `eps`.
 
     Args:
-        decay: float in [0, 1); how long the mean remembers. 0.9, Hinton's.
-        eps: float in (0, inf); keeps the division finite.
-        initial_scale: float in [0, inf); the mean before the first step. Larger values make the
-            first steps smaller.
-        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
-        bias_correction: bool; divide the mean by :math:`1 - \beta^t`, as Adam does.
+        initial_accumulator_value: float in [0, inf); the sum before the first step. Optax's 0.1.
+        eps: float in [0, inf); keeps the division finite. Optax's 1e-7.
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
 
     State:
-        `optax.ScaleByRmsState`: `nu`, one real array like each parameter; with bias correction
-        `count` as well.
-
-    Raises:
-        ValueError: `decay`, `eps` or `initial_scale` outside its range.
-
-    References:
-        Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Chapter 11, "RMSProp".
-
-    Use when: gradients of different layers differ in size, in recurrent networks above all.
-    Avoid when: Adam would do: it adds momentum and bias correction.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxopt_cards as jc
-        >>> tx = jc.scale_by_rms(decay=0.75)
-        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
-        >>> print(updates.round(3))
-        [ 2. -2.]
-    """
-    _check_rms("scale_by_rms", decay, eps, initial_scale)
-
-    def init(param):
-        return jnp.full_like(param.real, initial_scale)
-
-    def update(grad, nu, param, step):
-        nu = decay * nu + (1 - decay) * _abs_sq(grad)
-        nu_hat = bias_corrected(nu, decay, step) if bias_correction else nu
-        return grad * _one_over_root(nu_hat, eps, eps_in_sqrt), nu
-
-    return leafwise(
-        init, update, ScaleByRmsWithCountState if bias_correction else optax.ScaleByRmsState
-    )
-
-
-def scale_by_stddev(
-    decay: jax.typing.ArrayLike = 0.9,
-    eps: jax.typing.ArrayLike = 1e-8,
-    initial_scale: jax.typing.ArrayLike = 0.0,
-    eps_in_sqrt: bool = True,
-    bias_correction: bool = False,
-) -> optax.GradientTransformation:
-    r"""Divides each gradient by a running standard deviation of itself: centred RMSProp.
-
-    Where the gradient keeps its sign and size, its deviation is small and the step grows; where it
-    is noise, the step shrinks. A variance that rounding makes negative counts as zero, where Optax
-    gives NaN.
-
-    Equation:
-        .. math::
-            \mu_t &= \beta\, \mu_{t-1} + (1 - \beta)\, g_t \\
-            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
-            u_t &= \frac{g_t}{\sqrt{\nu_t - \mu_t^2 + \epsilon}}
-
-        with :math:`\beta` = `decay`, :math:`\mu_0 = 0`, :math:`\nu_0` = `initial_scale`.
-
-    Args:
-        decay: float in [0, 1); how long the means remember.
-        eps: float in (0, inf); keeps the division finite.
-        initial_scale: float in [0, inf); the second moment before the first step.
-        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
-        bias_correction: bool; divide both means by :math:`1 - \beta^t`.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        `optax.ScaleByRStdDevState`: `mu` and `nu`, one array each like each parameter; with bias
-        correction `count` as well.
-
-    Raises:
-        ValueError: `decay`, `eps` or `initial_scale` outside its range.
-
-    References:
-        Alex Graves (2013), Generating Sequences With Recurrent Neural Networks.
-
-    Use when: RMSProp is too cautious where gradients are steady.
-    Avoid when: gradients hardly vary: the division by a deviation near zero makes steps huge. With
-        bias correction the first step is always of that kind.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxopt_cards as jc
-        >>> tx = jc.scale_by_stddev(decay=0.5)
-        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
-        >>> print(updates.round(3))
-        [ 2. -2.]
-    """
-    _check_rms("scale_by_stddev", decay, eps, initial_scale)
-
-    def init(param):
-        return jnp.zeros_like(param), jnp.full_like(param.real, initial_scale)
-
-    def update(grad, state, param, step):
-        mu, nu = state
-        mu = decay * mu + (1 - decay) * grad
-        nu = decay * nu + (1 - decay) * _abs_sq(grad)
-        mu_hat, nu_hat = mu, nu
-        if bias_correction:
-            mu_hat, nu_hat = (bias_corrected(moment, decay, step) for moment in (mu, nu))
-        variance = jnp.maximum(nu_hat - _abs_sq(mu_hat), 0.0)
-        return grad * _one_over_root(variance, eps, eps_in_sqrt), (mu, nu)
-
-    return leafwise(
-        init,
-        update,
-        ScaleByRStdDevWithCountState if bias_correction else optax.ScaleByRStdDevState,
-    )
-
-
-def scale_by_adam(
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
-    mu_dtype: Any = None,
-    *,
-    nesterov: bool = False,
-) -> optax.GradientTransformation:
-    r"""Divides a running mean of the gradients by the root of a running mean of their squares.
-
-    Momentum and RMSProp in one, both corrected for starting at zero, so that the first step already
-    has the size of the learning rate. PyTorch is the same; Keras adds `eps` before the correction
-    and takes 1e-7. With `nesterov`, Nadam.
-
-    Equation:
-        .. math::
-            \mu_t &= \beta_1 \mu_{t-1} + (1 - \beta_1)\, g_t \\
-            \nu_t &= \beta_2 \nu_{t-1} + (1 - \beta_2)\, g_t^2 \\
-            \hat\mu_t &= \frac{\mu_t}{1 - \beta_1^t} \quad\text{(Nadam: }
-                \frac{\beta_1 \mu_t}{1 - \beta_1^{t+1}} + \frac{(1 - \beta_1)\, g_t}{1 - \beta_1^t}
-                \text{)} \\
-            u_t &= \frac{\hat\mu_t}{\sqrt{\nu_t / (1 - \beta_2^t) + \bar\epsilon} + \epsilon}
-
-        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
-        :math:`\bar\epsilon` = `eps_root`, :math:`\mu_0 = \nu_0 = 0`.
-
-    Args:
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
-            1e-8.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
-        parameter.
+        `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
 
     Raises:
         ValueError: a number outside its range.
 
     References:
-        Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization. Timothy Dozat
-        (2016), Incorporating Nesterov Momentum into Adam. Chapter 11, "Adam Optimization".
+        John Duchi, Elad Hazan, Yoram Singer (2011), Adaptive Subgradient Methods for Online
+        Learning and Stochastic Optimization. Chapter 11, "AdaGrad".
 
-    Use when: you want the optimizer to try first.
-    Avoid when: state must be small, or a tuned momentum generalises better.
+    Use when: features are sparse and the problem is simple, such as a linear model.
+    Avoid when: the network is deep: the steps die out before the minimum.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
-        >>> tx = jc.scale_by_adam()
-        >>> updates, state = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
-        >>> print(updates.round(3), state.count)
-        [ 1. -1.] 1
+        >>> tx = jc.scale_by_rss(initial_accumulator_value=0.0)
+        >>> updates, _ = tx.update(jnp.array([3.0, 0.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates)
+        [1. 0.]
     """
-    check_number("scale_by_adam", "b1", b1, "[0, 1)")
-    check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    check_eps("scale_by_adam", eps, eps_root)
+    check_number("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)")
+    check_number("scale_by_rss", "eps", eps, "[0, inf)")
 
     def init(param):
-        return jnp.zeros_like(param, dtype=mu_dtype), jnp.zeros_like(param.real)
+        return jnp.full_like(param.real, initial_accumulator_value)
+
+    def update(grad, total, param, step):
+        total = total + abs_sq(grad)
+        return grad * jnp.where(total > 0, jax.lax.rsqrt(total + eps), 0), total
+
+    return leafwise(init, update, optax.ScaleByRssState)
+
+
+def scale_by_adadelta(
+    rho: jax.typing.ArrayLike = 0.9, eps: jax.typing.ArrayLike = 1e-6
+) -> optax.GradientTransformation:
+    r"""Scales each gradient by the usual size of its steps over the usual size of itself.
+
+    The units of the gradient cancel and those of the parameter remain, so the rule needs no
+    learning rate: 1 is the paper's. Keras and PyTorch are the same; Keras takes `rho` 0.95, `eps`
+    1e-7.
+
+    Equation:
+        .. math::
+            e_t &= \rho\, e_{t-1} + (1 - \rho)\, g_t^2 \\
+            u_t &= \sqrt{\frac{x_{t-1} + \epsilon}{e_t + \epsilon}}\; g_t \\
+            x_t &= \rho\, x_{t-1} + (1 - \rho)\, u_t^2
+
+        with :math:`\rho` = `rho`, :math:`\epsilon` = `eps`, :math:`e_0 = x_0 = 0`.
+
+    Args:
+        rho: float in [0, 1); how long both means remember.
+        eps: float in (0, inf); sets the size of the first steps. The paper's 1e-6.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+
+    State:
+        `optax.ScaleByAdaDeltaState`: `e_g` and `e_x`, one real array each like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Matthew Zeiler (2012), ADADELTA: An Adaptive Learning Rate Method.
+
+    Use when: no learning rate can be tuned at all.
+    Avoid when: one can: Adam gets further sooner; the first steps here are tiny.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_adadelta(rho=0.75, eps=1e-2)
+        >>> updates, _ = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+        >>> print(f"{updates[0]:.3f}")
+        0.199
+    """
+    check_number("scale_by_adadelta", "rho", rho, "[0, 1)")
+    check_number("scale_by_adadelta", "eps", eps, "(0, inf)")
+
+    def init(param):
+        return jnp.zeros_like(param.real), jnp.zeros_like(param.real)
 
     def update(grad, state, param, step):
-        mu, nu = state
-        mu = b1 * mu + (1 - b1) * grad
-        nu = b2 * nu + (1 - b2) * _abs_sq(grad)
-        mu_hat, nu_hat = bias_corrected(mu, b1, step), bias_corrected(nu, b2, step)
-        if nesterov:
-            ahead = bias_corrected(mu, b1, step + 1)
-            mu_hat = b1 * ahead + (1 - b1) * bias_corrected(grad, b1, step)
-        return mu_hat / (jnp.sqrt(nu_hat + eps_root) + eps), (mu, nu)
+        e_g, e_x = state
+        e_g = rho * e_g + (1 - rho) * abs_sq(grad)
+        delta = jnp.sqrt((e_x + eps) / (e_g + eps)) * grad
+        e_x = rho * e_x + (1 - rho) * abs_sq(delta)
+        return delta, (e_g, e_x)
 
-    return leafwise(init, update, optax.ScaleByAdamState)
+    return leafwise(init, update, optax.ScaleByAdaDeltaState)

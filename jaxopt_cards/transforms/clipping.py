@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_number
+from jaxopt_cards._checks import HyperparameterError, check_number
 from jaxopt_cards.selection import path_name
 from jaxopt_cards.transforms._leafwise import in_precision, leafwise
+from jaxopt_cards.transforms._moments import abs_sq
 
 
 def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
@@ -119,3 +120,181 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         return clipped, state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
+    r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
+
+    One layer that explodes is tamed without slowing the others. TensorFlow's function of that name.
+
+    Equation:
+        .. math:: u \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_2}\right)
+            \quad\text{for each leaf}
+
+        with :math:`c` = `max_norm`.
+
+    Args:
+        max_norm: float in (0, inf); the largest norm of one leaf.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `max_norm` is not in (0, inf).
+
+    References:
+        Razvan Pascanu, Tomas Mikolov, Yoshua Bengio (2013), On the difficulty of training recurrent
+        neural networks. Chapter 11, "Gradient Clipping".
+
+    Use when: layers' gradients differ much in size, and one may explode alone.
+    Avoid when: the direction of the whole gradient should stay; use `clip_by_global_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.clip_by_norm(1.0)
+        >>> updates, _ = tx.update({"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.5])}, tx.init({}))
+        >>> print(updates["a"], updates["b"])
+        [0.6 0.8] [0.5]
+    """
+    check_number("clip_by_norm", "max_norm", max_norm, "(0, inf)")
+
+    def init(param):
+        return ()
+
+    def update(grad, state, param, step):
+        norm = jnp.sqrt(jnp.sum(abs_sq(grad)))
+        return grad * jnp.where(norm < max_norm, 1, max_norm / norm), state
+
+    return leafwise(init, update, optax.EmptyState)
+
+
+def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransformation:
+    r"""Shrinks each array of the updates so that its root mean square stays within a bound.
+
+    As `clip_by_norm`, but with a bound that means the same for large and small arrays: the usual
+    size of an element.
+
+    Equation:
+        .. math:: u \leftarrow \frac{g}{\max(1, \mathrm{rms}(g) / d)}, \qquad
+            \mathrm{rms}(g) = \sqrt{\tfrac{1}{n} \textstyle\sum_i |g_i|^2}
+            \quad\text{for each leaf}
+
+        with :math:`d` = `threshold`.
+
+    Args:
+        threshold: float in (0, inf); the largest root mean square of one leaf.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `threshold` is not in (0, inf).
+
+    References:
+        Noam Shazeer, Mitchell Stern (2018), Adafactor: Adaptive Learning Rates with Sublinear
+        Memory Cost.
+
+    Use when: after an adaptive stage, whose updates have elements of about 1 wherever all is well.
+    Avoid when: gradients come as they are; their size differs from layer to layer.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.clip_by_block_rms(1.0)
+        >>> updates, _ = tx.update(jnp.array([4.0, -4.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates)
+        [ 1. -1.]
+    """
+    check_number("clip_by_block_rms", "threshold", threshold, "(0, inf)")
+
+    def init(param):
+        return ()
+
+    def update(grad, state, param, step):
+        return grad / jnp.maximum(1, jnp.sqrt(jnp.mean(abs_sq(grad))) / threshold), state
+
+    return leafwise(init, update, optax.EmptyState)
+
+
+def adaptive_grad_clip(
+    clipping: jax.typing.ArrayLike,
+    eps: jax.typing.ArrayLike = 1e-3,
+    axis: int | tuple[int, ...] | None = None,
+) -> optax.GradientTransformation:
+    r"""Shrinks each unit's gradient to a fraction of the norm of its weights.
+
+    What counts is how far a step would move a unit compared with where it is. A unit is a column of
+    a dense kernel, or a filter of a convolution.
+
+    Equation:
+        .. math:: u_j \leftarrow g_j \cdot \min\left(1,
+            \lambda\, \frac{\max(\lVert \theta_j \rVert_2, \epsilon)}{\lVert g_j \rVert_2}\right)
+            \quad\text{for each unit } j
+
+        with :math:`\lambda` = `clipping`, :math:`\epsilon` = `eps`.
+
+    Args:
+        clipping: float in (0, inf); the largest ratio of a gradient's norm to its weights'. The
+            paper's 0.01.
+        eps: float in (0, inf); the least norm that counts, so that weights of zero may move.
+        axis: the axes of a unit's weights. Default, as in Optax: all of a vector, the first of two
+            or three, all but the last of four or five.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a number outside its range; (when updating) no parameters, or more than five
+            dimensions without `axis`.
+
+    References:
+        Andrew Brock, Soham De, Samuel Smith, Karen Simonyan (2021), High-Performance Large-Scale
+        Image Recognition Without Normalization.
+
+    Use when: a network without normalisation should bear large learning rates or batches.
+    Avoid when: on the output layer; the paper leaves it out. Use `masked`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.adaptive_grad_clip(0.1), jnp.array([3.0, 4.0])
+        >>> updates, _ = tx.update(jnp.array([0.0, 2.0]), tx.init(params), params)
+        >>> print(updates)
+        [0.  0.5]
+    """
+    check_number("adaptive_grad_clip", "clipping", clipping, "(0, inf)")
+    check_number("adaptive_grad_clip", "eps", eps, "(0, inf)")
+
+    def init(param):
+        if axis is None and param.ndim > 5:
+            raise HyperparameterError(
+                "adaptive_grad_clip",
+                "axis",
+                "be given for parameters of more than 5 dimensions",
+                param.shape,
+            )
+        return ()
+
+    def update(grad, state, param, step):
+        axes = _axes_of_units(param.shape) if axis is None else axis
+        norm, weight = (
+            jnp.sqrt(jnp.sum(abs_sq(array), axis=axes, keepdims=True)) for array in (grad, param)
+        )
+        most = clipping * jnp.maximum(weight, eps)
+        return grad * jnp.where(norm < most, 1, most / jnp.maximum(norm, 1e-6)), state
+
+    return leafwise(init, update, optax.EmptyState, needs_params=True)
+
+
+def _axes_of_units(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes over which the weights of one unit lie, as Optax guesses them."""
+    if sum(side > 1 for side in shape) <= 1:
+        return tuple(range(len(shape)))
+    return (0,) if len(shape) <= 3 else tuple(range(len(shape) - 1))

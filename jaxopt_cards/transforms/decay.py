@@ -4,10 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._moments import abs_sq
 
 
 class WeightDecaySchedule(NamedTuple):
@@ -32,9 +35,8 @@ def add_decayed_weights(
 
     Args:
         weight_decay: float in [0, inf), or a schedule of the step from 0.
-        mask: a tree of booleans like the parameters (or a prefix), or a function from the
-            parameters to one: where to decay. `lambda params: select(params, "kernel")` leaves
-            biases alone.
+        mask: where to decay: a regular expression over paths, such as `"kernel"`, which leaves
+            biases alone; or a tree of booleans like the parameters, or a function from them to one.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters.
@@ -78,4 +80,120 @@ def add_decayed_weights(
         WeightDecaySchedule if scheduled else optax.EmptyState,
         needs_params=True,
     )
-    return decay if mask is None else optax.masked(decay, mask)
+    return where("add_decayed_weights", decay, mask)
+
+
+def add_l1_decay(
+    l1: jax.typing.ArrayLike, smooth_l1: jax.typing.ArrayLike = 0.0, mask: Any = None
+) -> optax.GradientTransformation:
+    r"""Adds the sign of the parameters to the updates: the subgradient of an ℓ1 penalty.
+
+    It draws all weights to zero at the same speed, so small ones arrive. They then jitter around
+    zero by the size of a step: `proximal_l1` gives exact zeros. With `smooth_l1` the kink at zero
+    is rounded off, and small weights come to rest near zero.
+
+    Equation:
+        .. math:: u_t \leftarrow u_t + \lambda_1 \frac{\theta}{\sqrt{\theta^2 + \delta^2}}, \quad
+            \text{for } \delta = 0\text{: } u_t + \lambda_1 \mathrm{sign}(\theta)
+
+        with :math:`\lambda_1` = `l1`, :math:`\delta` = `smooth_l1`.
+
+    Args:
+        l1: float in [0, inf); strength of the penalty :math:`\lambda_1 \sum |\theta|`.
+        smooth_l1: float in [0, inf); the size of weights below which the penalty is round.
+        mask: where to decay, as in `add_decayed_weights`.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a number outside its range; (when updating) no parameters.
+
+    References:
+        Robert Tibshirani (1996), Regression Shrinkage and Selection via the Lasso. Chapter 11, "ℓ1
+        and ℓ2 Regularization".
+
+    Use when: you want many weights near zero, as the chapter's penalty in the loss gives them.
+    Avoid when: you want them to be zero; use `proximal_l1`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.add_l1_decay(0.1), jnp.array([2.0, -0.01])
+        >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+        >>> print(updates)
+        [ 0.1 -0.1]
+    """
+    check_number("add_l1_decay", "l1", l1, "[0, inf)")
+    check_number("add_l1_decay", "smooth_l1", smooth_l1, "[0, inf)")
+    return _elastic_net("add_l1_decay", l1, 0.0, smooth_l1, mask)
+
+
+def add_elastic_net(
+    l1: jax.typing.ArrayLike,
+    l2: jax.typing.ArrayLike,
+    smooth_l1: jax.typing.ArrayLike = 0.0,
+    mask: Any = None,
+) -> optax.GradientTransformation:
+    r"""Adds the gradient of an ℓ1 and of an ℓ2 penalty to the updates: the elastic net.
+
+    The ℓ1 part selects, the ℓ2 part keeps correlated weights together, where ℓ1 alone would pick
+    one of them at random.
+
+    Equation:
+        .. math:: u_t \leftarrow u_t + \lambda_1 \frac{\theta}{\sqrt{\theta^2 + \delta^2}} +
+            \lambda_2\, \theta
+
+        with :math:`\lambda_1` = `l1`, :math:`\lambda_2` = `l2`, :math:`\delta` = `smooth_l1`.
+
+    Args:
+        l1: float in [0, inf); strength of :math:`\lambda_1 \sum |\theta|`.
+        l2: float in [0, inf); strength of :math:`\tfrac{1}{2} \lambda_2 \sum \theta^2`, as
+            `weight_decay` in `add_decayed_weights`. Zou and Hastie's penalty is without the half.
+        smooth_l1: float in [0, inf); the size of weights below which the ℓ1 penalty is round.
+        mask: where to decay, as in `add_decayed_weights`.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a number outside its range; (when updating) no parameters.
+
+    References:
+        Hui Zou, Trevor Hastie (2005), Regularization and variable selection via the elastic net.
+
+    Use when: features are correlated and you want few of them.
+    Avoid when: one of the two penalties would do.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.add_elastic_net(0.5, 0.25), jnp.array([2.0, -4.0])
+        >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+        >>> print(updates)
+        [ 1.  -1.5]
+    """
+    for argument, value in (("l1", l1), ("l2", l2), ("smooth_l1", smooth_l1)):
+        check_number("add_elastic_net", argument, value, "[0, inf)")
+    return _elastic_net("add_elastic_net", l1, l2, smooth_l1, mask)
+
+
+def _elastic_net(
+    function: str, l1: Any, l2: Any, smooth_l1: Any, mask: Any
+) -> optax.GradientTransformation:
+    is_plain = not isinstance(smooth_l1, jax.core.Tracer) and not np.any(smooth_l1)
+
+    def init(param):
+        return ()
+
+    def update(grad, state, param, step):
+        size = None if is_plain else jnp.sqrt(abs_sq(param) + smooth_l1**2)
+        slope = jnp.sign(param) if size is None else param / size
+        return grad + l1 * slope + l2 * param, state
+
+    decay = leafwise(init, update, optax.EmptyState, needs_params=True)
+    return where(function, decay, mask)

@@ -1,8 +1,13 @@
-"""The last stage of most chains: the learning rate."""
+"""The learning rate: the last stage of most chains, its reduction on a plateau, and by layer."""
 
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.selection import compiled, listed, path_names
 
 
 def scale_by_learning_rate(
@@ -50,3 +55,162 @@ def scale_by_learning_rate(
         "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
     )
     return optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
+
+
+def reduce_on_plateau(
+    factor: float = 0.1,
+    patience: int = 10,
+    rtol: float = 1e-4,
+    atol: float = 0.0,
+    cooldown: int = 0,
+    accumulation_size: int = 1,
+    min_scale: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Shrinks the updates whenever a loss has stopped falling: performance scheduling.
+
+    Optax's, from `optax.contrib`, with its arguments checked and the loss demanded by name. Give
+    the loss at each update as `value`: `tx.update(grads, state, params, value=loss)`.
+    `training.fit` gives that of each batch; set `accumulation_size` to the batches of an epoch.
+
+    Equation:
+        .. math:: u_t \leftarrow s\, u_t, \qquad s \leftarrow \max(f s, s_{\min})
+            \text{ after } p \text{ values without } v < (1 - \mathrm{rtol})\, v_{\text{best}} -
+            \mathrm{atol}
+
+        with :math:`f` = `factor`, :math:`p` = `patience`, :math:`s_0 = 1`.
+
+    Args:
+        factor: float in (0, 1); what the scale is multiplied by.
+        patience: whole number > 0; values without improvement before that.
+        rtol: float in [0, 1]; relative improvement that counts.
+        atol: float in [0, inf); absolute improvement that counts; not both may be 0.
+        cooldown: whole number >= 0; values to wait after a reduction.
+        accumulation_size: whole number > 0; values that are averaged into one.
+        min_scale: float in [0, 1]; the least scale.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs`; `update` takes `value=`, a scalar.
+
+    State:
+        `optax.contrib.ReduceLROnPlateauState`: six scalars, among them `scale`.
+
+    Raises:
+        ValueError: a number outside its range; (when updating) no `value`.
+
+    References:
+        Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
+        for speech recognition. Chapter 11, "Learning Rate Scheduling": performance scheduling.
+
+    Use when: you do not know beforehand how long training will take.
+    Avoid when: losses of single batches are all there is and they are noisy: average many.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.reduce_on_plateau(factor=0.5, patience=2)
+        >>> state = tx.init(jnp.zeros(1))
+        >>> for loss in (3.0, 2.0, 2.0, 2.0):
+        ...     updates, state = tx.update(jnp.ones(1), state, value=loss)
+        >>> print(updates)
+        [0.5]
+    """
+    name = "reduce_on_plateau"
+    check_number(name, "factor", factor, "(0, 1)")
+    check_count(name, "patience", patience)
+    check_number(name, "rtol", rtol, "[0, 1]")
+    check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
+    check_count(name, "cooldown", cooldown, least=0)
+    check_count(name, "accumulation_size", accumulation_size)
+    check_number(name, "min_scale", min_scale, "[0, 1]")
+    inner = optax.contrib.reduce_on_plateau(
+        factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
+    )
+
+    def update(updates, state, params=None, *, value=None, **extra_args):
+        if value is None:
+            raise ValueError(
+                f"{name}: needs the loss, got no value: "
+                "call update(updates, state, params, value=loss)"
+            )
+        # Optax computes its averages by promotion of int32 and float32.
+        with jax.numpy_dtype_promotion("standard"):
+            return inner.update(updates, state, params, value=jnp.asarray(value), **extra_args)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def layerwise_decay(
+    inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gives lower layers smaller steps: discriminative rates for fine-tuning.
+
+    The top layer's updates stay as they are; those of each layer below are multiplied by `decay`
+    once more. Lower layers hold what is common to tasks and should move least.
+
+    Equation:
+        .. math:: u^{(l)} \leftarrow \xi^{\,L - l}\, u^{(l)}
+
+        with :math:`\xi` = `decay`, :math:`L` the number of layers in `order`, :math:`l` from 1 at
+        the bottom.
+
+    Args:
+        inner: the optimizer whose updates are scaled.
+        decay: float in (0, 1]; ratio of a layer's rate to that of the one above it. 1 / 2.6 in the
+            paper.
+        order: regular expressions over paths, from the bottom to the top, such as
+            `["hidden1", "hidden2", "logits"]`. Each parameter must match exactly one.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs`.
+
+    State:
+        That of `inner`.
+
+    Raises:
+        ValueError: `decay` outside its range, an empty `order`; (at `init`) a parameter that
+            matches none of the patterns, or several.
+
+    References:
+        Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
+        Classification. Chapter 11, "Tweaking, Dropping, or Replacing the Upper Layers".
+
+    Use when: all layers of a pretrained network are trained on a small set.
+    Avoid when: lower layers need not move at all: `transfer.freeze` saves their cost.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> params = {"hidden1": jnp.ones(1), "logits": jnp.ones(1)}
+        >>> tx = jc.layerwise_decay(jc.sgd(1.0), 0.5, ["hidden1", "logits"])
+        >>> updates, _ = tx.update(params, tx.init(params), params)
+        >>> print(updates["hidden1"], updates["logits"])
+        [-0.5] [-1.]
+    """
+    check_number("layerwise_decay", "decay", decay, "(0, 1]")
+    if isinstance(order, str) or not order:
+        raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)
+    patterns = [compiled("layerwise_decay", pattern) for pattern in order]
+    inner = optax.with_extra_args_support(inner)
+
+    def depths(tree):
+        """How far below the top each leaf lies."""
+        names = path_names(tree)
+        found = [[i for i, layer in enumerate(patterns) if layer.search(name)] for name in names]
+        if wrong := [name for name, layers in zip(names, found, strict=True) if len(layers) != 1]:
+            raise ValueError(
+                f"layerwise_decay: each parameter must match one pattern of {list(order)}, but "
+                f"none or several match:{listed(wrong)}"
+            )
+        return [len(order) - 1 - layers[0] for layers in found]
+
+    def init(params):
+        depths(params)
+        return inner.init(params)
+
+    def update(updates, state, params=None, **extra_args):
+        updates, state = inner.update(updates, state, params, **extra_args)
+        scaled = [
+            leaf * jnp.asarray(decay, leaf.real.dtype) ** depth
+            for leaf, depth in zip(jax.tree.leaves(updates), depths(updates), strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -17,12 +17,17 @@ class Case:
 
     name: str
     make: Callable[..., Any]  # learning rate -> transformation
-    optax: Callable[..., Any]  # the same of Optax
-    reference: Callable[..., Any]  # the same in NumPy float64
+    optax: Callable[..., Any] | None  # the same of Optax, where Optax has it
+    reference: Callable[..., Any] | None  # the same in NumPy float64
     bowl_rate: float = 0.1  # a rate at which it reaches the minimum of a bowl
     needs_params: bool = False
     scale_free: bool = False  # the path does not depend on the gradients' scale
+    complex: bool = True  # takes complex parameters
+    elementwise: bool = True  # treats each element alone
+    falling_rate: bool = True  # a learning rate that falls helps it to settle
 
+
+FTRL = {"needs_params": True, "complex": False, "falling_rate": False}
 
 CASES = [
     Case("sgd", jc.sgd, optax.sgd, references.sgd),
@@ -76,4 +81,114 @@ CASES = [
         partial(references.adam, decay=0.01),
         needs_params=True,
     ),
+    Case("nadam by its name", jc.nadam, optax.nadam, references.nadam, scale_free=True),
+    Case("adagrad", jc.adagrad, optax.adagrad, references.adagrad, 2.0),
+    Case(
+        "adagrad, odd values",
+        partial(jc.adagrad, initial_accumulator_value=2.0, eps=1e-2),
+        partial(optax.adagrad, initial_accumulator_value=2.0, eps=1e-2),
+        partial(references.adagrad, start=2.0, eps=1e-2),
+        2.0,
+    ),
+    Case("adadelta", jc.adadelta, optax.adadelta, references.adadelta, 20.0),
+    Case(
+        "adadelta with decay",
+        partial(jc.adadelta, rho=0.8, eps=1e-4, weight_decay=0.01),
+        partial(optax.adadelta, rho=0.8, eps=1e-4, weight_decay=0.01),
+        partial(references.adadelta, rho=0.8, eps=1e-4, decay=0.01),
+        5.0,
+        needs_params=True,
+    ),
+    Case("adamax", jc.adamax, optax.adamax, references.adamax, scale_free=True),
+    Case(
+        "adamax, odd values",
+        partial(jc.adamax, b1=0.5, b2=0.9, eps=1e-2),
+        partial(optax.adamax, b1=0.5, b2=0.9, eps=1e-2),
+        partial(references.adamax, b1=0.5, b2=0.9, eps=1e-2),
+    ),
+    Case("amsgrad", jc.amsgrad, optax.amsgrad, references.amsgrad, scale_free=True),
+    Case(
+        "amsgrad of the paper",
+        partial(jc.amsgrad, b2=0.9, bias_correction_mu=False, bias_correction_nu=False),
+        partial(optax.amsgrad, b2=0.9, bias_correction_mu=False, bias_correction_nu=False),
+        partial(references.amsgrad, b2=0.9, corrected=False),
+        0.5,
+    ),
+    Case("radam", jc.radam, optax.radam, references.radam),
+    Case(
+        "radam, odd values",
+        partial(jc.radam, b1=0.5, b2=0.9, eps=1e-2, threshold=6.0),
+        partial(optax.radam, b1=0.5, b2=0.9, eps=1e-2, threshold=6.0),
+        partial(references.radam, b1=0.5, b2=0.9, eps=1e-2, threshold=6.0),
+    ),
+    Case("adabound", jc.adabound, None, references.adabound, 0.01),
+    Case(
+        "adabound, odd values",
+        partial(jc.adabound, final_scale=2.0, gamma=0.1, b1=0.5, b2=0.9, eps=1e-2),
+        None,
+        partial(references.adabound, final=2.0, gamma=0.1, b1=0.5, b2=0.9, eps=1e-2),
+        0.05,
+    ),
+    Case("amsbound", jc.amsbound, None, partial(references.adabound, ams=True), 0.01),
+    Case("ftrl", jc.ftrl, None, references.ftrl, 0.5, **FTRL),
+    Case(
+        "ftrl, odd values",
+        partial(
+            jc.ftrl,
+            learning_rate_power=-0.7,
+            initial_accumulator_value=0.5,
+            l1_regularization_strength=1e-2,
+            l2_regularization_strength=1e-3,
+            l2_shrinkage_regularization_strength=1e-3,
+            beta=0.5,
+        ),
+        None,
+        partial(references.ftrl, power=-0.7, start=0.5, l1=1e-2, l2=1e-3, shrinkage=1e-3, beta=0.5),
+        5.0,
+        **FTRL,
+    ),
+    Case(
+        "lookahead",
+        lambda rate: jc.lookahead(jc.sgd(rate)),
+        None,
+        partial(references.lookahead, inner=references.sgd),
+        needs_params=True,
+    ),
+    Case(
+        "rmsprop with momentum",
+        partial(jc.rmsprop, momentum=0.5, nesterov=True, initial_scale=0.1),
+        partial(optax.rmsprop, momentum=0.5, nesterov=True, initial_scale=0.1),
+        None,
+        0.05,
+    ),
+    Case(
+        "rmsprop with bias correction",
+        partial(jc.rmsprop, bias_correction=True),
+        partial(optax.rmsprop, bias_correction=True),
+        None,
+        0.05,
+    ),
+    Case(
+        "rmsprop, centered with bias correction",
+        partial(jc.rmsprop, centered=True, bias_correction=True, eps=0.1),
+        partial(optax.rmsprop, centered=True, bias_correction=True, eps=0.1),
+        None,
+        0.02,
+    ),
+    Case(
+        "adam with eps_root",
+        partial(jc.adam, eps=0.0, eps_root=1e-6),
+        partial(optax.adam, eps=0.0, eps_root=1e-6),
+        None,
+    ),
+    Case(
+        "nadamw",
+        partial(jc.adamw, weight_decay=0.01, nesterov=True),
+        partial(optax.adamw, weight_decay=0.01, nesterov=True),
+        None,
+        needs_params=True,
+    ),
 ]
+
+IN_OPTAX = [case for case in CASES if case.optax]
+TRANSCRIBED = [case for case in CASES if case.reference]

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jaxopt_cards as jc
-from tests.common.table import CASES
+from tests.common.table import CASES, IN_OPTAX, TRANSCRIBED
 
 
 def halving(count):
@@ -16,7 +16,11 @@ def halving(count):
     return 0.05 / (1.0 + jnp.asarray(count, float) / 10.0)
 
 
-every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def over(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+every = over(CASES)
 
 
 def tree(seed, dtype="float32"):
@@ -44,7 +48,7 @@ def walked(tx, params, grads):
     return params, state
 
 
-@every
+@over(TRANSCRIBED)
 @pytest.mark.parametrize("rate", [lambda t: 0.05, halving], ids=["constant", "schedule"])
 def test_equals_the_papers_equation(case, rate, x64):
     params, grads = tree(0, "float64"), gradients(50, "float64")
@@ -59,7 +63,7 @@ def test_equals_the_papers_equation(case, rate, x64):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@every
+@over(IN_OPTAX)
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("float64", 1e-12)])
 def test_equals_optax(case, dtype, rtol):
     with jax.enable_x64(dtype == "float64"):
@@ -73,7 +77,7 @@ def test_equals_optax(case, dtype, rtol):
         )
 
 
-@every
+@over(IN_OPTAX)
 def test_state_fields_are_named_as_in_optax(case):
     ours, theirs = (
         jax.tree_util.tree_leaves_with_path(make(0.1).init(tree(0)))
@@ -159,7 +163,8 @@ def test_huge_and_tiny_gradients_stay_finite(case, scale):
 def test_reaches_the_minimum_of_a_bowl(case):
     curvature = jnp.array([1.0, 4.0])
     loss = lambda params: jnp.sum(curvature * (params - 1.0) ** 2)  # noqa: E731
-    tx = case.make(jc.schedules.exponential_decay(case.bowl_rate, 300, 0.1))
+    falling = jc.schedules.exponential_decay(case.bowl_rate, 300, 0.1)
+    tx = case.make(falling if case.falling_rate else case.bowl_rate)
 
     def step(carry, _):
         params, state = carry
@@ -181,9 +186,7 @@ def test_needs_parameters_only_where_it_says(case):
         tx.update(params, tx.init(params))
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.scale_free], ids=lambda case: case.name
-)
+@over([case for case in CASES if case.scale_free])
 def test_scale_free_optimizers_ignore_the_gradients_scale(case):
     params, grads = tree(0), gradients(5)
     scaled = [jax.tree.map(lambda g: g * 1024, grad) for grad in grads]
@@ -193,3 +196,85 @@ def test_scale_free_optimizers_ignore_the_gradients_scale(case):
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+@over([case for case in CASES if case.complex])
+def test_complex_parameters_turn_as_one(case):
+    params = {"w": jnp.array([1 + 2j, -0.5j, 3.0], jnp.complex64)}
+    grads = [{"w": jnp.array([t - 1j, 0.5 * t, -2 + t * 1j], jnp.complex64)} for t in (1, 2, 3)]
+    turned = jax.tree.map(lambda leaf: leaf * 1j, (params, grads))
+    with jax.numpy_dtype_promotion("standard"):  # complex times real
+        ours, _ = walked(case.make(0.05), params, grads)
+        after, _ = walked(case.make(0.05), *turned)
+    assert ours["w"].dtype == jnp.complex64
+    chex.assert_trees_all_close(after["w"], ours["w"] * 1j, rtol=1e-5, atol=1e-6)
+
+
+@over([case for case in CASES if not case.complex])
+def test_complex_parameters_are_refused_where_they_have_no_meaning(case):
+    with pytest.raises(ValueError, match="params must be real, got dtype"):
+        case.make(0.1).init({"w": jnp.ones(2, jnp.complex64)})
+
+
+@every
+def test_chains_are_associative(case):
+    params, grads = tree(0), gradients(3)
+    clip, decay = jc.clip_by_global_norm(0.5), jc.add_decayed_weights(0.1)
+    left = jc.chain(jc.chain(clip, decay), case.make(0.05))
+    right = jc.chain(clip, jc.chain(decay, case.make(0.05)))
+    chex.assert_trees_all_close(
+        walked(left, params, grads)[0], walked(right, params, grads)[0], rtol=1e-6
+    )
+
+
+@every
+def test_accumulated_parts_are_one_step_on_their_mean(case):
+    params, grads = tree(0), gradients(6)
+    pairs = [
+        jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+        for first, second in zip(grads[::2], grads[1::2], strict=True)
+    ]
+    whole, _ = walked(case.make(0.05), params, pairs)
+    with jax.numpy_dtype_promotion("standard"):  # Optax divides by an integer
+        parts, _ = walked(jc.MultiSteps(case.make(0.05), 2), params, grads)
+    chex.assert_trees_all_close(parts, whole, rtol=2e-4, atol=2e-5)
+
+
+@every
+def test_holes_and_empty_trees_pass_through(case):
+    tx = case.make(0.1)
+    for params in ({}, {"a": None}, {"a": None, "b": jnp.ones(2)}):
+        state = tx.init(params)
+        updates, after = tx.update(params, state, params)
+        assert jax.tree.structure(updates) == jax.tree.structure(params)
+        assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@every
+def test_states_pass_through_cond_scan_vmap_and_donation(case):
+    params, grads, tx = tree(0), gradients(2), case.make(0.05)
+    expected, _ = walked(tx, params, grads)
+
+    def step(carry, grad):
+        def taken(carry):
+            updates, state = tx.update(grad, carry[1], carry[0])
+            return optax.apply_updates(carry[0], updates), state
+
+        return jax.lax.cond(True, taken, lambda carry: carry, carry), None
+
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *grads)
+    carry = (params, tx.init(params))
+    (scanned, _), _ = jax.lax.scan(step, carry, stacked)
+    chex.assert_trees_all_close(scanned, expected, rtol=1e-5, atol=1e-6)
+
+    twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (carry, stacked))
+    (both, _), _ = jax.vmap(lambda carry, grads: jax.lax.scan(step, carry, grads))(*twice)
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda leaf: leaf[1], both), expected, rtol=1e-5, atol=1e-6
+    )
+
+    donated = jax.jit(lambda carry, grad: step(carry, grad)[0], donate_argnums=0)
+    carry = jax.tree.map(jnp.copy, carry)
+    for grad in grads:
+        carry = donated(carry, grad)
+    chex.assert_trees_all_close(carry[0], expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,16 @@
+"""What the adaptive rules share: squares of magnitudes and the correction of running means."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def abs_sq(x: jax.Array) -> jax.Array:
+    """The squared magnitude, real also of complex numbers."""
+    return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else jnp.square(x)
+
+
+def bias_corrected(moment: Any, decay: Any, step: Any) -> Any:
+    """A running mean that started at zero, divided by the weight it has gathered since."""
+    return moment / (1 - decay ** step.astype(moment.real.dtype))

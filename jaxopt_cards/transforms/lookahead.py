@@ -1,0 +1,109 @@
+"""Lookahead: slow weights that follow fast ones."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_cards._checks import check_count, check_number
+
+
+class LookaheadState(NamedTuple):
+    """State of `lookahead`."""
+
+    fast_state: optax.OptState  # of the inner optimizer
+    slow: optax.Params  # like the parameters: the slow weights
+    steps_since_sync: jax.Array  # shape (), int32
+
+
+def lookahead(
+    fast: optax.GradientTransformation,
+    sync_period: int = 5,
+    slow_step_size: jax.typing.ArrayLike = 0.5,
+    reset_state: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Lets an optimizer run ahead some steps, then goes part of the way: k steps forward, 1 back.
+
+    The variance of the fast steps is averaged out. Around any optimizer, on plain parameters: they
+    are the fast weights, and equal the slow ones after each synchronisation; Optax's `lookahead`
+    takes and gives pairs of both instead.
+
+    Equation:
+        .. math::
+            \theta_t &= \theta_{t-1} + u_t \\
+            \phi &\leftarrow \phi + \alpha\, (\theta_t - \phi), \quad \theta_t \leftarrow \phi
+            \qquad\text{every } k \text{ steps}
+
+        with :math:`\phi` the slow weights, :math:`k` = `sync_period`, :math:`\alpha` =
+        `slow_step_size`.
+
+    Args:
+        fast: the optimizer that makes the fast steps.
+        sync_period: whole number > 0; steps between synchronisations. The paper's 5.
+        slow_step_size: float in (0, 1]; the part of the way that is kept. The paper's 0.5.
+        reset_state: bool; start the fast optimizer's state anew after each synchronisation.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` that needs the parameters.
+
+    State:
+        `LookaheadState`: `fast_state`; `slow`, one array like each parameter; `steps_since_sync`
+        (int32).
+
+    Raises:
+        ValueError: a number outside its range; (when updating) no parameters.
+
+    References:
+        Michael Zhang, James Lucas, Geoffrey Hinton, Jimmy Ba (2019), Lookahead Optimizer: k steps
+        forward, 1 step back.
+
+    Use when: an optimizer is noisy or its learning rate uncertain.
+    Avoid when: memory for another copy of the parameters is short.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.lookahead(jc.sgd(1.0), sync_period=2), jnp.zeros(1)
+        >>> state = tx.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = tx.update(-jnp.ones(1), state, params)
+        ...     params = jc.apply_updates(params, updates)
+        ...     print(params)
+        [1.]
+        [1.]
+    """
+    check_count("lookahead", "sync_period", sync_period)
+    check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    fast = optax.with_extra_args_support(fast)
+
+    def init(params):
+        slow = jax.tree.map(jnp.array, params)
+        return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(
+                "lookahead: needs the parameters, got params=None: "
+                "call update(updates, state, params)"
+            )
+        updates, fast_state = fast.update(updates, state.fast_state, params, **extra_args)
+        steps = state.steps_since_sync + 1
+        sync = steps >= sync_period
+
+        def slow_step(slow: Any, param: Any, step: Any) -> Any:
+            way = (param - slow) + step.astype(slow.dtype)
+            return jnp.where(sync, slow + jnp.asarray(slow_step_size, slow.real.dtype) * way, slow)
+
+        slow = jax.tree.map(slow_step, state.slow, params, updates)
+        updates = jax.tree.map(
+            lambda slow, param, step: jnp.where(sync, (slow - param).astype(step.dtype), step),
+            slow,
+            params,
+            updates,
+        )
+        if reset_state:
+            fresh = fast.init(params)
+            fast_state = jax.tree.map(lambda new, old: jnp.where(sync, new, old), fresh, fast_state)
+        return updates, LookaheadState(fast_state, slow, jnp.where(sync, 0, steps))
+
+    return optax.GradientTransformationExtraArgs(init, update)

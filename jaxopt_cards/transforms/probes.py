@@ -1,0 +1,158 @@
+"""Probes: norms by layer, recorded inside the compiled step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_cards._checks import check_count
+from jaxopt_cards.selection import path_names
+from jaxopt_cards.transforms._leafwise import found_state, in_precision
+
+
+class ProbeState(NamedTuple):
+    """State of `probe`."""
+
+    inner_state: optax.OptState
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+    squares: dict[str, jax.Array]  # by layer: shape (last, 3), float32, row count % last is next
+
+
+class Probes(NamedTuple):
+    """What `read_probes` returns of one layer; arrays of shape (steps,), oldest first."""
+
+    step: np.ndarray  # int: number of the update, from 1
+    gradient: np.ndarray  # norm of the gradient that came in
+    update: np.ndarray  # norm of the update that went out
+    ratio: np.ndarray  # norm of the update over norm of the parameters
+
+
+def probe(
+    inner: optax.GradientTransformation, last: int = 100
+) -> optax.GradientTransformationExtraArgs:
+    r"""Records how large gradients and updates are, layer by layer, for the last steps.
+
+    A layer is all leaves whose paths differ in the last part only, as `hidden1/kernel` and
+    `hidden1/bias`. Nothing leaves the device until `read_probes` asks. Updates and inner state are
+    those of `inner`. Optax's `snapshot` and `monitor` keep one measurement of one stage; this keeps
+    a window of both ends.
+
+    Equation:
+        .. math:: \lVert g^{(l)} \rVert_2, \qquad \lVert u^{(l)} \rVert_2, \qquad
+            \frac{\lVert u^{(l)} \rVert_2}{\lVert \theta^{(l)} \rVert_2}
+            \qquad\text{for each layer } l
+
+    Args:
+        inner: the transformation to watch: best the whole chain, so that updates are steps.
+        last: whole number > 0; steps to remember.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` that needs the parameters.
+
+    State:
+        `ProbeState`: `inner_state`, `count` (int32), and for each layer three float32 numbers a
+        step.
+
+    Raises:
+        ValueError: `last` is not a whole number > 0; (when updating) no parameters.
+
+    References:
+        Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
+        feedforward neural networks. Chapter 11, "Vanishing/Exploding Gradients Problems".
+
+    Use when: training stalls or explodes: a healthy ratio is about 0.001, alike in all layers.
+    Avoid when: layers are tiny: the sums then cost as much as the step.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.probe(jc.sgd(0.1), last=10)
+        >>> params = {"hidden1": {"kernel": jnp.full((1, 1), 4.0), "bias": jnp.full(1, 3.0)}}
+        >>> updates, state = tx.update(params, tx.init(params), params)
+        >>> layer = jc.read_probes(state)["hidden1"]
+        >>> print(layer.gradient, layer.update, layer.ratio.round(3))
+        [5.] [0.5] [0.1]
+    """
+    check_count("probe", "last", last)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        squares = {layer: jnp.zeros((last, 3)) for layer in _layers(params)}
+        return ProbeState(inner.init(params), jnp.zeros((), jnp.int32), squares)
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(
+                "probe: needs the parameters, got params=None: call update(updates, state, params)"
+            )
+        new_updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
+        trees = [_layers(tree) for tree in (updates, new_updates, params)]
+        row = state.count % last
+        squares = {
+            layer: state.squares[layer].at[row].set(jnp.stack([_square(t[layer]) for t in trees]))
+            for layer in trees[0]
+        }
+        count = optax.safe_increment(state.count)
+        return new_updates, ProbeState(inner_state, count, squares)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def read_probes(state: optax.OptState) -> dict[str, Probes]:
+    r"""Reads what `probe` recorded: a table for each layer, oldest step first.
+
+    Waits for the device; call it between epochs, not between steps.
+
+    Equation:
+        .. math:: \lVert x^{(l)} \rVert_2 = \sqrt{\textstyle\sum_{i \in l} |x_i|^2}
+
+    Args:
+        state: the state of `probe`, or of a chain that has it once.
+
+    Returns:
+        From layers to `Probes`: `step`, `gradient`, `update` and `ratio`, arrays of shape (steps,).
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the state has none of `probe`, or more than one.
+
+    References:
+        Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
+        feedforward neural networks.
+
+    Use when: a run with `probe` is over, or to look in between.
+    Avoid when: inside a compiled function: the numbers are not known there.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> state = jc.probe(jc.sgd(0.1)).init({"hidden1": {"kernel": jnp.ones((2, 2))}})
+        >>> jc.read_probes(state)["hidden1"].step
+        array([], dtype=int64)
+    """
+    found = found_state("read_probes", state, ProbeState)
+    done = int(found.count)
+    read = {}
+    for layer, squares in found.squares.items():
+        window = len(squares)
+        steps = np.arange(max(done - window, 0), done)
+        gradient, update, param = np.sqrt(np.asarray(squares)[steps % window]).T
+        with np.errstate(divide="ignore", invalid="ignore"):  # parameters may all be zero
+            read[layer] = Probes(steps + 1, gradient, update, update / param)
+    return read
+
+
+def _layers(tree: Any) -> dict[str, list[jax.Array]]:
+    """The leaves by layer: the path without its last part, or a lone leaf's own path."""
+    layers: dict[str, list[jax.Array]] = {}
+    for path, leaf in zip(path_names(tree), jax.tree.leaves(tree), strict=True):
+        layers.setdefault(path.rpartition("/")[0] or path, []).append(leaf)
+    return layers
+
+
+def _square(leaves: list[jax.Array]) -> jax.Array:
+    """The sum of all squares, in float32 at least; by a dot product, XLA's fastest sum."""
+    wide = [in_precision(32, jnp.asarray(leaf)).ravel() for leaf in leaves]
+    return jnp.stack([jnp.vdot(leaf, leaf).real.astype(jnp.float32) for leaf in wide]).sum()

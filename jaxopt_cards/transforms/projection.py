@@ -1,0 +1,80 @@
+"""Projections: parameters kept within a set after every step."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_cards._checks import check_number
+from jaxopt_cards.selection import where
+from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._moments import abs_sq
+
+
+def max_norm(
+    max_norm: jax.typing.ArrayLike,
+    axis: int | tuple[int, ...] | None = None,
+    pattern: str | None = None,
+) -> optax.GradientTransformation:
+    r"""Keeps the incoming weights of each unit within a ball: max-norm regularisation.
+
+    After the step, weights outside the ball are scaled back onto it. Unlike a penalty it does
+    nothing to a unit that is inside, and it bounds a unit however large the learning rate.
+
+    Equation:
+        .. math:: w \leftarrow w \cdot \min\left(1, \frac{r}{\lVert w \rVert_2}\right), \qquad
+            w = \theta_j + u_j \quad\text{for each unit } j
+
+        with :math:`u` the update so far and :math:`r` = `max_norm`.
+
+    Args:
+        max_norm: float in (0, inf); the radius. The chapter's code takes 1.0; 3 to 4 are usual with
+            dropout.
+        axis: the axes along which the weights of one unit lie. Default: all but the last, which is
+            right for the kernels of Flax; arrays of fewer than two dimensions (biases) are left
+            alone.
+        pattern: regular expression over paths, such as `"hidden.*kernel"`: which parameters.
+            Default: all.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters; put it last.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `max_norm` outside its range; a pattern that matches nothing; (when updating) no
+            parameters.
+
+    References:
+        Nitish Srivastava et al. (2014), Dropout: A Simple Way to Prevent Neural Networks from
+        Overfitting. Chapter 11, "Max-Norm Regularization".
+
+    Use when: with dropout and large learning rates.
+    Avoid when: after it in the chain anything changes the updates; they would leave the ball.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.chain(jc.sgd(1.0), jc.max_norm(1.0))
+        >>> params = jnp.array([[3.0, 0.1], [4.0, 0.2]])
+        >>> updates, _ = tx.update(jnp.zeros((2, 2)), tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates).round(3))
+        [[0.6 0.1]
+         [0.8 0.2]]
+    """
+    check_number("max_norm", "max_norm", max_norm, "(0, inf)")
+
+    def init(param):
+        return ()
+
+    def update(grad, state, param, step):
+        if axis is None and param.ndim < 2:
+            return grad, state
+        after = param + grad
+        axes = tuple(range(param.ndim - 1)) if axis is None else axis
+        norm = jnp.sqrt(jnp.sum(abs_sq(after), axis=axes, keepdims=True))
+        # Inside the ball the update stays as it was, to the bit.
+        outside = norm > max_norm
+        return jnp.where(outside, after * (max_norm / norm) - param, grad), state
+
+    tx = leafwise(init, update, optax.EmptyState, needs_params=True)
+    return where("max_norm", tx, pattern)
