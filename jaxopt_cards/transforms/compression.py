@@ -159,7 +159,7 @@ def _encoded(key: jax.Array, x: jax.Array, block_size: int) -> Coded:
     level = jnp.clip(jnp.floor(LEVELS + STEPS_AN_OCTAVE * jnp.log2(size)), 1, LEVELS)
     low, high = _magnitude(level), _magnitude(level + 1)
     up = (size - low) / (high - low) > jax.random.uniform(key, x.shape)
-    level = jnp.minimum(level + up, LEVELS)
+    level = jnp.minimum(level + up.astype(level.dtype), LEVELS)
     return Coded((jnp.sign(x) * level).astype(jnp.int8), scales)
 
 

@@ -130,7 +130,7 @@ def _check_elementwise(inner: optax.GradientTransformationExtraArgs, leaves: lis
 
 
 def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list[str]:
-    """The names of what an update of one leaf computes; raises where it is not element-wise."""
+    """What an update of one leaf computes, in order; raises where it is not element-wise."""
     tree = {"leaf": leaf}
     try:
         state = jax.eval_shape(inner.init, tree)
@@ -170,7 +170,8 @@ def _names(jaxpr: Any) -> Iterator[str]:
         if name not in ELEMENTWISE and not is_fill and any(size > 1 for size in sizes):
             _refuse(f"it computes {name}")
         if name not in LAYOUT:
-            yield name
+            literals = [v.val for v in equation.invars if hasattr(v, "val")]
+            yield f"{name} {literals}"
 
 
 def _branches(value: Any) -> tuple:
