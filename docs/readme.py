@@ -1,8 +1,6 @@
-"""Makes the README's table and picture from the exercise's results.json.
+"""Makes what is generated in the README: the exercise's table and picture, the techniques' list."""
 
-The README says with which two commands.
-"""
-
+import inspect
 import json
 import re
 from pathlib import Path
@@ -10,10 +8,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+import jaxopt_cards
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "exercise_09" / "results.json"
 PICTURE = ROOT / "docs" / "results" / "exercise_09" / "rows.png"
-MARKED = re.compile(r"(?<=<!-- exercise 9 -->\n).*?(?=<!-- end -->)", re.DOTALL)
+API = ROOT / "docs" / "api.md"
 
 
 def table(results: dict) -> str:
@@ -54,9 +54,26 @@ def draw(results: dict, path: Path) -> None:
     plt.close(figure)
 
 
+def techniques() -> str:
+    """One line for each function of the package itself, by the topics of the API page."""
+    lines = []
+    for topic, names in re.findall(r"^## (.*?)$(.*?)^```$", API.read_text(), re.DOTALL | re.M):
+        if "currentmodule:: jaxopt_cards\n" not in names:
+            continue
+        lines += [f"| **{topic}** | |", *([] if lines else ["|---|---|"])]
+        for name in re.findall(r"autofunction:: (\w+)", names):
+            summary = inspect.getdoc(getattr(jaxopt_cards, name)).splitlines()[0]
+            lines.append(f"| `{name}` | {summary} |")
+    return "\n".join(lines) + "\n"
+
+
 def updated(readme: str, results: dict) -> str:
-    """The README with the table as the results have it."""
-    return MARKED.sub(lambda _: table(results), readme, count=1)
+    """The README with its generated parts as they should be."""
+    for mark, text in (("exercise 9", table(results)), ("techniques", techniques())):
+        part = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        readme, found = part.subn(lambda _, text=text: text, readme, count=1)
+        assert found, mark
+    return readme
 
 
 if __name__ == "__main__":
