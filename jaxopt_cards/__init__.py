@@ -75,7 +75,7 @@ from jaxopt_cards.transforms.learning_rate import (
 )
 from jaxopt_cards.transforms.lookahead import lookahead
 from jaxopt_cards.transforms.momentum import nesterov_point, scale_by_true_nesterov, trace
-from jaxopt_cards.transforms.packing import pack_small_leaves
+from jaxopt_cards.transforms.packing import Packed, pack_params, pack_small_leaves, unpack_params
 from jaxopt_cards.transforms.probes import Probes, probe, read_probes
 from jaxopt_cards.transforms.projection import max_norm
 from jaxopt_cards.transforms.rmsprop import scale_by_rms, scale_by_stddev
@@ -87,6 +87,7 @@ __all__ = [
     "GradientTransformation",
     "GradientTransformationExtraArgs",
     "MultiSteps",
+    "Packed",
     "Probes",
     "SkipReport",
     "adabound",
@@ -130,6 +131,7 @@ __all__ = [
     "named_chain",
     "nesterov",
     "nesterov_point",
+    "pack_params",
     "pack_small_leaves",
     "partition",
     "partition_params",
@@ -162,5 +164,6 @@ __all__ = [
     "sgd",
     "skip_nonfinite",
     "trace",
+    "unpack_params",
     "zero_nans",
 ]

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import optax
 import pytest
 
 import jaxopt_cards
@@ -71,3 +72,42 @@ def test_importing_imports_neither_flax_nor_anything_for_training():
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
     assert not heavy & set(loaded.stdout.split())
+
+
+# What code that uses Optax, the chapter and the papers expects to find.
+NAMES = """
+leafwise clip clip_by_global_norm clip_by_block_rms adaptive_grad_clip clip_by_norm trace
+nesterov_point scale_by_true_nesterov scale_by_rss scale_by_adadelta scale_by_rms scale_by_stddev
+scale_by_adam scale_by_adamax scale_by_amsgrad scale_by_radam scale_by_adabound scale_by_ftrl
+lookahead add_decayed_weights add_l1_decay add_elastic_net proximal_l1 max_norm magnitude_prune
+centralize add_noise ema keep_params_nonnegative apply_if_finite MultiSteps zero_nans identity
+set_to_zero scale scale_by_schedule scale_by_learning_rate chain named_chain masked partition freeze
+selective_transform inject_hyperparams apply_updates probe read_probes skip_nonfinite polyak_average
+reduce_on_plateau compress_state pack_small_leaves sgd momentum nesterov adagrad adadelta rmsprop
+adam nadam adamax amsgrad radam adamw adabound amsbound ftrl lbfgs select partition_params
+merge_params layerwise_decay
+"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_name_is_there(name):
+    assert callable(getattr(jaxopt_cards, name))
+
+
+# Adadelta has the paper's learning rate for a default, where Optax's cannot be used; Nadam is a
+# function here and a partial one there; lookahead takes and gives plain parameters.
+OTHERWISE = {"adadelta", "nadam", "lookahead"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({n for n in NAMES.split() if hasattr(optax, n)} - OTHERWISE)
+)
+def test_arguments_and_defaults_are_those_of_optax(name):
+    ours, theirs = (
+        [
+            (p.name, p.default, p.kind)
+            for p in inspect.signature(getattr(m, name)).parameters.values()
+        ]
+        for m in (jaxopt_cards, optax)
+    )
+    assert ours == theirs

@@ -25,7 +25,7 @@ def maker(pytestconfig):
 
 def test_the_table_is_made_from_the_results(readme, maker):
     results = json.loads(maker.RESULTS.read_text())
-    assert maker.updated(readme, results) == readme
+    assert maker.updated(readme, results, json.loads(maker.SPEED.read_text())) == readme
     assert results["settings"]["data"] == "mnist"
     for row in results["rows"]:
         assert len(row["accuracy"]) >= 5

@@ -1,5 +1,7 @@
 """Many small leaves laid out as one array."""
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,11 +28,128 @@ ELEMENTWISE = frozenset((
 LAYOUT = frozenset({"broadcast_in_dim"})
 
 
-class Packed(NamedTuple):
-    """A tree with its small leaves in one vector for each dtype."""
+class Layout(NamedTuple):
+    """Where the leaves of a tree lie once it is packed; equal for a tree and its gradient."""
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]  # of each leaf
+    vectors: tuple[int, ...]  # for each leaf the vector it lies in; -1: it is large, and by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A tree with its small leaves in one vector for each dtype; itself a tree of arrays."""
 
     small: list[jax.Array]  # vectors
     large: list[jax.Array]  # the other leaves, as they are
+    layout: Layout
+
+
+jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fields=["layout"])
+
+
+def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
+    r"""Lays out the small leaves of a tree as one vector for each dtype.
+
+    Keep packed parameters from step to step and unpack them inside of the loss: gradients then come
+    packed too, and a step hands over a few buffers instead of thousands.
+
+    Equation:
+        .. math:: p = (\mathrm{vec}\,\theta_1, \mathrm{vec}\,\theta_2, \dots)
+
+    Args:
+        params: any tree of arrays.
+        max_size: whole number > 0; leaves with at most so many elements are packed.
+
+    Returns:
+        A `Packed`: a tree of arrays that knows its layout.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `max_size` is not a whole number > 0.
+
+    References:
+        Optax (2021), `flatten`, which lays out all leaves as one array.
+
+    Use when: the network has hundreds of small arrays: their buffers cost more than their numbers.
+    Avoid when: arrays are few or large: copying them together costs more than it saves.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxopt_cards as jc
+        >>> packed = jc.pack_params({"a": jnp.ones(3), "b": jnp.ones((2, 2))})
+        >>> loss = lambda packed: jnp.sum(jc.unpack_params(packed)["b"] ** 2)
+        >>> print(jax.grad(loss)(packed).small)
+        [Array([0., 0., 0., 2., 2., 2., 2.], dtype=float32)]
+    """
+    check_count("pack_params", "max_size", max_size)
+    leaves, treedef = jax.tree.flatten(params)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    is_small = [leaf.size <= max_size for leaf in leaves]
+    dtypes = list(dict.fromkeys(x.dtype for x, s in zip(leaves, is_small, strict=True) if s))
+    vectors = tuple(
+        dtypes.index(leaf.dtype) if small else -1
+        for leaf, small in zip(leaves, is_small, strict=True)
+    )
+    parts: list[list[jax.Array]] = [[] for _ in dtypes]
+    large = []
+    for leaf, vector in zip(leaves, vectors, strict=True):
+        if vector < 0:
+            large.append(leaf)
+        else:
+            parts[vector].append(leaf.ravel())
+    layout = Layout(treedef, tuple(leaf.shape for leaf in leaves), vectors)
+    return Packed([jnp.concatenate(part) for part in parts], large, layout)
+
+
+def unpack_params(packed: Packed) -> PyTree:
+    r"""The tree again that `pack_params` packed.
+
+    Cheap inside of a compiled function, where pieces of a vector need not be copied.
+
+    Equation:
+        .. math:: \theta_i = \mathrm{vec}^{-1}(p_i)
+
+    Args:
+        packed: what `pack_params` made, or its gradient.
+
+    Returns:
+        The tree, with the leaves' shapes and dtypes as they were.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `packed` is not a `Packed`.
+
+    References:
+        Optax (2021), `flatten`, which lays out all leaves as one array.
+
+    Use when: at the beginning of a loss function of packed parameters.
+    Avoid when: parameters were never packed.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> params = {"a": jnp.zeros(3), "b": jnp.ones((2, 2))}
+        >>> jc.unpack_params(jc.pack_params(params))["a"].shape
+        (3,)
+    """
+    if not isinstance(packed, Packed):
+        raise ValueError(f"unpack_params: packed must be a Packed, got {type(packed).__name__}")
+    layout, large = packed.layout, iter(packed.large)
+    sizes: list[list[int]] = [[] for _ in packed.small]
+    for shape, vector in zip(layout.shapes, layout.vectors, strict=True):
+        if vector >= 0:
+            sizes[vector].append(math.prod(shape))
+    pieces = [
+        iter(jax.lax.split(vector, part)) for vector, part in zip(packed.small, sizes, strict=True)
+    ]
+    leaves = [
+        next(large) if vector < 0 else next(pieces[vector]).reshape(shape)
+        for shape, vector in zip(layout.shapes, layout.vectors, strict=True)
+    ]
+    return layout.treedef.unflatten(leaves)
 
 
 def pack_small_leaves(
@@ -40,7 +159,9 @@ def pack_small_leaves(
 
     A tree of a thousand small arrays costs a thousand small loops and, between host and device, a
     thousand buffers for each array of state. Packed, it costs one of each; the numbers stay the
-    same. Whether `inner` is element-wise is read from its program when `init` is called.
+    same. The parameters and gradients given are packed and unpacked in each step, unless they come
+    from `pack_params`: then nothing is copied. Whether `inner` is element-wise is read from its
+    program when `init` is called.
 
     Equation:
         .. math:: u = \mathrm{unpack}(\mathrm{update}(\mathrm{pack}(g), s, \mathrm{pack}(\theta)))
@@ -77,49 +198,32 @@ def pack_small_leaves(
     check_count("pack_small_leaves", "max_size", max_size)
     inner = optax.with_extra_args_support(inner)
 
+    def packed(tree):
+        return tree if isinstance(tree, Packed) else pack_params(tree, max_size)
+
     def init(params):
-        _check_elementwise(inner, [x for x in jax.tree.leaves(params) if x.size <= max_size])
-        return inner.init(_packed(params, max_size))
+        params = packed(params)
+        layout = zip(params.layout.shapes, params.layout.vectors, strict=True)
+        shapes = {(shape, params.small[i].dtype) for shape, i in layout if i >= 0}
+        _check_elementwise(inner, sorted(shapes, key=str))
+        return inner.init(params)
 
     def update(updates, state, params=None, **extra_args):
-        packed = _packed(updates, max_size)
-        weights = None if params is None else _packed(params, max_size)
-        packed, state = inner.update(packed, state, weights, **extra_args)
-        return _unpacked(packed, updates, max_size), state
+        is_packed = isinstance(updates, Packed)
+        updates = packed(updates)
+        weights = None if params is None else packed(params)
+        if is_packed:
+            return inner.update(updates, state, weights, **extra_args)
+        # Without barriers XLA computes the whole vector anew for each of its pieces.
+        updates = jax.lax.optimization_barrier(updates)
+        updates, state = inner.update(updates, state, weights, **extra_args)
+        return unpack_params(jax.lax.optimization_barrier(updates)), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _packed(tree: PyTree, max_size: int) -> Packed:
-    by_dtype: dict[Any, list[jax.Array]] = {}
-    large = []
-    for leaf in jax.tree.leaves(tree):
-        if leaf.size <= max_size:
-            by_dtype.setdefault(leaf.dtype, []).append(leaf.ravel())
-        else:
-            large.append(leaf)
-    return Packed([jnp.concatenate(leaves) for leaves in by_dtype.values()], large)
-
-
-def _unpacked(packed: Packed, like: PyTree, max_size: int) -> PyTree:
-    """The leaves again, each in its place and shape in the tree `like`."""
-    leaves = jax.tree.leaves(like)
-    small = [leaf for leaf in leaves if leaf.size <= max_size]
-    pieces = {}
-    for dtype, vector in zip(dict.fromkeys(x.dtype for x in small), packed.small, strict=True):
-        sizes = [leaf.size for leaf in small if leaf.dtype == dtype]
-        pieces[dtype] = iter(jax.lax.split(vector, sizes))
-    large = iter(packed.large)
-    unpacked = [
-        next(pieces[leaf.dtype]).reshape(leaf.shape) if leaf.size <= max_size else next(large)
-        for leaf in leaves
-    ]
-    return jax.tree.unflatten(jax.tree.structure(like), unpacked)
-
-
-def _check_elementwise(inner: optax.GradientTransformationExtraArgs, leaves: list) -> None:
+def _check_elementwise(inner: optax.GradientTransformationExtraArgs, shapes: list) -> None:
     """Raises unless the program of `inner` treats each element alone, and all shapes alike."""
-    shapes = dict.fromkeys((leaf.shape, leaf.dtype) for leaf in leaves)
     for shape, dtype in shapes:
         vector = jax.ShapeDtypeStruct((7919,), dtype)  # a length that nothing else has
         if _operations(inner, vector) != _operations(inner, jax.ShapeDtypeStruct(shape, dtype)):

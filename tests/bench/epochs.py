@@ -18,7 +18,7 @@ BATCH = 20
 def comparisons() -> list[Comparison]:
     """All comparisons of epochs."""
     task, few = _tasks()
-    return [*_against_flax(task), _cached(few)]
+    return [*_against_flax(task), _cached(few), *_around(task)]
 
 
 def _tasks() -> tuple[data.Splits, data.Splits]:
@@ -56,6 +56,27 @@ def _cached(few: data.Splits) -> Comparison:
     return compare(
         "epoch of 9.3, cached", "9.2, five layers frozen", head, whole, rounds=20, calls=20
     )
+
+
+def _around(task: data.Splits) -> list[Comparison]:
+    """What it costs to watch a run, to guard it, and to keep its state in fewer bits."""
+    adam = jc.adam(1e-4)
+    plain = _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), adam, task.train)
+    return [
+        compare(
+            f"epoch of 8.2 with {name}",
+            "without",
+            _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), tx, task.train),
+            plain,
+            rounds=5,
+        )
+        for name, tx in (
+            ("probe", jc.probe(adam)),
+            ("skip_nonfinite", jc.skip_nonfinite(adam)),
+            ("state in 16 bits", jc.compress_state(adam, bits=16)),
+            ("state in 8 bits", jc.compress_state(adam, bits=8)),
+        )
+    ]
 
 
 def _epoch_of(

@@ -1,43 +1,107 @@
-"""The update alone: our optimizers against Optax's, compiled, on the chapter's network."""
+"""One update step of each optimizer on four kinds of trees: ours against Optax's."""
 
+import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
+import jaxopt_cards as jc
 from jaxopt_cards import layers
 from tests.bench.comparison import Comparison, compare
-from tests.common.table import CASES
+from tests.common.table import IN_OPTAX
 
-STEPS = 200
+# The rows of the table that bear an optimizer's own name: each optimizer at its defaults.
+OPTIMIZERS = [case for case in IN_OPTAX if hasattr(jc, case.name)]
+FEW = ("sgd", "momentum", "adam")  # where a compile takes ten seconds
+SCANNED = 100
 
 
 def comparisons() -> list[Comparison]:
-    """A comparison for each optimizer of the table."""
-    params = nnx.to_pure_dict(nnx.state(layers.MLP(784, 5, rngs=nnx.Rngs(0)), nnx.Param))
-    return [
-        compare(
-            f"{STEPS} updates, {case.name}",
-            "Optax",
-            _steps(case.make(1e-4), params),
-            _steps(case.optax(1e-4), params),
-            rounds=15,
-        )
-        for case in CASES
-    ]
+    """For each tree and optimizer a donated step and its compilation; then what else pays."""
+    mlp = nnx.to_pure_dict(nnx.state(layers.MLP(784, 5, rngs=nnx.Rngs(0)), nnx.Param))
+    matrices = {f"{i}": jnp.ones((256, 256)) for i in range(64)}
+    leaves = {f"{i}": jnp.ones(64) for i in range(1000)}
+    results = []
+    for case in OPTIMIZERS:
+        ours, theirs = case.make(1e-4), case.optax(1e-4)
+        results += _both("MLP", case.name, ours, theirs, mlp, rounds=200)
+        results.append(_scanned(case.name, ours, theirs, mlp))
+        results += _both("64 of 256×256", case.name, ours, theirs, matrices, rounds=25)
+        results += _both("25 million", case.name, ours, theirs, jnp.ones(25_000_000), rounds=9)
+        if case.name in FEW:
+            results += _both("1,000 of 64", case.name, ours, theirs, leaves, rounds=40)
+    packed = jc.pack_small_leaves(jc.adam(1e-4))
+    results += _both(
+        "1,000 of 64, packed", "adam", packed, optax.adam(1e-4), jc.pack_params(leaves), 40, leaves
+    )
+    return [*results, _copied()]
 
 
-def _steps(tx: Any, params: Any) -> Any:
-    """So many updates as one program; the gradient is the parameters, so that nothing else runs."""
+def _both(
+    tree: str, name: str, ours: Any, theirs: Any, params: Any, rounds: int, their_params: Any = None
+) -> list[Comparison]:
+    """The compilation of both, and their steps in turns."""
+    their_params = params if their_params is None else their_params
+    runs, seconds = zip(
+        *(_compiled(tx, p) for tx, p in ((ours, params), (theirs, their_params))), strict=True
+    )
+    what = f"{name}, {tree}"
+    steps = compare(f"step of {what}", "Optax", *runs, rounds=rounds)
+    return [steps, Comparison(f"compilation of {what}", "Optax", *(np.array([s]) for s in seconds))]
 
-    @jax.jit
-    def run(params: Any) -> Any:
-        def step(carry: Any, _: None) -> tuple[Any, None]:
-            params, state = carry
-            updates, state = tx.update(params, state, params)
-            return (optax.apply_updates(params, updates), state), None
 
-        return jax.lax.scan(step, (params, tx.init(params)), None, STEPS)[0][0]
+def _compiled(tx: Any, params: Any) -> tuple[Any, float]:
+    """A step that hands its results to the next one, and the seconds to trace and compile it."""
+    step = jax.jit(lambda *args: _step(tx, *args), donate_argnums=(0, 1))
+    grads = jax.tree.map(lambda p: 0.01 * p, params)
+    carry = jax.tree.map(jnp.copy, (params, tx.init(params)))
+    start = time.perf_counter()
+    program = step.lower(*carry, grads).compile()
+    seconds = time.perf_counter() - start
 
-    return lambda: run(params)
+    def run() -> Any:
+        nonlocal carry
+        carry = program(*carry, grads)
+        return carry
+
+    return run, seconds
+
+
+def _step(tx: Any, params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
+    updates, state = tx.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def _scanned(name: str, ours: Any, theirs: Any, params: Any) -> Comparison:
+    """Steps inside of a scan; the gradient is the parameters, so that nothing else runs."""
+
+    def runner(tx: Any) -> Any:
+        @jax.jit
+        def run(params: Any) -> Any:
+            body = lambda carry, _: (_step(tx, *carry, carry[0]), None)  # noqa: E731
+            return jax.lax.scan(body, (params, tx.init(params)), None, SCANNED)[0][0]
+
+        return lambda: run(params)
+
+    what = f"{SCANNED} steps in a scan of {name}, MLP"
+    return compare(what, "Optax", runner(ours), runner(theirs), rounds=15)
+
+
+def _copied() -> Comparison:
+    """The floor of Adam on 25 million: seven passes over memory, at the speed of a copy."""
+    adam, _ = _compiled(jc.adam(1e-4), jnp.ones(25_000_000))
+    add = jax.jit(lambda x: x + 1.0, donate_argnums=0)  # in place: two passes
+    whole, half = jnp.ones(25_000_000), jnp.ones(12_500_000)
+
+    def floor() -> Any:
+        nonlocal whole, half
+        for _ in range(3):
+            whole = add(whole)
+        half = add(half)
+        return whole, half
+
+    return compare("step of adam, 25 million", "7 passes at a copy's speed", adam, floor, rounds=9)

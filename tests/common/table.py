@@ -24,6 +24,7 @@ class Case:
     scale_free: bool = False  # the path does not depend on the gradients' scale
     complex: bool = True  # takes complex parameters
     elementwise: bool = True  # treats each element alone
+    valley_rate: float | None = None  # a rate at which it reaches the end of Rosenbrock's valley
     falling_rate: bool = True  # a learning rate that falls helps it to settle
 
 

@@ -278,3 +278,32 @@ def test_states_pass_through_cond_scan_vmap_and_donation(case):
     for grad in grads:
         carry = donated(carry, grad)
     chex.assert_trees_all_close(carry[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_half_precision_updates_are_those_of_float32_rounded_once(case):
+    params, grads = tree(0, "bfloat16"), gradients(20, "bfloat16")
+    wide = lambda leaves: jax.tree.map(lambda leaf: leaf.astype("float32"), leaves)  # noqa: E731
+    tx = case.make(0.05)
+    states = [tx.init(params), tx.init(wide(params))]
+    update = jax.jit(tx.update)
+    for grad in grads:
+        half, states[0] = update(grad, states[0], params)
+        full, states[1] = update(wide(grad), states[1], wide(params))
+    for ours, exact in zip(jax.tree.leaves(wide(half)), jax.tree.leaves(full), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=2**-7, atol=1e-6)
+
+
+@over([case for case in CASES if case.valley_rate])
+def test_reaches_the_end_of_rosenbrocks_valley(case):
+    loss = lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2  # noqa: E731
+    tx = case.make(jc.schedules.exponential_decay(case.valley_rate, 4000, 0.5))
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(jax.grad(loss)(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = jnp.array([-1.2, 1.0])
+    (end, _), _ = jax.lax.scan(step, (start, tx.init(start)), None, length=8000)
+    chex.assert_trees_all_close(end, jnp.ones(2), atol=0.05)

@@ -100,7 +100,7 @@ def test_skip_nonfinite_gives_up_after_so_many_in_a_row():
 
 
 def test_probe_records_norms_of_the_last_steps_and_changes_nothing():
-    tx = jc.chain(jc.clip(10.0), jc.probe(jc.adam(0.1), last=4))
+    tx = jc.chain(jc.clip(10.0), jc.probe(jc.adam(0.1), last=4, every=1))
     path, state = walk(tx, 6)
     plain, _ = walk(jc.chain(jc.clip(10.0), jc.adam(0.1)), 6)
     chex.assert_trees_all_equal(path[-1], plain[-1])
@@ -124,6 +124,16 @@ def test_probe_before_the_window_is_full_and_on_lone_leaves():
     _, state = tx.update(params, tx.init(params), params)
     probes = jc.read_probes(state)["w"]
     np.testing.assert_allclose([*probes.gradient, *probes.update, *probes.ratio], [5, 2.5, 0.5])
+
+
+def test_probe_every_few_steps():
+    tx = jc.probe(jc.sgd(0.5), last=2, every=3)
+    _, state = walk(tx, 8)
+    _, often = walk(jc.probe(jc.sgd(0.5), every=1), 8)
+    for layer, probes in jc.read_probes(state).items():
+        assert probes.step.tolist() == [4, 7]
+        every_step = jc.read_probes(often)[layer]
+        np.testing.assert_allclose(probes.ratio, every_step.ratio[[3, 6]], rtol=1e-5)
 
 
 def test_layerwise_decay_scales_by_depth():
