@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number
+from jaxopt_cards.transforms._leafwise import in_precision
 
 
 class LookaheadState(NamedTuple):
@@ -48,8 +49,8 @@ def lookahead(
         An `optax.GradientTransformationExtraArgs` that needs the parameters.
 
     State:
-        `LookaheadState`: `fast_state`; `slow`, one array like each parameter; `steps_since_sync`
-        (int32).
+        `LookaheadState`: `fast_state`; `slow`, one array like each parameter, in float32 at least;
+        `steps_since_sync` (int32).
 
     Raises:
         ValueError: a number outside its range; (when updating) no parameters.
@@ -77,7 +78,7 @@ def lookahead(
     fast = optax.with_extra_args_support(fast)
 
     def init(params):
-        slow = jax.tree.map(jnp.array, params)
+        slow = jax.tree.map(lambda param: in_precision(32, jnp.array(param)), params)
         return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
@@ -91,12 +92,14 @@ def lookahead(
         sync = steps >= sync_period
 
         def slow_step(slow: Any, param: Any, step: Any) -> Any:
-            way = (param - slow) + step.astype(slow.dtype)
+            way = (param.astype(slow.dtype) - slow) + step.astype(slow.dtype)
             return jnp.where(sync, slow + jnp.asarray(slow_step_size, slow.real.dtype) * way, slow)
 
         slow = jax.tree.map(slow_step, state.slow, params, updates)
         updates = jax.tree.map(
-            lambda slow, param, step: jnp.where(sync, (slow - param).astype(step.dtype), step),
+            lambda slow, param, step: jnp.where(
+                sync, (slow - param.astype(slow.dtype)).astype(step.dtype), step
+            ),
             slow,
             params,
             updates,

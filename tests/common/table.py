@@ -23,7 +23,6 @@ class Case:
     needs_params: bool = False
     scale_free: bool = False  # the path does not depend on the gradients' scale
     complex: bool = True  # takes complex parameters
-    elementwise: bool = True  # treats each element alone
     valley_rate: float | None = None  # a rate at which it reaches the end of Rosenbrock's valley
     falling_rate: bool = True  # a learning rate that falls helps it to settle
 
@@ -32,13 +31,21 @@ FTRL = {"needs_params": True, "complex": False, "falling_rate": False}
 
 CASES = [
     Case("sgd", jc.sgd, optax.sgd, references.sgd),
-    Case("momentum", jc.momentum, partial(optax.sgd, momentum=0.9), references.momentum, 0.03),
+    Case(
+        "momentum",
+        jc.momentum,
+        partial(optax.sgd, momentum=0.9),
+        references.momentum,
+        0.03,
+        valley_rate=3e-4,
+    ),
     Case(
         "nesterov",
         jc.nesterov,
         partial(optax.sgd, momentum=0.9, nesterov=True),
         references.nesterov,
         0.03,
+        valley_rate=3e-4,
     ),
     Case(
         "sgd with momentum 0.5",
@@ -61,7 +68,7 @@ CASES = [
         partial(references.centered_rmsprop, eps=1e-3),
         0.003,
     ),
-    Case("adam", jc.adam, optax.adam, references.adam, scale_free=True),
+    Case("adam", jc.adam, optax.adam, references.adam, scale_free=True, valley_rate=0.02),
     Case(
         "adam, odd values",
         partial(jc.adam, b1=0.5, b2=0.7, eps=1e-2),
@@ -100,7 +107,7 @@ CASES = [
         5.0,
         needs_params=True,
     ),
-    Case("adamax", jc.adamax, optax.adamax, references.adamax, scale_free=True),
+    Case("adamax", jc.adamax, optax.adamax, references.adamax, scale_free=True, valley_rate=0.05),
     Case(
         "adamax, odd values",
         partial(jc.adamax, b1=0.5, b2=0.9, eps=1e-2),
@@ -193,3 +200,5 @@ CASES = [
 
 IN_OPTAX = [case for case in CASES if case.optax]
 TRANSCRIBED = [case for case in CASES if case.reference]
+# Each optimizer once, at its defaults: for laws that no hyperparameter can break.
+OPTIMIZERS = [case for case in CASES if hasattr(jc, case.name)]

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jaxopt_cards as jc
-from tests.common.table import CASES, IN_OPTAX, TRANSCRIBED
+from tests.common.table import IN_OPTAX, OPTIMIZERS, TRANSCRIBED
 
 
 def halving(count):
@@ -20,18 +20,18 @@ def over(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-every = over(CASES)
+every = over(OPTIMIZERS)
 
 
-def tree(seed, dtype="float32"):
+def tree(seed, dtype="float32", leaves=2):
+    """Parameters of two shapes; of one, where a law is about time and not about trees."""
     rng = np.random.default_rng(seed)
-    shapes = {"hidden1": {"kernel": (3, 4), "bias": (4,)}, "scale": ()}
-    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
-    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s), dtype), shapes, is_leaf=is_shape)
+    kernel = {"hidden1": {"kernel": jnp.asarray(rng.normal(size=(3, 4)), dtype)}}
+    return kernel | ({"scale": jnp.asarray(rng.normal(), dtype)} if leaves == 2 else {})
 
 
-def gradients(steps, dtype="float32"):
-    return [tree(seed, dtype) for seed in range(1, steps + 1)]
+def gradients(steps, dtype="float32", leaves=2):
+    return [tree(seed, dtype, leaves) for seed in range(1, steps + 1)]
 
 
 def walked(tx, params, grads):
@@ -49,13 +49,12 @@ def walked(tx, params, grads):
 
 
 @over(TRANSCRIBED)
-@pytest.mark.parametrize("rate", [lambda t: 0.05, halving], ids=["constant", "schedule"])
-def test_equals_the_papers_equation(case, rate, x64):
-    params, grads = tree(0, "float64"), gradients(50, "float64")
-    ours, _ = walked(case.make(rate), params, grads)
+def test_equals_the_papers_equation(case, x64):
+    params, grads = tree(0, "float64", leaves=1), gradients(50, "float64", leaves=1)
+    ours, _ = walked(case.make(halving), params, grads)
     theirs = jax.tree.map(
         lambda theta, *gs: case.reference(
-            np.asarray(theta), [np.asarray(g) for g in gs], lambda t: float(rate(t))
+            np.asarray(theta), [np.asarray(g) for g in gs], lambda t: float(halving(t))
         ),
         params,
         *grads,
@@ -67,7 +66,7 @@ def test_equals_the_papers_equation(case, rate, x64):
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("float64", 1e-12)])
 def test_equals_optax(case, dtype, rtol):
     with jax.enable_x64(dtype == "float64"):
-        params, grads = tree(0, dtype), gradients(20, dtype)
+        params, grads = tree(0, dtype, leaves=1), gradients(10, dtype, leaves=1)
         ours, our_state = walked(case.make(0.05), params, grads)
         with jax.numpy_dtype_promotion("standard"):  # Optax divides float32 by int32
             theirs, their_state = walked(case.optax(0.05), params, grads)
@@ -122,10 +121,10 @@ def test_compiles_once(case):
 
 @every
 def test_learning_rates_may_be_traced(case):
-    params, grads = tree(0), gradients(3)
-    rates = jnp.array([0.01, 0.1, 0.3])
+    params, grads = tree(0, leaves=1), gradients(3, leaves=1)
+    rates = jnp.array([0.01, 0.3])
     together = jax.vmap(lambda rate: walked(case.make(rate), params, grads)[0])(rates)
-    for index, rate in enumerate((0.01, 0.1, 0.3)):
+    for index, rate in enumerate((0.01, 0.3)):
         alone, _ = walked(case.make(rate), params, grads)
         one = jax.tree.map(lambda leaf, i=index: leaf[i], together)
         chex.assert_trees_all_close(one, alone, rtol=1e-5, atol=1e-6)
@@ -154,8 +153,8 @@ def test_zero_gradients_move_nothing(case):
 @every
 @pytest.mark.parametrize("scale", [1e-30, 1e15])
 def test_huge_and_tiny_gradients_stay_finite(case, scale):
-    grads = [jax.tree.map(lambda g: g * scale, grad) for grad in gradients(3)]
-    after, _ = walked(case.make(0.1), tree(0), grads)
+    grads = [jax.tree.map(lambda g: g * scale, grad) for grad in gradients(3, leaves=1)]
+    after, _ = walked(case.make(0.1), tree(0, leaves=1), grads)
     chex.assert_tree_all_finite(after)
 
 
@@ -186,9 +185,9 @@ def test_needs_parameters_only_where_it_says(case):
         tx.update(params, tx.init(params))
 
 
-@over([case for case in CASES if case.scale_free])
+@over([case for case in OPTIMIZERS if case.scale_free])
 def test_scale_free_optimizers_ignore_the_gradients_scale(case):
-    params, grads = tree(0), gradients(5)
+    params, grads = tree(0, leaves=1), gradients(5, leaves=1)
     scaled = [jax.tree.map(lambda g: g * 1024, grad) for grad in grads]
     chex.assert_trees_all_close(
         walked(case.make(0.1), params, grads)[0],
@@ -198,7 +197,7 @@ def test_scale_free_optimizers_ignore_the_gradients_scale(case):
     )
 
 
-@over([case for case in CASES if case.complex])
+@over([case for case in OPTIMIZERS if case.complex])
 def test_complex_parameters_turn_as_one(case):
     params = {"w": jnp.array([1 + 2j, -0.5j, 3.0], jnp.complex64)}
     grads = [{"w": jnp.array([t - 1j, 0.5 * t, -2 + t * 1j], jnp.complex64)} for t in (1, 2, 3)]
@@ -210,7 +209,7 @@ def test_complex_parameters_turn_as_one(case):
     chex.assert_trees_all_close(after["w"], ours["w"] * 1j, rtol=1e-5, atol=1e-6)
 
 
-@over([case for case in CASES if not case.complex])
+@over([case for case in OPTIMIZERS if not case.complex])
 def test_complex_parameters_are_refused_where_they_have_no_meaning(case):
     with pytest.raises(ValueError, match="params must be real, got dtype"):
         case.make(0.1).init({"w": jnp.ones(2, jnp.complex64)})
@@ -218,7 +217,7 @@ def test_complex_parameters_are_refused_where_they_have_no_meaning(case):
 
 @every
 def test_chains_are_associative(case):
-    params, grads = tree(0), gradients(3)
+    params, grads = tree(0, leaves=1), gradients(3, leaves=1)
     clip, decay = jc.clip_by_global_norm(0.5), jc.add_decayed_weights(0.1)
     left = jc.chain(jc.chain(clip, decay), case.make(0.05))
     right = jc.chain(clip, jc.chain(decay, case.make(0.05)))
@@ -229,7 +228,7 @@ def test_chains_are_associative(case):
 
 @every
 def test_accumulated_parts_are_one_step_on_their_mean(case):
-    params, grads = tree(0), gradients(6)
+    params, grads = tree(0, leaves=1), gradients(6, leaves=1)
     pairs = [
         jax.tree.map(lambda a, b: (a + b) / 2, first, second)
         for first, second in zip(grads[::2], grads[1::2], strict=True)
@@ -252,7 +251,7 @@ def test_holes_and_empty_trees_pass_through(case):
 
 @every
 def test_states_pass_through_cond_scan_vmap_and_donation(case):
-    params, grads, tx = tree(0), gradients(2), case.make(0.05)
+    params, grads, tx = tree(0, leaves=1), gradients(2, leaves=1), case.make(0.05)
     expected, _ = walked(tx, params, grads)
 
     def step(carry, grad):
@@ -282,7 +281,7 @@ def test_states_pass_through_cond_scan_vmap_and_donation(case):
 
 @every
 def test_half_precision_updates_are_those_of_float32_rounded_once(case):
-    params, grads = tree(0, "bfloat16"), gradients(20, "bfloat16")
+    params, grads = tree(0, "bfloat16", leaves=1), gradients(20, "bfloat16", leaves=1)
     wide = lambda leaves: jax.tree.map(lambda leaf: leaf.astype("float32"), leaves)  # noqa: E731
     tx = case.make(0.05)
     states = [tx.init(params), tx.init(wide(params))]
@@ -294,7 +293,7 @@ def test_half_precision_updates_are_those_of_float32_rounded_once(case):
         np.testing.assert_allclose(ours, exact, rtol=2**-7, atol=1e-6)
 
 
-@over([case for case in CASES if case.valley_rate])
+@over([case for case in OPTIMIZERS if case.valley_rate])
 def test_reaches_the_end_of_rosenbrocks_valley(case):
     loss = lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2  # noqa: E731
     tx = case.make(jc.schedules.exponential_decay(case.valley_rate, 4000, 0.5))

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import jaxopt_cards as jc
-from tests.common.table import CASES
+from tests.common.table import OPTIMIZERS
 from tests.common.test_laws import gradients, tree, walked
 
 WRAPPED = {
@@ -25,7 +25,7 @@ WRAPPED = {
     "true nesterov": jc.scale_by_true_nesterov(lambda step: 0.05),
     "layerwise_decay": jc.layerwise_decay(jc.adam(0.05), 0.5, ["hidden1", "scale"]),
 }
-TRANSFORMATIONS = [pytest.param(case.make(0.05), id=case.name) for case in CASES]
+TRANSFORMATIONS = [pytest.param(case.make(0.05), id=case.name) for case in OPTIMIZERS]
 TRANSFORMATIONS += [pytest.param(tx, id=name) for name, tx in WRAPPED.items()]
 
 
@@ -63,14 +63,14 @@ SHARDED = """
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
 import jaxopt_cards as jc
-from tests.common.table import CASES
+from tests.common.table import OPTIMIZERS
 from tests.common.test_laws import gradients, walked
 
 mesh = jax.make_mesh((4,), ("rows",))
 rows = NamedSharding(mesh, P("rows"))
 params = {"kernel": jnp.arange(32.0).reshape(8, 4) / 32, "bias": jnp.ones(8)}
 grads = [jax.tree.map(lambda p: (p - 0.3) * seed, params) for seed in (1.0, 2.0)]
-for case in CASES:
+for case in OPTIMIZERS:
     tx = case.make(0.05)
     spread = jax.device_put(params, rows)
     after, state = walked(tx, spread, [jax.device_put(grad, rows) for grad in grads])

@@ -11,7 +11,7 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training
 from jaxopt_cards.transforms import compression
-from tests.common.table import CASES
+from tests.common.table import OPTIMIZERS
 from tests.common.test_laws import gradients, tree, walked
 
 SIZE = 20_000
@@ -92,9 +92,7 @@ def test_compressed_state_trains_the_chapters_network_as_well(bits):
     assert compressed > accuracy(jc.adam(1e-3)) - 0.015
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.elementwise], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=lambda case: case.name)
 def test_packed_equals_unpacked(case):
     params, grads = tree(0), gradients(3)
     packed, _ = walked(jc.pack_small_leaves(case.make(0.05), max_size=8), params, grads)
