@@ -95,8 +95,9 @@ def test_every_name_is_there(name):
 
 
 # Adadelta has the paper's learning rate for a default, where Optax's cannot be used; Nadam is a
-# function here and a partial one there; lookahead takes and gives plain parameters.
-OTHERWISE = {"adadelta", "nadam", "lookahead"}
+# function here and a partial one there; lookahead takes and gives plain parameters; a learning rate
+# of None, which Optax allows, has no meaning.
+OTHERWISE = {"adadelta", "nadam", "lookahead", "scale_by_learning_rate"}
 
 
 @pytest.mark.parametrize(
