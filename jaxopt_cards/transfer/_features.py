@@ -46,8 +46,7 @@ def cache_features(
         11, "Caching the Frozen Layers" and exercise 9.3.
 
     Use when: lower layers are frozen and training takes several epochs.
-    Avoid when: inputs change from epoch to epoch, as with augmentation, or lower layers drop units
-        or normalise by the batch.
+    Avoid when: inputs are augmented, or lower layers drop units or normalise by the batch.
 
     Example:
         >>> import numpy as np

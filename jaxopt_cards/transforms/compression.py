@@ -80,8 +80,7 @@ def compress_state(
         Block-wise Quantization.
 
     Use when: the optimizer's state does not fit beside model and data.
-    Avoid when: it fits: coding costs time. Also around state that is not noise-tolerant, such as
-        the weights that `lookahead` or `polyak_average` keep (in 8 bits).
+    Avoid when: it fits: coding costs time; in 8 bits also around `lookahead` or `polyak_average`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxopt_cards as jc

@@ -73,9 +73,7 @@ def scale_by_ftrl(
         Chollet et al. (2015), Keras: `Ftrl`. Chapter 11, "ℓ1 and ℓ2 Regularization".
 
     Use when: a linear or shallow model of many sparse features must stay small.
-    Avoid when: the network is deep; like AdaGrad, its rates die out. The start is forgotten at the
-        first step, so it does not fine-tune; and a falling learning rate draws all parameters to
-        zero, since past gradients keep the weight they had.
+    Avoid when: the network is deep or fine-tuned, or the rate falls: all then goes to zero.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

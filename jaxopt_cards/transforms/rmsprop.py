@@ -144,8 +144,7 @@ def scale_by_stddev(
         Alex Graves (2013), Generating Sequences With Recurrent Neural Networks.
 
     Use when: RMSProp is too cautious where gradients are steady.
-    Avoid when: gradients hardly vary: the division by a deviation near zero makes steps huge. With
-        bias correction the first step is always of that kind.
+    Avoid when: gradients hardly vary, or bias is corrected: the first steps are then huge.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
