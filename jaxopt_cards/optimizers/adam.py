@@ -68,8 +68,8 @@ def adam(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.adam(0.1), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(3))
-        [0.9]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.900
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
@@ -194,8 +194,8 @@ def adamw(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.adamw(0.1, weight_decay=0.5), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(3))
-        [0.85]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.850
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),

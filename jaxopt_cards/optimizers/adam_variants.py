@@ -59,8 +59,8 @@ def adamax(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.adamax(0.1), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(3))
-        [0.9]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.900
     """
     return chain(
         scale_by_adamax(b1, b2, eps),
@@ -123,8 +123,8 @@ def amsgrad(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.amsgrad(0.1), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(3))
-        [0.9]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.900
     """
     return chain(
         scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
@@ -181,8 +181,8 @@ def radam(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.radam(0.1), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(3))
-        [0.8]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.800
     """
     return chain(
         scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),

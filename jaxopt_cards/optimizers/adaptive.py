@@ -118,8 +118,8 @@ def adadelta(
         >>> import jax.numpy as jnp, jaxopt_cards as jc
         >>> tx, params = jc.adadelta(rho=0.75, eps=1e-2), jnp.array([1.0])
         >>> updates, state = tx.update(2 * params, tx.init(params), params)
-        >>> print(jc.apply_updates(params, updates).round(4))
-        [0.801]
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.801
     """
     decays = (
         callable(weight_decay) or isinstance(weight_decay, jax.core.Tracer) or weight_decay != 0
