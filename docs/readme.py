@@ -1,4 +1,4 @@
-"""Makes what is generated in the README: the exercise's table and picture, the techniques' list."""
+"""Makes what is generated in the README: two tables, a picture, and the list of techniques."""
 
 import inspect
 import json
