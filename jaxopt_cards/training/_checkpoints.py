@@ -1,11 +1,13 @@
 """Checkpoints of a run with Orbax, restored only into the same run."""
 
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxopt_cards.selection import listed, path_name
@@ -78,15 +80,27 @@ class Checkpoints:
             )
 
 
+def checksum(tree: PyTree) -> int:
+    """CRC-32 of all arrays of a tree, one after the other."""
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        crc = zlib.crc32(np.asarray(_plain(leaf)).tobytes(), crc)
+    return crc
+
+
 def _is_key(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: jax.Array) -> jax.Array:
+    """The array itself, or the integers behind a random key."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _by_path(tree: PyTree) -> dict[str, jax.Array]:
     """A flat dictionary: Orbax then has no containers to guess, and keys are plain integers."""
     return {
-        path_name(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        path_name(path): _plain(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 

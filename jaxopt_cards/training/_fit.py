@@ -321,31 +321,21 @@ def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
     if Path(directory).exists() and not Path(directory).is_dir():
         raise HyperparameterError("fit", "checkpoint_dir", "be a folder", str(directory))
     # Orbax takes longer to import than a small run takes.
-    from jaxopt_cards.training._checkpoints import Checkpoints
+    from jaxopt_cards.training._checkpoints import Checkpoints, checksum
 
     train, valid, frozen, arrays = inputs
     identity = {
         "seed": int(seed),
-        "training data (CRC-32)": _checksum(train),
-        "validation data (CRC-32)": _checksum(valid),
-        "frozen parameters (CRC-32)": _checksum(frozen),
-        "initial model (CRC-32)": _checksum(arrays),
+        "training data (CRC-32)": checksum(train),
+        "validation data (CRC-32)": checksum(valid),
+        "frozen parameters (CRC-32)": checksum(frozen),
+        "initial model (CRC-32)": checksum(arrays),
         # The program has the settings in it: kind of model, batch size, loss, learning rate.
         "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(
             lowered.as_text().encode()
         ),
     }
     return Checkpoints(Path(directory), identity)
-
-
-def _checksum(tree: Any) -> int:
-    """CRC-32 of all arrays of a tree, one after the other."""
-    checksum = 0
-    for leaf in jax.tree.leaves(tree):
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-        checksum = zlib.crc32(array.tobytes(), checksum)
-    return checksum
 
 
 def _summary(result: FitResult) -> str:
