@@ -1,7 +1,6 @@
 """Restores a part of a tree of parameters from another tree, with a report."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +87,7 @@ def restore(
     """
     chosen = jax.tree.leaves(marked("restore", params, pattern))
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
-    renaming = _compiled(rename, path_names(params))
+    origins = _origins(path_names(params), rename)
     taken: dict[str, str] = {}
     skipped: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -98,7 +97,7 @@ def restore(
         if not next(wanted):
             skipped[name] = "the pattern does not match"
             return leaf
-        origin = _renamed(name, renaming)
+        origin = origins[name]
         if origin not in source:
             skipped[name] = f"nothing was saved under {origin}"
         elif why := _misfit(leaf, source[origin]):
@@ -118,25 +117,20 @@ def restore(
     return filled, report
 
 
-def _compiled(rename: Any, names: list[str]) -> dict[re.Pattern[str], str]:
-    """The renaming, if each of its patterns occurs in some path."""
+def _origins(names: list[str], rename: Any) -> dict[str, str]:
+    """For each path the path it was saved under; each pattern must occur in some path."""
     if not isinstance(rename or {}, Mapping):
         raise ValueError(f"restore: rename must map patterns to replacements, got {rename!r}")
-    patterns = {compiled("restore", key): value for key, value in (rename or {}).items()}
-    renamed = {name: _renamed(name, patterns) for name in names}
-    for pattern in patterns:
-        if not any(pattern.search(name) for name in [*names, *renamed.values()]):
+    origins = {name: name for name in names}
+    for pattern, replacement in (rename or {}).items():
+        search = compiled("restore", pattern)
+        if not any(search.search(origin) for origin in origins.values()):
             raise ValueError(
-                f"restore: rename has {pattern.pattern!r}, which matches none of the paths"
-                f"{listed(names)}"
+                f"restore: rename has {pattern!r}, which matches none of the paths"
+                f"{listed(origins.values())}"
             )
-    return patterns
-
-
-def _renamed(name: str, rename: Mapping[re.Pattern[str], str]) -> str:
-    for pattern, replacement in rename.items():
-        name = pattern.sub(replacement, name)
-    return name
+        origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
+    return origins
 
 
 def _misfit(wanted: Any, found: Any) -> str:

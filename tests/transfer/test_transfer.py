@@ -68,6 +68,19 @@ def test_restore_renames():
     chex.assert_trees_all_equal(filled["hidden1"], saved["layer1"])
 
 
+def test_renamings_apply_in_turn_and_each_must_match():
+    saved = {"first": {"kernel": np.ones(2)}}
+    params = {"hidden1": {"kernel": np.zeros(2)}}
+    chained = {"^hidden1": "layer", "^layer": "first"}
+    filled, report = transfer.restore(params, saved, rename=chained)
+    np.testing.assert_array_equal(filled["hidden1"]["kernel"], 1)
+    assert str(report) == "taken    hidden1/kernel from first/kernel"
+    with pytest.raises(ValueError, match=r"rename has 'hiddn', which matches none of the paths\n"):
+        transfer.restore(params, saved, rename={"hiddn": "first"})
+    with pytest.raises(ValueError, match="rename must map patterns to replacements, got 'first'"):
+        transfer.restore(params, saved, rename="first")
+
+
 def test_restore_raises_where_nothing_was_taken():
     with pytest.raises(
         ValueError, match=r"restore: the pattern 'conv' matches none of the paths\n  hid"
