@@ -102,11 +102,8 @@ def leafwise(
         return to_state(jnp.zeros((), jnp.int32), rows, treedef)
 
     def update_tree(updates, state, params=None):
-        if needs_params and params is None:
-            raise ValueError(
-                f"{name}: needs the parameters, got params=None: "
-                "call update(updates, state, params)"
-            )
+        if needs_params:
+            check_params(name, params)
         grads, treedef = _flatten(updates)
         columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
         weights = [None] * len(grads)
@@ -127,6 +124,23 @@ def leafwise(
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
 
     return optax.GradientTransformation(init_tree, update_tree)
+
+
+def value_at(value: Any, step: Any, like: jax.Array) -> Any:
+    """A hyperparameter in an equation's step, from 1: a number as it is, or its schedule's value.
+
+    Schedules count from 0; their value has the dtype of the array it is for.
+    """
+    return jnp.asarray(value(step - 1), like.real.dtype) if callable(value) else value
+
+
+def check_params(function: str, params: Any) -> None:
+    """Raises unless the caller of `update` gave the parameters."""
+    if params is None:
+        raise ValueError(
+            f"{function}: needs the parameters, got params=None: "
+            "call update(updates, state, params)"
+        )
 
 
 def found_state(function: str, state: PyTree, state_type: type) -> Any:

@@ -8,7 +8,7 @@ import optax
 
 from jaxopt_cards._checks import check_eps, check_float_dtype, check_number
 from jaxopt_cards.transforms._leafwise import leafwise
-from jaxopt_cards.transforms._moments import abs_sq, bias_corrected
+from jaxopt_cards.transforms._moments import abs_sq, bias_corrected, nesterov_mean
 
 
 def scale_by_adamax(
@@ -228,9 +228,7 @@ def scale_by_radam(
         nu = b2 * nu + (1 - b2) * abs_sq(grad)
         mu_hat, nu_hat = bias_corrected(mu, b1, step), bias_corrected(nu, b2, step)
         if nesterov:
-            mu_hat = b1 * bias_corrected(mu, b1, step + 1) + (1 - b1) * bias_corrected(
-                grad, b1, step
-            )
+            mu_hat = nesterov_mean(mu, grad, b1, step)
         t = step.astype(nu.dtype)
         ro = ro_inf - 2 * t * b2**t / (1 - b2**t)
         # Below 4 the root's argument is negative; the value is not taken there.

@@ -9,7 +9,7 @@ import optax
 
 from jaxopt_cards._checks import check_number
 from jaxopt_cards.selection import where
-from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._leafwise import leafwise, value_at
 from jaxopt_cards.transforms._moments import abs_sq
 
 
@@ -69,10 +69,7 @@ def add_decayed_weights(
         return ()
 
     def update(grad, state, param, step):
-        rate: Any = weight_decay
-        if callable(weight_decay):
-            rate = jnp.asarray(weight_decay(step - 1), param.real.dtype)
-        return grad + rate * param, state
+        return grad + value_at(weight_decay, step, param) * param, state
 
     decay = leafwise(
         init,
@@ -191,8 +188,7 @@ def _elastic_net(
         return ()
 
     def update(grad, state, param, step):
-        size = None if is_plain else jnp.sqrt(abs_sq(param) + smooth_l1**2)
-        slope = jnp.sign(param) if size is None else param / size
+        slope = jnp.sign(param) if is_plain else param / jnp.sqrt(abs_sq(param) + smooth_l1**2)
         return grad + l1 * slope + l2 * param, state
 
     decay = leafwise(init, update, optax.EmptyState, needs_params=True)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
-from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._leafwise import leafwise, value_at
 
 
 class ScaleByFtrlState(NamedTuple):
@@ -106,9 +106,7 @@ def scale_by_ftrl(
 
     def update(grad, state, param, step):
         n, z = state
-        rate: Any = learning_rate
-        if callable(learning_rate):
-            rate = jnp.asarray(learning_rate(step - 1), param.dtype)
+        rate = value_at(learning_rate, step, param)
         n_new = n + grad**2
         root, root_new = n**-power, n_new**-power
         z = z + grad + 2 * shrinkage * param - (root_new - root) / rate * param

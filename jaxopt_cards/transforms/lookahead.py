@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number
-from jaxopt_cards.transforms._leafwise import in_precision
+from jaxopt_cards.transforms._leafwise import check_params, in_precision
 
 
 class LookaheadState(NamedTuple):
@@ -82,11 +82,7 @@ def lookahead(
         return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "lookahead: needs the parameters, got params=None: "
-                "call update(updates, state, params)"
-            )
+        check_params("lookahead", params)
         updates, fast_state = fast.update(updates, state.fast_state, params, **extra_args)
         steps = state.steps_since_sync + 1
         sync = steps >= sync_period

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_float_dtype, check_number
-from jaxopt_cards.transforms._leafwise import found_state, leafwise
+from jaxopt_cards.transforms._leafwise import found_state, leafwise, value_at
 
 
 class ScheduledTraceState(NamedTuple):
@@ -79,7 +79,7 @@ def trace(
         return jnp.zeros_like(param, dtype=accumulator_dtype)
 
     def update(grad, mean, param, step):
-        beta = jnp.asarray(decay(step - 1), grad.real.dtype) if callable(decay) else decay
+        beta = value_at(decay, step, grad)
         mean = grad + beta * mean
         return (grad + beta * mean if nesterov else mean), mean
 
@@ -149,12 +149,8 @@ def scale_by_true_nesterov(
         return jnp.zeros_like(param)
 
     def update(grad, ahead, param, step):
-        rate, beta = (
-            jnp.asarray(value(count), grad.real.dtype) if callable(value) else value
-            for value, count in ((learning_rate, step - 1), (decay, step))
-        )
-        momentum = ahead - rate * grad
-        return momentum, beta * momentum
+        momentum = ahead - value_at(learning_rate, step, grad) * grad
+        return momentum, value_at(decay, step + 1, grad) * momentum
 
     return leafwise(init, update, ScaleByTrueNesterovState)
 

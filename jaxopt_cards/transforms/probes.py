@@ -9,7 +9,7 @@ import optax
 
 from jaxopt_cards._checks import check_count
 from jaxopt_cards.selection import path_names
-from jaxopt_cards.transforms._leafwise import found_state, in_precision
+from jaxopt_cards.transforms._leafwise import check_params, found_state, in_precision
 from jaxopt_cards.transforms._moments import abs_sq
 
 
@@ -89,10 +89,7 @@ def probe(
         )
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "probe: needs the parameters, got params=None: call update(updates, state, params)"
-            )
+        check_params("probe", params)
         new_updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         trees = [_layers(tree) for tree in (updates, new_updates, params)]
 

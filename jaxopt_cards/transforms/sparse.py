@@ -1,6 +1,6 @@
 """Exact zeros: the ℓ1 proximal step, and pruning."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.selection import where
-from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.transforms._leafwise import leafwise, value_at
 
 
 class ProximalL1State(NamedTuple):
@@ -74,10 +74,8 @@ def proximal_l1(
         return ()
 
     def update(grad, state, param, step):
-        threshold: Any = strength
-        if callable(strength):
-            threshold = jnp.asarray(strength(step - 1), param.real.dtype)
         after = param + grad
+        threshold = value_at(strength, step, param)
         shrunk = jnp.sign(after) * jnp.maximum(jnp.abs(after) - threshold, 0)
         return shrunk - param, state
 
@@ -155,7 +153,7 @@ def magnitude_prune(
     def chosen(size, step):
         if threshold is not None:
             return size >= threshold
-        share: Any = sparsity(step - 1) if callable(sparsity) else sparsity
+        share = value_at(sparsity, step, size)
         # By rank, not by value, so that equal weights are not pruned all at once.
         rank = jnp.argsort(jnp.argsort(size, axis=None)).reshape(size.shape)
         return rank >= jnp.floor(jnp.asarray(share, size.dtype) * size.size).astype(rank.dtype)
