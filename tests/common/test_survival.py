@@ -64,7 +64,7 @@ import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
 import jaxopt_cards as jc
 from tests.common.table import OPTIMIZERS
-from tests.common.test_laws import gradients, walked
+from tests.common.test_laws import walked
 
 mesh = jax.make_mesh((4,), ("rows",))
 rows = NamedSharding(mesh, P("rows"))
