@@ -30,7 +30,7 @@ class Case:
 FTRL = {"needs_params": True, "complex": False, "falling_rate": False}
 
 CASES = [
-    Case("sgd", jc.sgd, optax.sgd, references.sgd),
+    Case("sgd", jc.sgd, optax.sgd, references.sgd, valley_rate=3e-3),
     Case(
         "momentum",
         jc.momentum,
@@ -53,7 +53,7 @@ CASES = [
         partial(optax.sgd, momentum=0.5),
         partial(references.momentum, beta=0.5),
     ),
-    Case("rmsprop", jc.rmsprop, optax.rmsprop, references.rmsprop, 0.05),
+    Case("rmsprop", jc.rmsprop, optax.rmsprop, references.rmsprop, 0.05, valley_rate=3e-3),
     Case(
         "rmsprop, eps outside",
         partial(jc.rmsprop, decay=0.99, eps=1e-3, eps_in_sqrt=False),
@@ -76,7 +76,7 @@ CASES = [
         partial(references.adam, b1=0.5, b2=0.7, eps=1e-2),
     ),
     Case(
-        "nadam",
+        "adam with nesterov",
         partial(jc.adam, nesterov=True),
         partial(optax.adam, nesterov=True),
         references.nadam,
@@ -89,7 +89,7 @@ CASES = [
         partial(references.adam, decay=0.01),
         needs_params=True,
     ),
-    Case("nadam by its name", jc.nadam, optax.nadam, references.nadam, scale_free=True),
+    Case("nadam", jc.nadam, optax.nadam, references.nadam, scale_free=True, valley_rate=0.02),
     Case("adagrad", jc.adagrad, optax.adagrad, references.adagrad, 2.0),
     Case(
         "adagrad, odd values",
@@ -98,7 +98,7 @@ CASES = [
         partial(references.adagrad, start=2.0, eps=1e-2),
         2.0,
     ),
-    Case("adadelta", jc.adadelta, optax.adadelta, references.adadelta, 20.0),
+    Case("adadelta", jc.adadelta, optax.adadelta, references.adadelta, 20.0, valley_rate=0.1),
     Case(
         "adadelta with decay",
         partial(jc.adadelta, rho=0.8, eps=1e-4, weight_decay=0.01),
@@ -114,7 +114,9 @@ CASES = [
         partial(optax.adamax, b1=0.5, b2=0.9, eps=1e-2),
         partial(references.adamax, b1=0.5, b2=0.9, eps=1e-2),
     ),
-    Case("amsgrad", jc.amsgrad, optax.amsgrad, references.amsgrad, scale_free=True),
+    Case(
+        "amsgrad", jc.amsgrad, optax.amsgrad, references.amsgrad, scale_free=True, valley_rate=1.0
+    ),
     Case(
         "amsgrad of the paper",
         partial(jc.amsgrad, b2=0.9, bias_correction_mu=False, bias_correction_nu=False),
@@ -129,7 +131,7 @@ CASES = [
         partial(optax.radam, b1=0.5, b2=0.9, eps=1e-2, threshold=6.0),
         partial(references.radam, b1=0.5, b2=0.9, eps=1e-2, threshold=6.0),
     ),
-    Case("adabound", jc.adabound, None, references.adabound, 0.01),
+    Case("adabound", jc.adabound, None, references.adabound, 0.01, valley_rate=3e-4),
     Case(
         "adabound, odd values",
         partial(jc.adabound, final_scale=2.0, gamma=0.1, b1=0.5, b2=0.9, eps=1e-2),
@@ -137,7 +139,14 @@ CASES = [
         partial(references.adabound, final=2.0, gamma=0.1, b1=0.5, b2=0.9, eps=1e-2),
         0.05,
     ),
-    Case("amsbound", jc.amsbound, None, partial(references.adabound, ams=True), 0.01),
+    Case(
+        "amsbound",
+        jc.amsbound,
+        None,
+        partial(references.adabound, ams=True),
+        0.01,
+        valley_rate=3e-4,
+    ),
     Case("ftrl", jc.ftrl, None, references.ftrl, 0.5, **FTRL),
     Case(
         "ftrl, odd values",

@@ -6,14 +6,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import jaxopt_cards as jc
-from tests.common.table import IN_OPTAX, OPTIMIZERS, TRANSCRIBED
+from tests.common.table import CASES, IN_OPTAX, OPTIMIZERS, TRANSCRIBED
 
 
 def halving(count):
     """A schedule that JAX and NumPy compute alike, in the widest float there is."""
     return 0.05 / (1.0 + jnp.asarray(count, float) / 10.0)
+
+
+# Leaves of random trees: shapes, also empty ones and scalars, each with a dtype.
+LEAVES = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 3), max_size=3).map(tuple),
+        st.sampled_from(["float32", "bfloat16", "float16"]),
+    ),
+    max_size=4,
+)
 
 
 def over(cases):
@@ -97,7 +109,7 @@ def test_state_fields_are_named_as_in_optax(case):
     assert names(ours) == names(theirs)
 
 
-@every
+@over(CASES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_keeps_structure_shape_and_dtype(case, dtype):
     params = tree(0, dtype)
@@ -107,6 +119,23 @@ def test_keeps_structure_shape_and_dtype(case, dtype):
     chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=st.sampled_from(OPTIMIZERS), leaves=LEAVES)
+def test_each_leaf_of_any_tree_is_updated_as_if_alone(case, leaves):
+    numbers = lambda seed: [  # noqa: E731
+        jnp.asarray(np.random.default_rng(seed + index).normal(size=shape), dtype)
+        for index, (shape, dtype) in enumerate(leaves)
+    ]
+    params, grads = ({"nested": ({"leaf": numbers(seed)}, None)} for seed in (0, 100))
+    tx = case.make(0.1)
+    updates, state = tx.update(grads, tx.init(params), params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+    chex.assert_tree_all_finite((updates, state))
+    for param, grad, update in zip(*map(jax.tree.leaves, (params, grads, updates)), strict=True):
+        alone, _ = tx.update(grad, tx.init(param), param)
+        chex.assert_trees_all_equal(update, alone)
 
 
 @every
@@ -154,14 +183,14 @@ def test_masked_leaves_pass_through(case):
     chex.assert_trees_all_equal(updates["scale"], params["scale"])
 
 
-@every
+@over(CASES)
 def test_zero_gradients_move_nothing(case):
     params = jax.tree.map(jnp.zeros_like, tree(0))
     after, _ = walked(case.make(0.1), params, [params] * 3)
     chex.assert_trees_all_equal(after, params)
 
 
-@every
+@over(CASES)
 @pytest.mark.parametrize("scale", [1e-30, 1e15])
 def test_huge_and_tiny_gradients_stay_finite(case, scale):
     grads = [jax.tree.map(lambda g: g * scale, grad) for grad in gradients(3, leaves=1)]
@@ -169,7 +198,7 @@ def test_huge_and_tiny_gradients_stay_finite(case, scale):
     chex.assert_tree_all_finite(after)
 
 
-@every
+@over(CASES)
 def test_reaches_the_minimum_of_a_bowl(case):
     curvature = jnp.array([1.0, 4.0])
     loss = lambda params: jnp.sum(curvature * (params - 1.0) ** 2)  # noqa: E731

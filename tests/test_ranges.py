@@ -1,0 +1,100 @@
+"""The ranges that docstrings promise are those that are enforced, argument by argument."""
+
+import inspect
+import re
+
+import jax
+import optax
+import pytest
+
+import jaxopt_cards as jc
+from jaxopt_cards import schedules
+
+RANGE = re.compile(
+    r"^        (\w+): (?:`None`, or )?(?:float|number) in ([\[(][^,\n]+, [^,\n]+?[\])])(?=\W)",
+    re.MULTILINE,
+)
+COUNT = re.compile(r"^        (\w+): whole number (>=?) 0", re.MULTILINE)
+# What stands in required arguments while another one is tested.
+FILLED = {
+    **dict.fromkeys(["inner", "fast"], jc.sgd(0.1)),
+    **dict.fromkeys(["learning_rate", "momentum", "decay", "decay_rate", "l1", "l2"], 0.1),
+    **dict.fromkeys(["max_delta", "max_norm", "threshold", "clipping", "strength"], 1.0),
+    **dict.fromkeys(["value", "init_value"], 1.0),
+    "transition_steps": 10,
+    "order": ["hidden1"],
+    "params": {},
+}
+# Any finite number; or one of two.
+WITHOUT_RANGE = {
+    ("constant", "value"),
+    ("exponential_decay", "init_value"),
+    ("exponential_decay", "end_value"),
+    ("power_decay", "init_value"),
+    ("compress_state", "bits"),
+}
+NUMBERS = [
+    int,
+    float,
+    *(
+        annotation
+        for number in (jax.typing.ArrayLike, optax.ScalarOrSchedule)
+        for annotation in (number, number | None)
+    ),
+]
+OURS = {
+    name: getattr(module, name)
+    for module in (jc, schedules)
+    for name in module.__all__
+    if getattr(getattr(module, name), "__module__", "").startswith("jaxopt_cards.")
+    and inspect.isfunction(getattr(module, name))
+}
+
+
+def outside(interval):
+    """The nearest numbers that are not in an interval, and what is no number at all."""
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    below = [low - 1e-6 if interval[0] == "[" else low] if low > -float("inf") else []
+    above = [high + 1e-6 if interval[-1] == "]" else high]
+    return [*below, *above, float("nan"), "0.5", [0.5, 0.5]]
+
+
+def arguments():
+    """Each promised range: function, argument, what lies outside."""
+    for name, function in OURS.items():
+        for argument, interval in RANGE.findall(function.__doc__):
+            yield name, argument, outside(interval)
+        for argument, sign in COUNT.findall(function.__doc__):
+            yield name, argument, [-1, 1.5, *([0] if sign == ">" else [])]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "bad"),
+    [
+        pytest.param(name, argument, bad, id=f"{name}-{argument}-{bad}")
+        for name, argument, values in arguments()
+        for bad in values
+    ],
+)
+def test_values_outside_the_range_are_refused(name, argument, bad):
+    function = OURS[name]
+    required = {
+        key: FILLED[key]
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty
+    }
+    if (name, argument) == ("magnitude_prune", "every"):
+        required["threshold"] = 1.0  # it has no default, but may be left out
+    with pytest.raises(ValueError, match=rf"^{name}: {argument} must .*, got "):
+        function(**required | {argument: bad})
+
+
+def test_every_number_has_a_range():
+    ranged = {(name, argument) for name, argument, _ in arguments()}
+    numbers = {
+        (name, argument)
+        for name, function in OURS.items()
+        for argument, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation in NUMBERS
+    }
+    assert numbers - ranged == WITHOUT_RANGE
