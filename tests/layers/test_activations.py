@@ -1,0 +1,65 @@
+"""Randomised leaky ReLU: its range, its mean, its switch."""
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+
+from jaxopt_cards import layers
+
+X = jnp.concatenate([jnp.full(5_000, -2.0), jnp.array([0.0, 3.0])])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    slopes=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_slopes_fill_their_range(slopes, seed):
+    lower, upper = slopes
+    y = np.asarray(layers.rrelu(X, jax.random.key(seed), lower, upper))
+    np.testing.assert_array_equal(y[-2:], X[-2:])
+    found = y[:-2] / -2
+    assert lower - 1e-6 <= found.min() <= lower + 0.01
+    assert upper - 0.01 <= found.max() <= upper + 1e-6
+    deviation = (upper - lower) / 12**0.5
+    assert abs(found.mean() - (lower + upper) / 2) <= 6 * deviation / 5_000**0.5 + 1e-5
+
+
+def test_without_a_key_the_slope_is_the_mean():
+    np.testing.assert_allclose(layers.rrelu(jnp.array([-48.0, 5.0])), [-11.0, 5.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("key", [None, jax.random.key(0)])
+def test_keeps_the_dtype(dtype, key):
+    assert layers.rrelu(X.astype(dtype), key).dtype == dtype
+
+
+def test_gradient_is_the_slope():
+    key, x = jax.random.key(0), jnp.array([-1.0, -2.0, 3.0])
+    slopes = jax.grad(lambda x: layers.rrelu(x, key).sum())(x)
+    np.testing.assert_allclose(slopes * x, layers.rrelu(x, key), rtol=1e-6)
+
+
+def test_the_layer_is_random_in_training_only():
+    layer = layers.RReLU(0.1, 0.5, rngs=nnx.Rngs(0))
+    assert not jnp.array_equal(layer(X), layer(X))
+    layer.eval()
+    np.testing.assert_allclose(layer(X), jnp.where(X < 0, 0.3 * X, X), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.rrelu(X, None, -0.1), r"rrelu: lower must lie in \[0, 1\]"),
+        (lambda: layers.rrelu(X, None, 0.1, 3.0), r"rrelu: upper must lie in \[0, 1\]"),
+        (lambda: layers.RReLU(0.5, 0.2, rngs=nnx.Rngs(0)), "RReLU: lower must be at most upper"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
