@@ -1,28 +1,100 @@
-"""Checkpoints of a run with Orbax, restored only into the same run."""
+"""Checkpoints with Orbax: proven whole when they are read, and read only into the same run."""
 
-import zlib
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import orbax.checkpoint as ocp
-
-from jaxopt_cards.selection import listed, path_name
+from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards.selection import listed
+from jaxopt_cards.training._stored import (
+    as_json,
+    check_same_arrays,
+    checksum,
+    described,
+    differences,
+    json_checksum,
+    plain_arrays,
+    with_keys,
+)
 
 PyTree = Any
 
 
-class Checkpoints:
-    """The checkpoints of one run in one folder; the last few are kept."""
+class Checkpointer:
+    r"""Writes trees of arrays to a folder, and gives the last good one back to the same bits.
 
-    def __init__(self, directory: Path, identity: dict[str, Any]):
-        """`identity` is stored with each checkpoint, and must be the same to resume from one."""
-        self._identity = identity
-        options = ocp.CheckpointManagerOptions(max_to_keep=2)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+    Orbax writes in the background, under a temporary name until all is there, so that a process
+    killed at any moment leaves whole checkpoints only. What disks do to files later is found by
+    checksums: a damaged checkpoint is named in a warning and set aside, and the one before it is
+    used. Use it in a `with` statement, which waits for the last one.
+
+    Equation:
+        .. math:: \mathrm{restore}(x_0) = (n, x_n), \qquad
+            n = \max \{i : \mathrm{crc}(x_i) = c_i\}
+
+        with :math:`x_i` the tree saved at step :math:`i`, :math:`c_i` its CRC-32 at that time.
+
+    Args:
+        directory: folder of one run; made if it is not there.
+        identity: dictionary that JSON can hold, such as the seed and the settings; a checkpoint
+            with another one is refused. Default: only names, shapes and dtypes of the arrays count.
+        max_to_keep: whole number > 0; older checkpoints are deleted. Default: 2, so that one is
+            left when the last is damaged.
+
+    Returns:
+        An object with `save(step, tree, notes)`, `restore(like)`, `wait()` and `close()`.
+
+    State:
+        On disk, the arrays of `max_to_keep` trees; in memory, one more while it is written.
+
+    Raises:
+        ValueError: a checkpoint of another run; steps that do not rise; leaves that are no arrays.
+        OSError: a checkpoint could not be written, or none of those there can be read.
+
+    References:
+        W. Wesley Peterson and D. T. Brown (1961), Cyclic Codes for Error Detection. Chapter 11,
+        exercise 8: checkpoints at regular intervals.
+
+    Use when: a loop of your own should survive; `fit` has it built in.
+    Avoid when: arrays are spread over several hosts, or a part is wanted: see `transfer.restore`.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_cards.training import Checkpointer
+        >>> with tempfile.TemporaryDirectory() as folder, Checkpointer(folder) as checkpoints:
+        ...     checkpoints.save(1, {"x": jnp.arange(3)}, notes="one")
+        ...     checkpoints.restore({"x": jnp.zeros(3, int)})
+        (1, {'x': Array([0, 1, 2], dtype=int32)}, 'one')
+    """
+
+    _function, _argument = "Checkpointer", "directory"  # as errors call them
+
+    def __init__(
+        self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
+    ):
+        """Opens the folder; the arguments are described with the class."""
+        # Here, not above: it takes longer to import than a small run without checkpoints takes.
+        import orbax.checkpoint as ocp
+
+        check_count(self._function, "max_to_keep", max_to_keep)
+        self._directory = Path(directory).absolute()
+        if self._directory.exists() and not self._directory.is_dir():
+            raise HyperparameterError(
+                self._function, self._argument, "be a folder", str(self._directory)
+            )
+        self._identity = as_json(self._function, "identity", identity or {})
+        self._args = ocp.args
+        self._last: int | None = None  # the step that is being written, or was written last
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=max_to_keep, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> Self:
         """For use in a `with` statement."""
@@ -31,88 +103,148 @@ class Checkpoints:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits until what was saved is on disk."""
-        self._manager.close()
+        """Waits for what was saved; an error of the block comes first, with ours as a note."""
+        try:
+            self.close()
+        except OSError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))
 
-    def save(self, epoch: int, run: PyTree, history: list[list[float]]) -> None:
-        """Writes a checkpoint, under a temporary name until it is whole."""
-        arrays = _by_path(run)
-        about = {"identity": self._identity, "arrays": _described(arrays), "history": history}
-        self._manager.save(
-            epoch,
-            args=ocp.args.Composite(
-                run=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
-            ),
+    def close(self) -> None:
+        """Waits until what was saved is on disk, and ends Orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def wait(self) -> None:
+        """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def save(self, step: int, tree: PyTree, notes: Any = None) -> None:
+        """Starts to write a tree of arrays and notes that JSON can hold, once the last is done."""
+        arrays = plain_arrays(self._function, tree)
+        notes = as_json(self._function, "notes", notes)
+        about = {"identity": self._identity, "arrays": described(tree), "notes": notes}
+        about["arrays (CRC-32)"] = checksum(arrays)
+        self.wait()
+        self._check_step(step)
+        self._last = int(step)
+        with self._writing():
+            self._manager.save(
+                self._last,
+                args=self._args.Composite(
+                    run=self._args.StandardSave(arrays),
+                    about=self._args.JsonSave({"about": about, "checksum": json_checksum(about)}),
+                ),
+                force=True,  # Orbax would leave out, without a word, what it finds not worth saving
+            )
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
+        """The last good checkpoint: step, tree and notes; `None` if none was ever written.
+
+        `like` has the structure, shapes, dtypes and devices that are expected.
+        """
+        target = plain_arrays(self._function, like)
+        self.wait()
+        damaged: dict[int, str] = {}
+        for step in self._steps():
+            try:
+                about, arrays = self._read(step, target, described(like))
+            except _DamagedError as error:
+                damaged[step] = f"{step}: {error}"
+            else:
+                self._set_aside(damaged, step)
+                return step, with_keys(arrays, like), about["notes"]
+        if damaged:
+            raise OSError(
+                f"{self._function}: all checkpoints in {self._directory} are damaged:"
+                f"{listed(damaged.values())}\n"
+                "Put a copy of that folder in its place, or remove it to start from the beginning."
+            )
+        return None
+
+    def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
+        """What is known about a checkpoint, and its arrays, both proven by their checksums."""
+        stored = self._item(step, about=self._args.JsonRestore())
+        about = stored.get("about") if isinstance(stored, dict) else None
+        if about is None or json_checksum(about) != stored.get("checksum"):
+            raise _DamagedError("its description was changed")
+        # Before any array is read: of another run, it is neither ours to read nor to set aside.
+        self._check_same_run(about, described)
+        restored = self._item(step, run=self._args.StandardRestore(target))
+        arrays = {path: restored.get(path) for path in target}
+        if checksum(arrays) != about["arrays (CRC-32)"]:
+            raise _DamagedError("its arrays were changed")
+        return about, arrays
+
+    def _item(self, step: int, **item: Any) -> Any:
+        """One of the two parts of a checkpoint; damaged files make Orbax raise all sorts."""
+        (name,) = item
+        try:
+            return self._manager.restore(step, args=self._args.Composite(**item))[name]
+        except Exception as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise _DamagedError(f"{type(error).__name__}: {reason}") from error
+
+    def _steps(self) -> list[int]:
+        """The steps in the folder, the last first. Orbax's own list leaves out what is damaged."""
+        folders = (path for path in self._directory.iterdir() if path.is_dir())
+        return sorted((int(path.name) for path in folders if path.name.isdecimal()), reverse=True)
+
+    def _set_aside(self, damaged: dict[int, str], good: int) -> None:
+        """Moves damaged checkpoints away: their steps will be saved again."""
+        if not damaged:
+            return
+        for step in damaged:
+            aside = self._directory / f"{step}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._directory / str(step)).rename(aside)
+        self._manager.reload()
+        warnings.warn(
+            f"{self._function}: damaged checkpoints in {self._directory}:"
+            f"{listed(damaged.values())}\n"
+            f"They are kept as STEP.damaged; the one of step {good} is used.",
+            RuntimeWarning,
+            stacklevel=3,
         )
 
-    def restore(self, like: PyTree) -> tuple[PyTree, list[list[float]]] | None:
-        """The latest run saved and its history; `None` if there is none."""
-        epoch = self._manager.latest_step()
-        if epoch is None:
-            return None
-        about = self._manager.restore(epoch, args=ocp.args.Composite(about=ocp.args.JsonRestore()))[
-            "about"
-        ]
-        target = _by_path(like)
-        _check_arrays(_described(target), about["arrays"])
-        self._check_identity(about["identity"])
-        restored = self._manager.restore(
-            epoch, args=ocp.args.Composite(run=ocp.args.StandardRestore(target))
-        )["run"]
-        leaves = [
-            jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-            if _is_key(leaf)
-            else array
-            for array, leaf in zip(map(restored.get, target), jax.tree.leaves(like), strict=True)
-        ]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves), about["history"]
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Makes of any error while writing one that says where, and what is left."""
+        try:
+            yield
+        except Exception as error:
+            good = [step for step in self._steps() if step != self._last]
+            left = f"that of step {good[0]} is kept" if good else "there is none before it"
+            raise OSError(
+                f"{self._function}: the checkpoint of step {self._last} could not be written to "
+                f"{self._directory}; {left}. Is the disk full?\n{error}"
+            ) from error
 
-    def _check_identity(self, saved: dict[str, Any]) -> None:
-        differing = [
-            f"{name}: saved {saved.get(name)!r}, now {value!r}"
-            for name, value in self._identity.items()
-            if saved.get(name) != value
-        ]
-        if differing:
+    def _check_step(self, step: int) -> None:
+        check_count(self._function, "step", step, least=0)
+        if (steps := self._steps()) and step <= steps[0]:
+            raise HyperparameterError(
+                self._function, "step", f"be above {steps[0]}, which is saved already", step
+            )
+
+    def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
+        check_same_arrays(self._function, about["arrays"], arrays)
+        if differing := differences(about["identity"], self._identity):
             raise ValueError(
-                f"fit: checkpoint_dir {self._manager.directory} holds another run:"
+                f"{self._function}: {self._argument} {self._directory} holds another run:"
                 f"{listed(differing)}\nGive this run a folder of its own."
             )
 
 
-def checksum(tree: PyTree) -> int:
-    """CRC-32 of all arrays of a tree, one after the other."""
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        crc = zlib.crc32(np.asarray(_plain(leaf)).tobytes(), crc)
-    return crc
+class FitCheckpointer(Checkpointer):
+    """The checkpoints of `fit`, whose name and argument the errors bear."""
+
+    _function, _argument = "fit", "checkpoint_dir"
 
 
-def _is_key(leaf: jax.Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf: jax.Array) -> jax.Array:
-    """The array itself, or the integers behind a random key."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _by_path(tree: PyTree) -> dict[str, jax.Array]:
-    """A flat dictionary: Orbax then has no containers to guess, and keys are plain integers."""
-    return {
-        path_name(path): _plain(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _described(arrays: dict[str, jax.Array]) -> list[str]:
-    return [f"{path}: {array.dtype}{list(array.shape)}" for path, array in arrays.items()]
-
-
-def _check_arrays(wanted: list[str], saved: list[str]) -> None:
-    """Raises unless what was saved has the paths, shapes and dtypes of what is wanted."""
-    if wanted != saved:
-        raise ValueError(
-            f"fit: the checkpoint is of another model or optimizer; only in it:"
-            f"{listed(sorted(set(saved) - set(wanted)))}\nonly in this run:"
-            f"{listed(sorted(set(wanted) - set(saved)))}"
-        )
+class _DamagedError(Exception):
+    """A checkpoint that is not what was written."""

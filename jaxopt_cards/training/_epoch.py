@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 PyTree = Any
 
 EVALUATION_BATCH = 1000  # rows at a time, so that activations of large sets need not fit at once
+_ONE = np.ones((), np.float32)
 
 
 class Program(NamedTuple):
@@ -26,9 +28,30 @@ class Program(NamedTuple):
     train_graph: nnx.GraphDef
     eval_graph: nnx.GraphDef
     trainable: Any  # NNX filter
-    tx: optax.GradientTransformation
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     batch_size: int
+    regularizer: Callable[[PyTree], jax.Array] | None = None  # of the trained parameters
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # of a key and inputs
+    plateau: optax.GradientTransformation | None = None  # scales updates by the validation loss
+    batch_sharding: Any = None  # how the rows of a batch lie on the devices
+
+
+class Data(NamedTuple):
+    """Examples on the device."""
+
+    x: jax.Array
+    y: jax.Array
+    weight: jax.Array | None = None  # of each example
+    rows: jax.Array | None = None  # which examples these are; all, if `None`
+
+    @property
+    def size(self) -> int:
+        """How many examples these are."""
+        return len(self.y if self.rows is None else self.rows)
+
+    def numbers(self, order: jax.Array) -> jax.Array:
+        """Positions among these examples as rows of the arrays."""
+        return order if self.rows is None else self.rows[order]
 
 
 class Arrays(NamedTuple):
@@ -44,9 +67,18 @@ class Run(NamedTuple):
     epoch: jax.Array  # shape (), int32: epochs done
     model: Arrays
     opt_state: optax.OptState
+    plateau: tuple  # the factor of all updates, float32, and the state that moves it; or empty
     best: Arrays  # as they were when the validation loss was least
     best_loss: jax.Array  # shape (), float32
     best_epoch: jax.Array  # shape (), int32, from 1; 0: none yet
+
+
+class Measured(NamedTuple):
+    """What an epoch says of itself."""
+
+    losses: jax.Array  # shape (3,), float32: training loss, validation loss and accuracy
+    bad_step: jax.Array  # shape (), int32: the first step, from 1, whose loss is not finite; or 0
+    largest: jax.Array  # shape (leaves,), float32: largest weights at that step
 
 
 def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTree]:
@@ -61,81 +93,163 @@ def merge(graph: nnx.GraphDef, arrays: Arrays, frozen: PyTree) -> nnx.Module:
     return nnx.merge(graph, arrays.params, frozen, arrays.variables, copy=True)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def train_epoch(
-    program: Program, run: Run, frozen: PyTree, train: Any, valid: Any, key: jax.Array
-) -> tuple[Run, jax.Array]:
-    """Trains on every example once, in a new order, then measures on the validation set.
+def first_run(program: Program, arrays: Arrays, tx: optax.GradientTransformation) -> Run:
+    """A run before its first epoch."""
+    plateau = () if program.plateau is None else (_ONE, program.plateau.init(_ONE))
+    return Run(
+        epoch=jnp.zeros((), jnp.int32),
+        model=arrays,
+        opt_state=tx.init(arrays.params),
+        plateau=plateau,
+        best=arrays,
+        best_loss=jnp.full((), jnp.inf, jnp.float32),
+        best_epoch=jnp.zeros((), jnp.int32),
+    )
 
-    Returns the run after this epoch, and three numbers in one array, so that the host waits once:
-    training loss (the mean over the epoch, while the model changed), validation loss and accuracy.
-    """
-    x, y = train
+
+def one_epoch(
+    program: Program,
+    tx: optax.GradientTransformation,
+    run: Run,
+    frozen: PyTree,
+    train: Data,
+    valid: Data,
+    key: jax.Array,
+) -> tuple[Run, Measured]:
+    """Trains on every example once, in a new order, then measures on the validation set."""
+    key = jax.random.fold_in(key, run.epoch)
     # One sort of random bits. `jax.random.permutation` sorts twice, to be exact even where two of
     # the 32-bit numbers coincide; that took 3 % of the time of an epoch of MNIST.
-    order = jnp.argsort(jax.random.bits(jax.random.fold_in(key, run.epoch), (len(y),)))
-    tx = optax.with_extra_args_support(program.tx)
+    order = jnp.argsort(jax.random.bits(key, (train.size,)))
+    positions, weights = in_batches(order, program.batch_size)
+    rows = train.numbers(positions)
+    if train.weight is not None:
+        weights *= train.weight[rows]
+    mass = jnp.sum(weights, axis=1, keepdims=True)
+    weights /= jnp.where(mass == 0, 1, mass)
+    steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
 
-    def step(carry: tuple, batch: tuple) -> tuple[tuple, jax.Array]:
-        arrays, opt_state = carry
-        rows, weights = batch
-
-        def batch_loss(params: PyTree) -> tuple[jax.Array, PyTree]:
-            model = merge(program.train_graph, arrays._replace(params=params), frozen)
-            losses = program.loss(model(x[rows]), y[rows])
-            return losses @ weights, split(model, program.trainable)[1].variables
-
-        (loss, variables), grads = jax.value_and_grad(batch_loss, has_aux=True)(arrays.params)
-        updates, opt_state = tx.update(grads, opt_state, arrays.params, value=loss)
-        params = optax.apply_updates(arrays.params, updates)
-        return (Arrays(params, variables), opt_state), loss
-
-    rows, weights = in_batches(order, program.batch_size)
-    (model, opt_state), losses = jax.lax.scan(step, (run.model, run.opt_state), (rows, weights))
-    train_loss = losses @ jnp.count_nonzero(weights, axis=1).astype(losses.dtype) / len(y)
+    step = functools.partial(one_step, program, tx, run.plateau, frozen, train, key)
+    (model, opt_state, trouble), losses = jax.lax.scan(
+        step, (run.model, run.opt_state, healthy(run.model.params)), (steps, rows, weights)
+    )
+    train_loss = losses @ mass[:, 0].astype(losses.dtype) / jnp.sum(mass)
     valid_loss, valid_accuracy = measure(program, model, frozen, valid)
+    measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
+    return _kept(program, run, model, opt_state, valid_loss), Measured(measured, *trouble)
 
+
+def one_step(
+    program: Program,
+    tx: optax.GradientTransformation,
+    plateau: tuple,
+    frozen: PyTree,
+    train: Data,
+    key: jax.Array,
+    carry: tuple,
+    batch: tuple,
+) -> tuple[tuple, jax.Array]:
+    """One batch."""
+    arrays, opt_state, trouble = carry
+    step, rows, weights = batch
+    x, y = train.x[rows], train.y[rows]
+    if program.batch_sharding is not None:
+        x, y = jax.lax.with_sharding_constraint((x, y), program.batch_sharding)
+    if program.augment is not None:
+        x = program.augment(jax.random.fold_in(key, step), x)
+
+    def batch_loss(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
+        model = merge(program.train_graph, arrays._replace(params=params), frozen)
+        loss = program.loss(model(x), y) @ weights
+        penalty = program.regularizer(params) if program.regularizer else 0.0
+        return loss + penalty, (loss, split(model, program.trainable)[1].variables)
+
+    (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(arrays.params)
+    tx = optax.with_extra_args_support(tx)
+    updates, opt_state = tx.update(grads, opt_state, arrays.params, value=total)
+    if plateau:
+        updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
+    trouble = jax.lax.cond(
+        jnp.isfinite(loss) | (trouble[0] > 0),
+        lambda: trouble,
+        lambda: (step, _largest(arrays.params)),
+    )
+    params = optax.apply_updates(arrays.params, updates)
+    return (Arrays(params, variables), opt_state, trouble), loss
+
+
+def healthy(params: PyTree) -> tuple[jax.Array, jax.Array]:
+    """`bad_step` and `largest` of `Measured`, while nothing is wrong."""
+    return jnp.zeros((), jnp.int32), jnp.zeros(len(jax.tree.leaves(params)), jnp.float32)
+
+
+def _largest(params: PyTree) -> jax.Array:
+    """The largest magnitude in each leaf, NaN counting as infinite."""
+    sizes = [jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(params)]
+    return jnp.nan_to_num(jnp.stack(sizes).astype(jnp.float32), nan=jnp.inf, posinf=jnp.inf)
+
+
+def _kept(
+    program: Program, run: Run, model: Arrays, opt_state: PyTree, valid_loss: jax.Array
+) -> Run:
+    """The run after an epoch, with the best snapshot so far."""
+    plateau = run.plateau
+    if program.plateau is not None:
+        plateau = program.plateau.update(_ONE, plateau[1], value=valid_loss)
     epoch = run.epoch + 1
     better = valid_loss < run.best_loss  # never true of NaN
-    best, best_loss, best_epoch = jax.tree.map(
+    best = jax.tree.map(
         lambda new, old: jnp.where(better, new, old),
         (model, valid_loss, epoch),
         (run.best, run.best_loss, run.best_epoch),
     )
-    run = Run(epoch, model, opt_state, best, best_loss, best_epoch)
-    return run, jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
+    return Run(epoch, model, opt_state, plateau, *best)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def train_epoch(
+    program: Program,
+    tx: optax.GradientTransformation,
+    run: Run,
+    frozen: PyTree,
+    train: Data,
+    valid: Data,
+    key: jax.Array,
+) -> tuple[Run, Measured]:
+    """`one_epoch`, compiled."""
+    return one_epoch(program, tx, run, frozen, train, valid, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def measure(
-    program: Program, arrays: Arrays, frozen: PyTree, examples: Any
+    program: Program, arrays: Arrays, frozen: PyTree, examples: Data
 ) -> tuple[jax.Array, jax.Array]:
     """Mean loss and accuracy of the model in evaluation mode."""
-    x, y = examples
+    x, y, n = examples.x, examples.y, examples.size
 
     def of_batch(_: None, batch: tuple) -> tuple[None, tuple[jax.Array, jax.Array]]:
         rows, weights = batch
         outputs = merge(program.eval_graph, arrays, frozen)(x[rows])
         losses = program.loss(outputs, y[rows])
-        share = jnp.count_nonzero(weights).astype(jnp.float32) / len(y)
-        return None, (losses @ weights * share, _correct(outputs, y[rows]) @ weights * share)
+        return None, (losses @ weights, _correct(outputs, y[rows]) @ weights)
 
-    batches = in_batches(jnp.arange(len(y)), min(EVALUATION_BATCH, len(y)))
+    positions, weights = in_batches(jnp.arange(n), min(EVALUATION_BATCH, n))
+    batches = (examples.numbers(positions), weights / n)
     _, (losses, correct) = jax.lax.scan(of_batch, None, batches)
     # In float32 whatever the loss, as the run keeps them from epoch to epoch.
     return jnp.sum(losses).astype(jnp.float32), jnp.sum(correct).astype(jnp.float32)
 
 
 def in_batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Cuts an order of rows into batches: row numbers, and the weight of each row in its batch.
+    """Cuts an order of rows into batches: row numbers, and 1 for each row that counts.
 
-    The last batch, if short, is filled up from the beginning at weight zero; the others' weights
-    are such that they give the mean. So no example is dropped, and every batch has one shape.
+    The last batch, if short, is filled up from the beginning with rows of weight 0. So no example
+    is dropped, and every batch has one shape.
     """
     n = len(order)
     rows = jnp.resize(order, (-(-n // batch_size), batch_size))
     real = (jnp.arange(rows.size) < n).reshape(rows.shape).astype(jnp.float32)
-    return rows, real / jnp.sum(real, axis=1, keepdims=True)
+    return rows, real
 
 
 def _correct(outputs: Any, labels: jax.Array) -> jax.Array:

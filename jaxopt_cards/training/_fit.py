@@ -3,10 +3,10 @@
 import dataclasses
 import os
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from flax import nnx
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
+from jaxopt_cards.training._checkpoints import FitCheckpointer
 from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import (
     check_model,
@@ -27,11 +28,20 @@ from jaxopt_cards.training._inputs import (
     on_device,
 )
 from jaxopt_cards.training._progress import Reporter
+from jaxopt_cards.training._stored import checksum
+from jaxopt_cards.training._termination import Termination
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Regularizer = Callable[[Any], jax.Array]
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
-# One object: programs with a transformation of their own would be compiled each time.
-_NO_STEP = optax.identity()
+
+class Options(NamedTuple):
+    """What may be added to a plain epoch; the last fields of a `Program`."""
+
+    regularizer: Regularizer | None = None
+    augment: Augment | None = None
+    plateau: optax.GradientTransformation | None = None
 
 
 class History(NamedTuple):
@@ -54,6 +64,7 @@ class FitResult:
         best_epoch: the epoch of the least validation loss, from 1.
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
+        trouble: where a loss that is not finite began, and what to try; else empty.
     """
 
     model: nnx.Module
@@ -61,6 +72,7 @@ class FitResult:
     best_epoch: int
     stopped: str
     compile_seconds: float
+    trouble: str = ""
 
     @property
     def seconds(self) -> float:
@@ -79,6 +91,9 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     loss: Loss = default_loss,
+    regularizer: Regularizer | None = None,
+    augment: Augment | None = None,
+    plateau: optax.GradientTransformation | None = None,
     trainable: Any = nnx.Param,
     checkpoint_dir: str | os.PathLike | None = None,
     checkpoint_every: int = 5,
@@ -103,7 +118,8 @@ def fit(
             are carried along.
         tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch is
             given to it as `value`.
-        train: pair (x, y) of arrays of the same length.
+        train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
+            each example.
         valid: pair (x, y) for early stopping and the choice of the best epoch.
         batch_size: whole number > 0, at most the number of training examples. No example is
             dropped: the last batch of an epoch is filled up with others at weight zero, which only
@@ -114,13 +130,23 @@ def fit(
         seed: whole number >= 0; seed of the examples' order. The weights' seed is the model's.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
+        regularizer: function of the trained parameters, a tree, whose value is added to the loss of
+            each batch: `layers.l2(1e-4)`. It is not in the history.
+        augment: function of a random key and the inputs of a batch that returns the inputs to train
+            on: `data.augment(shift=2)`.
+        plateau: `reduce_on_plateau(...)`: performance scheduling. After each epoch it is given the
+            validation loss, and its factor multiplies the updates of the next one.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
             from there to the same bits as without the interruption; `epochs` and `patience` may
-            differ, but what was trained already stays trained.
+            differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
+            saved, and the process left with status 143 (`SystemExit`), unless a handler of yours
+            is set or this is not the main thread. A damaged checkpoint is set aside with a warning
+            for the one before it.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
-            one.
+            one. Each holds the best snapshot so far, so the best epoch needs none of its own: what
+            a kill loses is trained again to the same bits.
         progress: bool; a progress bar on a terminal, a line now and then elsewhere.
 
     Returns:
@@ -134,7 +160,9 @@ def fit(
     Raises:
         ValueError: data empty, of unequal lengths or not finite; labels outside the model's
             classes; a number outside its range; nothing to train; a checkpoint of another run.
-        FloatingPointError: the validation loss was never finite.
+        OSError: a checkpoint could not be written (the last good one is kept), or none is whole.
+        FloatingPointError: the validation loss was never finite. Where it was at first, a
+            `RuntimeWarning` says in which step and layer that ended, and the best model returns.
 
     References:
         Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
@@ -156,51 +184,57 @@ def fit(
     """
     check_model("fit", model)
     check_tx("fit", tx)
-    train, valid = on_device("fit", "train", train), on_device("fit", "valid", valid)
+    train_data = on_device("fit", "train", train, weighted=True)
+    valid_data = on_device("fit", "valid", valid)
     check_count("fit", "seed", seed, least=0)
-    _check_settings(batch_size, epochs, patience, checkpoint_every, len(train[1]))
-    for what, examples in (("train", train), ("valid", valid)):
+    check_settings("fit", batch_size, epochs, patience, train_data.size)
+    check_count("fit", "checkpoint_every", checkpoint_every)
+    for what, examples in (("train", train_data), ("valid", valid_data)):
         check_model_fits("fit", what, model, loss, examples)
 
-    program, arrays, frozen = _prepared(model, trainable, tx, loss, batch_size)
+    options = Options(regularizer, augment, plateau)
+    program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
     _check_trainable(trainable, arrays, frozen)
-    run = _first_run(arrays, tx)
-    key = jax.random.key(seed)
+    # In arrays of its own, since the compiled epoch reuses them.
+    run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
+    inputs = (frozen, train_data, valid_data, jax.random.key(seed))
     started = time.perf_counter()
-    lowered = _epoch.train_epoch.lower(program, run, frozen, train, valid, key)
+    lowered = _epoch.train_epoch.lower(program, tx, run, *inputs)
     compiled = lowered.compile()
     compile_seconds = time.perf_counter() - started
 
     history: list[list[float]] = []
+    measured = None
     with (
-        _checkpoints(checkpoint_dir, lowered, (train, valid, frozen, arrays), seed) as checkpoints,
+        Termination(active=checkpoint_dir is not None) as termination,
+        _checkpoints(checkpoint_dir, lowered, (*inputs[1:3], frozen, arrays), seed) as checkpoints,
         Reporter(epochs, shown=progress) as reporter,
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
-            run, history = restored
-        while not (stopped := _stops(history, epochs, patience)):
+            _, run, history = restored
+        stopped = stops(history, epochs, patience)
+        while not stopped:
             started = time.perf_counter()
-            run, metrics = compiled(run, frozen, train, valid, key)
-            measured = np.asarray(metrics, float).tolist()
-            history.append([*measured, time.perf_counter() - started])
-            reporter.epoch(len(history), *measured)
-            if checkpoints and (
-                len(history) % checkpoint_every == 0 or _stops(history, epochs, patience)
-            ):
+            run, measured = compiled(run, *inputs)
+            losses = np.asarray(measured.losses, float).tolist()
+            history.append([*losses, time.perf_counter() - started])
+            reporter.epoch(len(history), *losses)
+            stopped = stops(history, epochs, patience) or ("SIGTERM" if termination.asked else "")
+            if checkpoints and (stopped or len(history) % checkpoint_every == 0):
                 checkpoints.save(len(history), run, history)
 
+    trouble = "" if stopped != "not finite" else told(measured, len(history), arrays.params)
     if int(run.best_epoch) == 0:
-        raise FloatingPointError(
-            f"fit: the validation loss was never finite, and the training loss was "
-            f"{history[-1][0]} in epoch {len(history)}: try a lower learning rate, or clip "
-            "gradients"
-        )
+        raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
+    if trouble:
+        warnings.warn(f"fit: {trouble}", RuntimeWarning, stacklevel=2)
     result = FitResult(
         model=_epoch.merge(program.eval_graph, run.best, frozen),
         history=History(*np.array(history).T),
         best_epoch=int(run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
+        trouble=trouble,
     )
     reporter.end(_summary(result))
     return result
@@ -248,13 +282,13 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
     check_model("evaluate", model)
     examples = on_device("evaluate", "the data", (x, y))
     check_model_fits("evaluate", "the data", model, loss, examples)
-    program, arrays, frozen = _prepared(model, nnx.Param, _NO_STEP, loss, 1)
+    program, arrays, frozen = prepared(model, nnx.Param, loss, 1, Options())
     measured = _epoch.measure(program, arrays, frozen, examples)
     return dict(zip(("loss", "accuracy"), map(float, measured), strict=True))
 
 
-def _prepared(
-    model: nnx.Module, trainable: Any, tx: optax.GradientTransformation, loss: Loss, batch_size: int
+def prepared(
+    model: nnx.Module, trainable: Any, loss: Loss, batch_size: int, options: Options
 ) -> tuple[_epoch.Program, _epoch.Arrays, Any]:
     """The program for a model, and the model's arrays in two parts: trained and frozen."""
     model = nnx.clone(model)
@@ -262,22 +296,24 @@ def _prepared(
     eval_graph, _, _ = _epoch.split(model, trainable)
     model.train()
     train_graph, arrays, frozen = _epoch.split(model, trainable)
-    return _epoch.Program(train_graph, eval_graph, trainable, tx, loss, batch_size), arrays, frozen
+    program = _epoch.Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
+    return program, arrays, frozen
 
 
-def _first_run(arrays: _epoch.Arrays, tx: optax.GradientTransformation) -> _epoch.Run:
-    """A run before its first epoch, in arrays of its own, since the compiled epoch reuses them."""
-    return _epoch.Run(
-        epoch=jnp.zeros((), jnp.int32),
-        model=jax.tree.map(jnp.copy, arrays),
-        opt_state=jax.tree.map(jnp.copy, tx.init(arrays.params)),
-        best=jax.tree.map(jnp.copy, arrays),
-        best_loss=jnp.full((), jnp.inf, jnp.float32),
-        best_epoch=jnp.zeros((), jnp.int32),
+def told(measured: _epoch.Measured | None, epoch: int, params: Any) -> str:
+    """What to know of a loss that is not finite: where it began, and what to try."""
+    if measured is None:  # a run resumed after its end
+        return f"the loss is not finite in epoch {epoch}"
+    largest = np.asarray(measured.largest)
+    where = path_names(params)[int(np.argmax(largest))]
+    return (
+        f"the loss is not finite since step {int(measured.bad_step)} of epoch {epoch}, where the "
+        f"largest weight was {largest.max():.3g}, in {where}: try a lower learning rate, or clip "
+        "gradients"
     )
 
 
-def _stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
+def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
     """Why to stop after these epochs; empty if not."""
     if history and not np.isfinite(history[-1][0]):
         return "not finite"
@@ -288,17 +324,17 @@ def _stops(history: list[list[float]], epochs: int, patience: int | None) -> str
     return "epochs" if len(history) >= epochs else ""
 
 
-def _check_settings(
-    batch_size: int, epochs: int, patience: int | None, checkpoint_every: int, examples: int
+def check_settings(
+    function: str, batch_size: int, epochs: int, patience: int | None, examples: int
 ) -> None:
-    check_count("fit", "batch_size", batch_size)
-    check_count("fit", "epochs", epochs)
-    check_count("fit", "checkpoint_every", checkpoint_every)
+    """Raises unless the numbers are such that there is something to do."""
+    check_count(function, "batch_size", batch_size)
+    check_count(function, "epochs", epochs)
     if patience is not None:
-        check_count("fit", "patience", patience)
+        check_count(function, "patience", patience)
     if batch_size > examples:
         raise HyperparameterError(
-            "fit", "batch_size", f"be at most the {examples} training examples", batch_size
+            function, "batch_size", f"be at most the {examples} training examples", batch_size
         )
 
 
@@ -318,11 +354,6 @@ def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
     if directory is None:
         return nullcontext()
-    if Path(directory).exists() and not Path(directory).is_dir():
-        raise HyperparameterError("fit", "checkpoint_dir", "be a folder", str(directory))
-    # Orbax takes longer to import than a small run takes.
-    from jaxopt_cards.training._checkpoints import Checkpoints, checksum
-
     train, valid, frozen, arrays = inputs
     identity = {
         "seed": int(seed),
@@ -335,7 +366,7 @@ def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
             lowered.as_text().encode()
         ),
     }
-    return Checkpoints(Path(directory), identity)
+    return FitCheckpointer(directory, identity)
 
 
 def _summary(result: FitResult) -> str:

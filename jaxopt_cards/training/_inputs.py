@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards.training._epoch import Data
+
 default_loss = optax.softmax_cross_entropy_with_integer_labels
 
 
@@ -26,14 +28,16 @@ def check_tx(function: str, tx: Any) -> None:
         )
 
 
-def on_device(function: str, what: str, examples: Any) -> tuple[jax.Array, jax.Array]:
-    """Inputs and labels as arrays on the device, if they are complete, finite and of one length."""
+def on_device(function: str, what: str, examples: Any, *, weighted: bool = False) -> Data:
+    """Examples as arrays on the device, if they are complete, finite and of one length."""
+    kinds = "(x, y) or (x, y, weight)" if weighted else "(x, y)"
     try:
-        x, y = examples
-        x, y = jnp.asarray(x), jnp.asarray(y)
+        x, y, *weight = map(jnp.asarray, examples)
+        if len(weight) > weighted:
+            raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            f"{function}: {what} must be a pair (x, y) of arrays of numbers, got {type(examples)}"
+            f"{function}: {what} must be {kinds}, arrays of numbers, got {type(examples)}"
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
@@ -42,20 +46,32 @@ def on_device(function: str, what: str, examples: Any) -> tuple[jax.Array, jax.A
         )
     if len(x) == 0:
         raise ValueError(f"{function}: {what} is empty: its inputs have the shape {x.shape}")
-    for name, array in (("inputs", x), ("labels", y)):
-        finite = jnp.isfinite(array)
-        if not finite.all():
-            first = np.argwhere(~np.asarray(finite))[0].tolist()
-            raise ValueError(
-                f"{function}: the {name} of {what} must be finite, got {array[tuple(first)]} at "
-                f"{first}"
-            )
-    return x, y
+    for name, array in zip(("inputs", "labels", "weights"), (x, y, *weight), strict=False):
+        _check_finite(f"{function}: the {name} of {what}", array)
+    return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
 
 
-def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, examples: Any) -> None:
+def _check_finite(what: str, array: jax.Array) -> None:
+    finite = jnp.isfinite(array)
+    if not finite.all():
+        first = np.argwhere(~np.asarray(finite))[0].tolist()
+        raise ValueError(f"{what} must be finite, got {array[tuple(first)]} at {first}")
+
+
+def _checked_weight(function: str, what: str, weight: jax.Array, n: int) -> jax.Array:
+    if weight.shape != (n,) or weight.min() < 0 or weight.max() == 0:
+        raise ValueError(
+            f"{function}: the weights of {what} must be {n} numbers >= 0, not all 0, got the shape "
+            f"{weight.shape} with values from {weight.min()} to {weight.max()}"
+        )
+    return weight.astype(jnp.float32)
+
+
+def check_model_fits(
+    function: str, what: str, model: nnx.Module, loss: Any, examples: Data
+) -> None:
     """Raises unless the model takes such inputs and the loss such labels."""
-    x, y = examples
+    x, y = examples.x, examples.y
     try:
         outputs = nnx.eval_shape(lambda model, x: model(x), model, x[:1])
     except (TypeError, ValueError) as error:

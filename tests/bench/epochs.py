@@ -3,13 +3,15 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.training import _epoch
+from jaxopt_cards import data, layers, transfer
+from jaxopt_cards.training import _epoch, _fit
+from jaxopt_cards.training._inputs import default_loss
 from tests.bench.comparison import Comparison, compare
 
 BATCH = 20
@@ -83,18 +85,20 @@ def _epoch_of(
     model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any = nnx.Param
 ) -> Any:
     """One epoch of `fit` after another, as a function without arguments."""
-    program, arrays, frozen = training._fit._prepared(
-        model, trainable, tx, training._inputs.default_loss, BATCH
-    )
-    train = jax.device_put(tuple(train))
+    program, arrays, frozen = _fit.prepared(model, trainable, default_loss, BATCH, _fit.Options())
+    train = _epoch.Data(*jax.device_put(tuple(train)))
     # One example, where validation is not what is compared.
-    valid = jax.device_put(tuple(valid) if valid else (train[0][:1], train[1][:1]))
-    run, key = training._fit._first_run(arrays, tx), jax.random.key(0)
+    valid = (
+        _epoch.Data(*jax.device_put(tuple(valid)))
+        if valid
+        else _epoch.Data(train.x[:1], train.y[:1])
+    )
+    run, key = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx)), jax.random.key(0)
 
     def epoch() -> Any:
         nonlocal run
-        run, metrics = _epoch.train_epoch(program, run, frozen, train, valid, key)
-        return metrics
+        run, measured = _epoch.train_epoch(program, tx, run, frozen, train, valid, key)
+        return measured.losses
 
     return epoch
 

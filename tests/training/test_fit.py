@@ -1,5 +1,7 @@
 """`fit`: it learns, keeps the best, stops, resumes to the same bits, and refuses nonsense."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -88,10 +90,10 @@ def test_equals_a_plain_loop_over_the_same_batches():
 
 
 def test_no_example_is_dropped():
-    rows, weights = _epoch.in_batches(jnp.arange(7), 3)
-    assert rows.shape == weights.shape == (3, 3)
-    assert sorted(rows[weights > 0].tolist()) == list(range(7))
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-6)
+    rows, real = _epoch.in_batches(jnp.arange(7), 3)
+    assert rows.shape == real.shape == (3, 3)
+    assert sorted(rows[real > 0].tolist()) == list(range(7))
+    np.testing.assert_array_equal(real.sum(axis=1), [3, 3, 1])
 
 
 def test_the_model_given_is_not_changed():
@@ -208,11 +210,64 @@ def test_regression_has_a_loss_and_no_accuracy():
 
 def test_a_run_that_diverges_keeps_its_best_or_says_what_happened():
     ramp = lambda step: jnp.where(step < 12, 1e-2, 1e38)  # noqa: E731
-    result = fit(tx=jc.sgd(ramp), epochs=50)
+    with pytest.warns(
+        RuntimeWarning, match="not finite since step 6 of epoch 2.*lower learning"
+    ) as w:
+        result = fit(tx=jc.sgd(ramp), epochs=50)
     assert result.stopped == "not finite"
+    assert result.trouble in str(w[0].message)
+    assert re.search("largest weight was .*e.*, in (hidden.|logits)/", result.trouble)
     chex.assert_tree_all_finite(params_of(result.model))
     with pytest.raises(FloatingPointError, match="the validation loss was never finite"):
         fit(tx=jc.sgd(1e38), epochs=50)
+
+
+def test_weights_count_examples_as_often_as_they_say():
+    twice = np.arange(150) < 50
+    weighted = fit(train=(*TRAIN, 1.0 + twice), batch_size=150, epochs=3)
+    rows = np.concatenate([np.arange(150), np.arange(50)])
+    repeated = fit(train=(TRAIN.x[rows], TRAIN.y[rows]), batch_size=200, epochs=3)
+    chex.assert_trees_all_close(
+        params_of(weighted.model), params_of(repeated.model), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(weighted.history.train_loss, repeated.history.train_loss, rtol=1e-5)
+
+
+def test_a_regularizer_is_added_to_the_loss_but_not_to_the_history():
+    penalty = lambda params: 1e-2 * optax.tree.norm(params, squared=True)  # noqa: E731
+    by_loss = fit(tx=jc.sgd(0.1), epochs=2, regularizer=penalty)
+    by_decay = fit(tx=jc.chain(jc.add_decayed_weights(2e-2), jc.sgd(0.1)), epochs=2)
+    chex.assert_trees_all_close(params_of(by_loss.model), params_of(by_decay.model), rtol=1e-4)
+    np.testing.assert_allclose(by_loss.history.train_loss, by_decay.history.train_loss, rtol=1e-5)
+
+
+def test_inputs_are_augmented_anew_in_every_step():
+    noisy = lambda key, x: x + jax.random.normal(key, x.shape)  # noqa: E731
+    one_batch = {"batch_size": 150, "epochs": 4, "tx": jc.sgd(0.0)}
+    losses = fit(augment=noisy, **one_batch).history.train_loss
+    assert len(set(losses)) == 4
+    np.testing.assert_array_equal(fit(augment=noisy, **one_batch).history.train_loss, losses)
+    assert len(set(fit(**one_batch).history.valid_loss)) == 1
+
+
+def test_the_plateaus_factor_multiplies_the_updates_of_the_next_epoch():
+    plateau = jc.reduce_on_plateau(factor=0.1, patience=2)
+    wrong = data.Examples(VALID.x, (VALID.y + 1) % 3)  # gets worse with every epoch
+    settings = {"batch_size": 150, "epochs": 6, "tx": jc.sgd(0.1), "valid": wrong}
+    result = fit(plateau=plateau, **settings)
+
+    graph, params, rest = nnx.split(model(), nnx.Param, ...)
+    mean_loss = lambda params, x, y: optax.softmax_cross_entropy_with_integer_labels(  # noqa: E731
+        nnx.merge(graph, params, rest)(x), y
+    ).mean()
+    factor, state, losses = jnp.ones(()), plateau.init(jnp.ones(())), []
+    for _ in range(6):
+        grads = jax.grad(mean_loss)(params, *TRAIN)
+        params = jax.tree.map(lambda p, g, f=factor: p - 0.1 * f * g, params, grads)
+        losses.append(mean_loss(params, *wrong))
+        factor, state = plateau.update(jnp.ones(()), state, value=losses[-1])
+    assert float(factor) < 0.02  # it fell twice
+    np.testing.assert_allclose(result.history.valid_loss, losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
@@ -298,7 +353,9 @@ HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAI
             {"train": (TRAIN.x, TRAIN.y[:9])},
             r"fit: train must have .* got the shapes \(150, 6\) and",
         ),
-        ({"train": TRAIN.x}, r"fit: train must be a pair \(x, y\)"),
+        ({"train": TRAIN.x}, r"fit: train must be \(x, y\) or \(x, y, weight\)"),
+        ({"valid": (*VALID, VALID.y)}, r"fit: valid must be \(x, y\), arrays"),
+        ({"train": (*TRAIN, -TRAIN.y)}, "the weights of train must be 150 numbers >= 0, not all 0"),
         ({"train": BAD_LABELS}, r"labels of train must lie in \[0, 2\].* got values from 0 to 3"),
         ({"train": NEGATIVE}, r"labels of train must lie in \[0, 2\].* got values from -1 to 2"),
         ({"valid": (VALID.x, VALID.y + 1)}, r"labels of valid must lie in \[0, 2\]"),
