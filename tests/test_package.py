@@ -7,6 +7,7 @@ import sys
 
 import optax
 import pytest
+from flax import nnx
 
 import jaxopt_cards
 from jaxopt_cards import data, layers, schedules, training, transfer
@@ -22,7 +23,7 @@ def techniques():
     return [
         pytest.param(thing, id=name)
         for name, thing in found.items()
-        if (inspect.isfunction(thing) or thing is layers.MLP)
+        if (inspect.isfunction(thing) or (inspect.isclass(thing) and issubclass(thing, nnx.Module)))
         and thing.__module__.startswith("jaxopt_cards")
     ]
 

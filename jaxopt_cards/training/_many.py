@@ -1,0 +1,293 @@
+"""Many runs at once: a population of models, hyperparameters, seeds and folds."""
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.training import _epoch
+from jaxopt_cards.training._fit import (
+    Augment,
+    FitResult,
+    History,
+    Loss,
+    Options,
+    Regularizer,
+    check_settings,
+    prepared,
+    stops,
+    told,
+)
+from jaxopt_cards.training._inputs import (
+    check_model,
+    check_model_fits,
+    check_tx,
+    default_loss,
+    on_device,
+)
+from jaxopt_cards.training._population import MakeTx, Member, Whole, whole_runs
+
+Folds = Sequence[tuple[Any, Any]]
+_FOREVER = np.iinfo(np.int32).max
+
+
+def fit_many(
+    models: Sequence[nnx.Module],
+    tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
+    hyperparameters: Sequence[Mapping[str, float]] | None = None,
+    *,
+    train: Sequence[Any],
+    valid: Sequence[Any] | None = None,
+    folds: Folds | None = None,
+    batch_size: int | Sequence[int] = 32,
+    epochs: int = 100,
+    patience: int | None = None,
+    seeds: Sequence[int] | None = None,
+    loss: Loss = default_loss,
+    regularizer: Regularizer | None = None,
+    augment: Augment | None = None,
+    plateau: optax.GradientTransformation | None = None,
+    trainable: Any = nnx.Param,
+    side_by_side: int | None = None,
+    progress: bool = True,
+) -> list[FitResult]:
+    r"""Trains many models as one compiled program: seeds, folds, learning rates, dropout rates.
+
+    Each run is `fit` as a pure function, early stopping and best snapshot included, so that many
+    are mapped over at once and the host waits but once. A run gives what the same run gives alone,
+    up to the rounding of float32; one that has stopped no longer changes. Runs of other shapes
+    (units, layers, batch size, size of the fold) are grouped, and compiled once a group.
+
+    Equation:
+        .. math:: (\theta^*_1, \dots, \theta^*_m) =
+            \mathrm{map}(\mathrm{fit})\,((\theta_1, \lambda_1), \dots, (\theta_m, \lambda_m))
+
+        with :math:`\lambda_i` the hyperparameters of run :math:`i`.
+
+    Args:
+        models: one NNX module for each run. Modules that differ in arrays only, such as weights or
+            the rate of `layers.Dropout`, share a group.
+        tx: a gradient transformation for all runs, or a function of a run's hyperparameters that
+            makes one: `lambda learning_rate: adam(learning_rate)`.
+        hyperparameters: for each run the numbers that `tx` takes, by name.
+        train: pair (x, y), or (x, y, weight), shared by all runs.
+        valid: pair (x, y), shared by all runs.
+        folds: instead of `valid`, for each run the rows of `train` to train on, and those to
+            validate on, as scikit-learn's splitters give them.
+        batch_size: whole number > 0, or one for each run.
+        epochs: whole number > 0; the most epochs to train.
+        patience: whole number > 0; as in `fit`.
+        seeds: for each run the seed of the examples' order. Default: 0 for all.
+        loss: as in `fit`.
+        regularizer: as in `fit`.
+        augment: as in `fit`.
+        plateau: as in `fit`.
+        trainable: as in `fit`.
+        side_by_side: whole number > 0; runs that share each operation, under `vmap`; such parts of
+            a group follow each other, in the same program. Default: the whole group, but 1 on a
+            CPU, where operations of one run keep the cores busy and early stopping saves more.
+        progress: bool; a line for each group.
+
+    Returns:
+        A list of `FitResult`, one for each run. Times are equal shares of the group's. Where the
+        validation loss was never finite, `best_epoch` is 0, and the model is as it was given.
+
+    State:
+        On the device: as for `fit`, once for each run; the data once.
+
+    Raises:
+        ValueError: as `fit`; lists of unequal lengths; hyperparameters that are no numbers or that
+            `tx` does not take; neither `valid` nor `folds`.
+
+    References:
+        Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
+        high-level tracing. Chapter 11, exercise 8.3.
+
+    Use when: models are small and there are many runs: seeds, folds, a search.
+    Avoid when: one run fills the device; or progress and checkpoints by epoch are wanted.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, training
+        >>> train, valid, _ = data.digits()
+        >>> rates = [{"learning_rate": 1e-4}, {"learning_rate": 1e-2}]
+        >>> models = [layers.MLP(64, 10, units=(20,), rngs=nnx.Rngs(0)) for _ in rates]
+        >>> slow, fast = training.fit_many(
+        ...     models, jc.adam, rates, train=train, valid=valid, epochs=3, progress=False
+        ... )
+        >>> bool(fast.history.valid_loss[-1] < slow.history.valid_loss[-1])
+        True
+    """
+    n = len(models)
+    _check_lengths(n, hyperparameters=hyperparameters, seeds=seeds, folds=folds)
+    train_data = on_device("fit_many", "train", train, weighted=True)
+    valid_data, rows = _validation(train_data, valid, folds, n)
+    sizes = [batch_size] * n if isinstance(batch_size, int) else list(batch_size)
+    _check_lengths(n, batch_size=sizes)
+    make_tx = _made_by(tx)
+    options = Options(regularizer, augment, plateau)
+
+    groups: dict[Any, list[tuple[int, Member]]] = {}
+    for index, model in enumerate(models):
+        check_model("fit_many", model)
+        program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
+        member = Member(
+            _numbers(make_tx, hyperparameters[index] if hyperparameters else {}),
+            arrays,
+            frozen,
+            *rows[index],
+            jax.random.key(0 if seeds is None else int(seeds[index])),
+        )
+        size = train_data._replace(rows=member.train_rows).size
+        check_settings("fit_many", sizes[index], epochs, patience, size)
+        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(member))
+        kind = (program, tuple(member.hyperparameters), shapes)
+        if kind not in groups:
+            for what, examples in (("train", train_data), ("valid", valid_data)):
+                check_model_fits("fit_many", what, model, loss, examples)
+        groups.setdefault(kind, []).append((index, member))
+
+    results: dict[int, FitResult] = {}
+    for (program, *_), group in groups.items():
+        indices, members = zip(*group, strict=True)
+        run = functools.partial(_run_group, program, make_tx, epochs, patience, side_by_side)
+        results |= zip(indices, run(members, train_data, valid_data), strict=True)
+        if progress:
+            print(f"fit_many: {len(results)} of {n} runs done", flush=True)
+    return [results[index] for index in range(n)]
+
+
+def _run_group(
+    program: _epoch.Program,
+    make_tx: MakeTx,
+    epochs: int,
+    patience: int | None,
+    side_by_side: int | None,
+    members: Sequence[Member],
+    train: _epoch.Data,
+    valid: _epoch.Data,
+) -> list[FitResult]:
+    """Compiles and runs one group, and takes the results apart."""
+    if side_by_side is None:
+        side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
+    check_count("fit_many", "side_by_side", side_by_side)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    inputs = (stacked, train, valid, jnp.int32(_FOREVER if patience is None else patience))
+    started = time.perf_counter()
+    compiled = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs).compile()
+    compiled_at = time.perf_counter()
+    whole = jax.device_get(compiled(*inputs))
+    seconds = time.perf_counter() - compiled_at
+    ended = whole.run.epoch
+    return [
+        _result(
+            program,
+            member,
+            jax.tree.map(lambda leaf, i=index: leaf[i], whole),
+            patience,
+            seconds / ended.sum(),
+            (compiled_at - started) / len(members),
+        )
+        for index, member in enumerate(members)
+    ]
+
+
+def _result(
+    program: _epoch.Program,
+    member: Member,
+    whole: Whole,
+    patience: int | None,
+    epoch_seconds: float,
+    compile_seconds: float,
+) -> FitResult:
+    epochs = int(whole.run.epoch)
+    losses = np.asarray(whole.history[:epochs], float)
+    train_loss, valid_loss, accuracy = losses.T
+    history = History(train_loss, valid_loss, accuracy, np.full(epochs, epoch_seconds))
+    stopped = stops(losses.tolist(), epochs, patience)
+    return FitResult(
+        model=_epoch.merge(
+            program.eval_graph, jax.tree.map(jnp.asarray, whole.run.best), member.frozen
+        ),
+        history=history,
+        best_epoch=int(whole.run.best_epoch),
+        stopped=stopped,
+        compile_seconds=compile_seconds,
+        trouble=told(whole.measured, epochs, member.arrays.params)
+        if stopped == "not finite"
+        else "",
+    )
+
+
+def _validation(
+    train: _epoch.Data, valid: Any, folds: Folds | None, n: int
+) -> tuple[_epoch.Data, list[tuple[Any, Any]]]:
+    """The validation data, and for each run the rows to train and to validate on."""
+    if (valid is None) == (folds is None):
+        raise ValueError("fit_many: give either valid or folds, and not both")
+    if folds is None:
+        return on_device("fit_many", "valid", valid), [(None, None)] * n
+    rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
+    return train._replace(weight=None), rows
+
+
+def _checked_rows(rows: Any, n: int) -> jax.Array:
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
+        raise ValueError(
+            f"fit_many: each part of a fold must be a list of row numbers, got {rows!r}"
+        )
+    if rows.min() < 0 or rows.max() >= n:
+        raise ValueError(
+            f"fit_many: the rows of folds must lie in [0, {n - 1}], got values from "
+            f"{rows.min()} to {rows.max()}"
+        )
+    return jnp.asarray(rows, jnp.int32)
+
+
+@functools.lru_cache(maxsize=256)  # one object for each, so that programs are compiled once
+def always(tx: optax.GradientTransformation) -> MakeTx:
+    """A function without hyperparameters that returns `tx`."""
+    return lambda: tx
+
+
+def _made_by(tx: Any) -> MakeTx:
+    """A function of hyperparameters, whether `tx` is one or a transformation."""
+    if callable(tx) and not hasattr(tx, "init"):
+        return tx
+    check_tx("fit_many", tx)
+    return always(tx)
+
+
+def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str, jax.Array]:
+    """The hyperparameters of a run as arrays, if `tx` takes these."""
+    for name, value in hyperparameters.items():
+        check_number("fit_many", f"hyperparameter {name}", value, "(-inf, inf)")
+    try:
+        inspect.signature(make_tx).bind(**hyperparameters)
+    except TypeError as error:
+        raise ValueError(
+            f"fit_many: tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
+        ) from None
+    check_tx("fit_many", make_tx(**hyperparameters))  # out of range, they are refused here by name
+    return {name: jnp.asarray(value, jnp.float32) for name, value in hyperparameters.items()}
+
+
+def _check_lengths(n: int, **lists: Sequence[Any] | None) -> None:
+    """Raises unless there is one of each for each model."""
+    if n == 0:
+        raise ValueError("fit_many: models is empty")
+    for argument, values in lists.items():
+        if values is not None and len(values) != n:
+            raise HyperparameterError(
+                "fit_many", argument, f"have one entry for each of the {n} models", len(values)
+            )

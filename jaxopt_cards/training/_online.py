@@ -1,0 +1,145 @@
+"""Online training: each batch of a stream is seen once."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards._checks import check_count
+from jaxopt_cards.training import _epoch
+from jaxopt_cards.training._fit import Augment, Loss, Options, Regularizer, prepared
+from jaxopt_cards.training._inputs import (
+    check_model,
+    check_model_fits,
+    check_tx,
+    default_loss,
+    on_device,
+)
+
+
+class OnlineResult(NamedTuple):
+    """What `fit_online` returns."""
+
+    model: nnx.Module  # after the last batch, in evaluation mode
+    losses: np.ndarray  # shape (batches,): of each batch before it was learned from
+
+
+def fit_online(
+    model: nnx.Module,
+    tx: optax.GradientTransformation,
+    batches: Iterable[Any],
+    *,
+    seed: int = 0,
+    loss: Loss = default_loss,
+    regularizer: Regularizer | None = None,
+    augment: Augment | None = None,
+    trainable: Any = nnx.Param,
+) -> OnlineResult:
+    r"""Trains on a stream of batches, each used once and dropped.
+
+    The loss of each batch is measured before the step, so the losses tell how the model follows a
+    stream that drifts. All batches have the first one's shape in the compiled step: shorter ones
+    are filled up at weight zero, so none is dropped.
+
+    Equation:
+        .. math:: \ell_t = \ell(f_{\theta_{t-1}}(x_t), y_t), \qquad
+            \theta_t = \theta_{t-1} + u_t(\nabla \ell_t)
+
+    Args:
+        model: any NNX module; not changed.
+        tx: any gradient transformation.
+        batches: pairs (x, y), or (x, y, weight); the first is the longest.
+        seed: whole number >= 0; of `augment`.
+        loss: as in `fit`.
+        regularizer: as in `fit`.
+        augment: as in `fit`.
+        trainable: as in `fit`.
+
+    Returns:
+        An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch.
+
+    State:
+        On the device: one batch, the model and the optimizer's state.
+
+    Raises:
+        ValueError: no batches; a batch longer than the first; else as `fit`.
+        FloatingPointError: a loss is not finite; the message has the batch.
+
+    References:
+        Léon Bottou (1998), Online Learning and Stochastic Approximations.
+
+    Use when: data come as a stream, or are too large to keep.
+    Avoid when: data can be kept: several epochs of `fit` learn more from them.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, training
+        >>> x, y = data.digits().train
+        >>> stream = ((x[i : i + 20], y[i : i + 20]) for i in range(0, len(y), 20))
+        >>> model = layers.MLP(64, 10, rngs=nnx.Rngs(0))
+        >>> losses = training.fit_online(model, jc.adam(1e-3), stream).losses
+        >>> bool(losses[-10:].mean() < 0.5 * losses[:10].mean())
+        True
+    """
+    check_model("fit_online", model)
+    check_tx("fit_online", tx)
+    check_count("fit_online", "seed", seed, least=0)
+    key, carry, losses = jax.random.key(seed), None, []
+    longest = 0
+    for number, examples in enumerate(batches, 1):
+        batch = on_device("fit_online", f"batch {number}", examples, weighted=True)
+        check_model_fits("fit_online", f"batch {number}", model, loss, batch)
+        if carry is None:
+            longest = batch.size
+            options = Options(regularizer, augment)
+            program, arrays, frozen = prepared(model, trainable, loss, longest, options)
+            run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
+            carry = (run.model, run.opt_state, _epoch.healthy(arrays.params))
+        batch = _filled_up(batch, longest, number)
+        carry, value = _online_step(program, tx, carry, frozen, batch, key, jnp.int32(number))
+        losses.append(value)
+    if carry is None:
+        raise ValueError("fit_online: batches is empty")
+    measured = np.array(losses, float)
+    if not np.isfinite(measured).all():
+        first = int(np.argmin(np.isfinite(measured))) + 1
+        raise FloatingPointError(
+            f"fit_online: the loss is not finite since batch {first}: try a lower learning rate, "
+            "clip gradients, or wrap the transformation in skip_nonfinite"
+        )
+    return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), measured)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _online_step(
+    program: _epoch.Program,
+    tx: optax.GradientTransformation,
+    carry: tuple,
+    frozen: Any,
+    batch: _epoch.Data,
+    key: jax.Array,
+    number: jax.Array,
+) -> tuple[tuple, jax.Array]:
+    assert batch.weight is not None
+    weights = batch.weight / jnp.sum(batch.weight)
+    rows = jnp.arange(batch.size)
+    return _epoch.one_step(program, tx, (), frozen, batch, key, carry, (number, rows, weights))
+
+
+def _filled_up(batch: _epoch.Data, size: int, number: int) -> _epoch.Data:
+    """The batch with rows of weight zero up to the first batch's size."""
+    missing = size - batch.size
+    if missing < 0:
+        raise ValueError(
+            f"fit_online: batch {number} must be no longer than the first, of {size} examples, got "
+            f"{batch.size}"
+        )
+    weight = jnp.ones(batch.size) if batch.weight is None else batch.weight
+    repeat = lambda array: jnp.resize(array, (size, *array.shape[1:]))  # noqa: E731
+    return _epoch.Data(repeat(batch.x), repeat(batch.y), jnp.pad(weight, (0, missing)))
