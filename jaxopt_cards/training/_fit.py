@@ -19,6 +19,7 @@ from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
+from jaxopt_cards.training._devices import Layout, Rules
 from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import (
     check_model,
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     regularizer: Regularizer | None = None
     augment: Augment | None = None
     plateau: optax.GradientTransformation | None = None
+    batch_sharding: jax.sharding.Sharding | None = None
 
 
 class History(NamedTuple):
@@ -95,6 +97,8 @@ def fit(
     augment: Augment | None = None,
     plateau: optax.GradientTransformation | None = None,
     trainable: Any = nnx.Param,
+    mesh: jax.sharding.Mesh | None = None,
+    sharding: Rules | None = None,
     checkpoint_dir: str | os.PathLike | None = None,
     checkpoint_every: int = 5,
     progress: bool = True,
@@ -138,6 +142,11 @@ def fit(
             validation loss, and its factor multiplies the updates of the next one.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
+        mesh: a `jax.sharding.Mesh`, also over several hosts: each batch is spread over its first
+            axis, and the losses are those of one device up to rounding.
+        sharding: from regular expressions over paths to `PartitionSpec`: how parameters and what
+            the optimizer keeps of them lie on the mesh, `{"kernel": P(None, "model")}`. The rest
+            lies whole on every device.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
             from there to the same bits as without the interruption; `epochs` and `patience` may
             differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
@@ -191,13 +200,19 @@ def fit(
     check_count("fit", "checkpoint_every", checkpoint_every)
     for what, examples in (("train", train_data), ("valid", valid_data)):
         check_model_fits("fit", what, model, loss, examples)
+    if sharding and mesh is None:
+        raise HyperparameterError("fit", "mesh", "be given where sharding is", mesh)
 
-    options = Options(regularizer, augment, plateau)
+    layout = None if mesh is None else Layout("fit", mesh, sharding)
+    rows = None if layout is None else layout.batch(batch_size)
+    options = Options(regularizer, augment, plateau, rows)
     program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
     _check_trainable(trainable, arrays, frozen)
     # In arrays of its own, since the compiled epoch reuses them.
     run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
     inputs = (frozen, train_data, valid_data, jax.random.key(seed))
+    if layout:
+        run, inputs = layout.laid_out(run), layout.replicated(inputs)
     started = time.perf_counter()
     lowered = _epoch.train_epoch.lower(program, tx, run, *inputs)
     compiled = lowered.compile()
@@ -212,10 +227,12 @@ def fit(
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
             _, run, history = restored
+            run = layout.laid_out(run) if layout else run
         stopped = stops(history, epochs, patience)
         while not stopped:
             started = time.perf_counter()
             run, measured = compiled(run, *inputs)
+            run = layout.laid_out(run) if layout else run
             losses = np.asarray(measured.losses, float).tolist()
             history.append([*losses, time.perf_counter() - started])
             reporter.epoch(len(history), *losses)

@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.training import _epoch
+from jaxopt_cards.training._devices import Layout
 from jaxopt_cards.training._fit import (
     Augment,
     FitResult,
@@ -57,6 +58,7 @@ def fit_many(
     plateau: optax.GradientTransformation | None = None,
     trainable: Any = nnx.Param,
     side_by_side: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
     progress: bool = True,
 ) -> list[FitResult]:
     r"""Trains many models as one compiled program: seeds, folds, learning rates, dropout rates.
@@ -94,6 +96,7 @@ def fit_many(
         side_by_side: whole number > 0; runs that share each operation, under `vmap`; such parts of
             a group follow each other, in the same program. Default: the whole group, but 1 on a
             CPU, where operations of one run keep the cores busy and early stopping saves more.
+        mesh: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
         progress: bool; a line for each group.
 
     Returns:
@@ -135,6 +138,7 @@ def fit_many(
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
     options = Options(regularizer, augment, plateau)
+    layout = None if mesh is None else Layout("fit_many", mesh)
 
     groups: dict[Any, list[tuple[int, Member]]] = {}
     for index, model in enumerate(models):
@@ -159,7 +163,9 @@ def fit_many(
     results: dict[int, FitResult] = {}
     for (program, *_), group in groups.items():
         indices, members = zip(*group, strict=True)
-        run = functools.partial(_run_group, program, make_tx, epochs, patience, side_by_side)
+        run = functools.partial(
+            _run_group, program, make_tx, epochs, patience, side_by_side, layout
+        )
         results |= zip(indices, run(members, train_data, valid_data), strict=True)
         if progress:
             print(f"fit_many: {len(results)} of {n} runs done", flush=True)
@@ -172,6 +178,7 @@ def _run_group(
     epochs: int,
     patience: int | None,
     side_by_side: int | None,
+    layout: Layout | None,
     members: Sequence[Member],
     train: _epoch.Data,
     valid: _epoch.Data,
@@ -180,14 +187,20 @@ def _run_group(
     if side_by_side is None:
         side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
     check_count("fit_many", "side_by_side", side_by_side)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    # Every device gets as many runs; those that fill up are not looked at.
+    missing = -len(members) % layout.mesh.size if layout else 0
+    filled = [*members, *[members[0]] * missing]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
     inputs = (stacked, train, valid, jnp.int32(_FOREVER if patience is None else patience))
+    if layout:
+        side_by_side = len(members) + missing
+        inputs = (layout.spread(stacked), *layout.replicated(inputs[1:]))
     started = time.perf_counter()
     compiled = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs).compile()
     compiled_at = time.perf_counter()
     whole = jax.device_get(compiled(*inputs))
     seconds = time.perf_counter() - compiled_at
-    ended = whole.run.epoch
+    ended = whole.run.epoch[: len(members)]
     return [
         _result(
             program,

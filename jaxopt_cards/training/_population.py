@@ -90,4 +90,6 @@ def whole_runs(
 
     if side_by_side == 1:
         return jax.lax.map(one, members)
+    if side_by_side >= len(members.key):
+        return jax.vmap(one)(members)
     return jax.lax.map(one, members, batch_size=side_by_side)

@@ -1,0 +1,84 @@
+"""Where arrays lie when there is more than one device: JAX's own meshes and shardings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards.selection import compiled, listed, path_name
+
+PyTree = Any
+Rules = Mapping[str, PartitionSpec]
+
+
+class Layout:
+    """A mesh, and rules on paths for the parameters and the optimizer's state."""
+
+    def __init__(self, function: str, mesh: Mesh, rules: Rules | None = None):
+        """The first axis of the mesh is that of the data."""
+        if not isinstance(mesh, Mesh):
+            raise HyperparameterError(function, "mesh", "be a jax.sharding.Mesh", mesh)
+        # XLA chooses how arrays lie inside of the program, whatever the axes were made for.
+        automatic = (AxisType.Auto,) * len(mesh.axis_names)
+        self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+        self._function = function
+        self._rules = {compiled(function, key): spec for key, spec in (rules or {}).items()}
+
+    def batch(self, batch_size: int) -> NamedSharding:
+        """How the rows of a batch are spread."""
+        axis = self.mesh.axis_names[0]
+        if batch_size % self.mesh.shape[axis]:
+            expected = f"be a multiple of the {self.mesh.shape[axis]} devices along {axis!r}"
+            raise HyperparameterError(self._function, "batch_size", expected, batch_size)
+        return NamedSharding(self.mesh, PartitionSpec(axis))
+
+    def replicated(self, tree: PyTree) -> PyTree:
+        """The tree, whole on every device."""
+        sharding = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+    def spread(self, tree: PyTree) -> PyTree:
+        """A tree whose leaves have one more axis in front, spread over all devices."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+    def laid_out(self, tree: PyTree) -> PyTree:
+        """The tree as the rules say, the rest whole on every device; each rule must match."""
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+        names = [path_name(path) for path, _ in leaves]
+        for pattern in self._rules:
+            if not any(map(pattern.search, names)):
+                raise ValueError(
+                    f"{self._function}: sharding has {pattern.pattern!r}, which matches none of "
+                    f"the paths{listed(names)}"
+                )
+        placed = [self._placed(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
+        return jax.tree.unflatten(treedef, placed)
+
+    def _placed(self, name: str, leaf: Any) -> Any:
+        specs = [spec for pattern, spec in self._rules.items() if pattern.search(name)]
+        sharding = NamedSharding(self.mesh, specs[0] if specs else PartitionSpec())
+        if getattr(leaf, "sharding", None) == sharding:
+            return leaf
+        try:
+            return _put(leaf, sharding)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._function}: {name}, of shape {list(leaf.shape)}, cannot lie as sharding "
+                f"says, {sharding.spec}: {error}"
+            ) from None
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> Any:
+    """An array on the devices of the mesh, some of which may be another process's."""
+    if jax.process_count() == 1 or not getattr(leaf, "is_fully_addressable", True):
+        return jax.device_put(leaf, sharding)
+    # Between processes only NumPy's arrays can be handed over, and each has the same ones.
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jax.device_put(np.asarray(leaf), sharding)
