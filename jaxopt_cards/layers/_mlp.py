@@ -37,7 +37,8 @@ class MLP(nnx.Module):
             standard deviation 1. Biases start at zero.
         dropout_rate: float in [0, 1), or an array; share of units dropped in training, on the input
             of every hidden layer but the first and of the output layer.
-        batch_norm: bool; normalises each hidden layer by the batch, before its activation.
+        batch_norm: bool; normalises each hidden layer by the batch, before its activation. The
+            layers' biases then are those of the normalisation.
         batch_norm_momentum: float in [0, 1); decay of the running statistics. Default as in Keras
             and Flax.
         input_dropout_rate: float in [0, 1), or an array; share of the input dropped in training.
@@ -110,6 +111,10 @@ class MLP(nnx.Module):
         widths = [in_features, *units]
         for index in range(self.depth):
             layer = nnx.Linear(widths[index], widths[index + 1], kernel_init=kernel_init, rngs=rngs)
+            if batch_norm:
+                # It would be subtracted again; of its gradient, zero but for rounding, Adam makes
+                # whole steps, after which the running mean limps.
+                layer.use_bias, layer.bias = False, None
             setattr(self, f"hidden{index + 1}", layer)
         self.logits = nnx.Linear(widths[-1], out_features, kernel_init=kernel_init, rngs=rngs)
         self.dropout = _dropout_or_none(dropout_rate, rngs)

@@ -81,8 +81,10 @@ def test_all_at_once_in_evaluation_equals_the_formula():
     x = inputs
     for index in (1, 2):
         dense, norm = getattr(net, f"hidden{index}"), getattr(net, f"hidden{index}_norm")
-        x = x @ dense.kernel[...] + dense.bias[...][None]
-        x = layers.rrelu((x - norm.mean[...][None]) / jnp.sqrt(norm.var[...][None] + 1e-5))
+        assert dense.bias is None
+        x = x @ dense.kernel[...] - norm.mean[...][None]
+        x = x / jnp.sqrt(norm.var[...][None] + 1e-5) + norm.bias[...][None]
+        x = layers.rrelu(x)
         chex.assert_trees_all_close(net.features(inputs, index), x, rtol=1e-4, atol=1e-6)
     expected = x @ net.logits.kernel[...] + net.logits.bias[...][None]
     chex.assert_trees_all_close(net(inputs), expected, rtol=1e-4, atol=1e-6)

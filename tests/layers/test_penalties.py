@@ -100,7 +100,7 @@ def test_complex_weights_have_real_penalties():
         (lambda: layers.l1(1.0, "("), "l1: '\\(' is not a regular expression"),
         (
             lambda: layers.l2(1.0, "conv")(params()),
-            "l2: the pattern 'conv' matches none of the paths\n  hidden1/bias\n  hidden1/kernel",
+            "l2: the pattern 'conv' matches none of the paths\n  hidden1/kernel",
         ),
     ],
 )
