@@ -23,9 +23,15 @@ def techniques():
     return [
         pytest.param(thing, id=name)
         for name, thing in found.items()
-        if (inspect.isfunction(thing) or (inspect.isclass(thing) and issubclass(thing, nnx.Module)))
+        if (inspect.isfunction(thing) or _is_card(thing))
         and thing.__module__.startswith("jaxopt_cards")
     ]
+
+
+def _is_card(thing):
+    """Whether it is a class of which users make objects, not one that functions return."""
+    makers = (nnx.Module, training.Checkpointer, training.DNNClassifier)
+    return inspect.isclass(thing) and issubclass(thing, makers)
 
 
 @pytest.mark.parametrize("technique", techniques())

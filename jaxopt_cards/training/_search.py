@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -281,7 +282,7 @@ def _taken(
 ) -> tuple[list[str], list[str]]:
     """Which hyperparameters the model takes, and which the transformation."""
     taken = [
-        [key for key in candidate if key in inspect.signature(make).parameters and key != "rngs"]
+        [key for key in candidate if key in _parameters(make) and key != "rngs"]
         for make in (make_model, make_tx)
     ]
     if unknown := set(candidate) - {"batch_size", *taken[0], *taken[1]}:
@@ -289,6 +290,13 @@ def _taken(
             f"{function}: neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
         )
     return taken[0], taken[1]
+
+
+def _parameters(make: Callable[..., Any]) -> list[str]:
+    """The names that a function takes, or a class, whose own signature NNX hides."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    return list(inspect.signature(make.__init__ if isinstance(make, type) else make).parameters)
 
 
 def _budgets(candidates: int, epochs: int, halving: int | None) -> list[int]:

@@ -1,6 +1,5 @@
 """`fit_many`: each run is what the same run gives alone."""
 
-
 import chex
 import jax
 import numpy as np

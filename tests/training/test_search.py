@@ -1,6 +1,7 @@
 """Cross-validation and random search: the same as by hand, sorted, reproducible."""
 
 import csv
+import functools
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def test_halving_gives_most_epochs_to_the_best():
     result = search({"learning_rate": rates}, candidates=9, cv=VALID, epochs=9, halving=3)
     assert [row["epochs"] for row in result.table] == [9] + [3] * 2 + [1] * 6
     assert result.best["learning_rate"] in rates[-3:]
+
+
+def test_the_model_may_be_a_class_with_some_arguments_given():
+    result = training.random_search(
+        functools.partial(layers.MLP, 6, 3),
+        jc.sgd,
+        {"units": [(4,)], "learning_rate": [0.1]},
+        train=TRAIN,
+        cv=VALID,
+        epochs=1,
+        progress=False,
+    )
+    assert result.best == {"units": (4,), "learning_rate": 0.1}
 
 
 def test_sorted_by_accuracy():
