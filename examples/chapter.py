@@ -33,7 +33,7 @@ class Row:
 
     row: str  # the exercise's number
     what: str
-    notebook: float  # the accuracy that the book's notebook prints, in percent
+    notebook: float | None  # the accuracy that the book's notebook prints, in percent
     accuracy: list[float] = field(default_factory=list)  # of the test set, in percent
     seconds: list[float] = field(default_factory=list)  # of training, without compilation
     histories: list[training.History] = field(default_factory=list)
@@ -46,17 +46,8 @@ class Row:
         This is the only place that looks at the test set.
         """
         print(f"{self.row}, {self.what}", flush=True)
-        result = training.fit(
-            model,
-            tx,
-            train=task.train,
-            valid=task.valid,
-            batch_size=BATCH,
-            patience=PATIENCE,
-            epochs=EPOCHS,
-            seed=seed,
-            **more,
-        )
+        settings = {"batch_size": BATCH, "patience": PATIENCE, "epochs": EPOCHS} | more
+        result = training.fit(model, tx, train=task.train, valid=task.valid, seed=seed, **settings)
         self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
         self.seconds.append(result.seconds)
         self.histories.append(result.history)
@@ -140,7 +131,7 @@ def print_table(results: dict) -> None:
             row["what"],
             mean_and_deviation(row["accuracy"], 2),
             mean_and_deviation(row["seconds"], 2),
-            f"{row['notebook']:.2f}",
+            "–" if row["notebook"] is None else f"{row['notebook']:.2f}",
         )
     Console(highlight=False).print(table)
     if name != "mnist":
@@ -156,24 +147,47 @@ def mean_and_deviation(values: Sequence[float], digits: int) -> str:
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
     """Validation accuracy by epoch, a panel for each row, a line for each seed."""
-    columns = min(len(rows), 4)
-    lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(3.2 * columns, 2.6 * lines), squeeze=False, layout="constrained"
-    )
-    for axis, row in zip(axes.flat, rows, strict=False):
+    figure, panels = panels_of(rows)
+    for axis, row in zip(panels, rows, strict=True):
         for history in row.histories:
             epochs = np.arange(1, len(history.valid_accuracy) + 1)
             axis.plot(epochs, 100 * history.valid_accuracy, lw=1, color="#0072b2", alpha=0.7)
             best = int(np.nanargmin(history.valid_loss))
             axis.plot(best + 1, 100 * history.valid_accuracy[best], "o", ms=4, color="#d55e00")
-        axis.set_title(f"{row.row}: {row.what}", fontsize=9)
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(rows) :]:
-        axis.set_axis_off()
     figure.supylabel("validation accuracy, %", fontsize=9)
     figure.suptitle("Each line is a seed; the dot is the epoch that early stopping keeps")
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def draw_losses(rows: Sequence[Row], path: Path) -> None:
+    """Training and validation loss by epoch of the first seed: how far they part is overfitting."""
+    figure, panels = panels_of(rows)
+    for axis, row in zip(panels, rows, strict=True):
+        history = row.histories[0]
+        epochs = np.arange(1, len(history.valid_loss) + 1)
+        axis.semilogy(epochs, history.train_loss, "--", lw=1, color="#d55e00", label="training")
+        axis.semilogy(epochs, history.valid_loss, lw=1, color="#0072b2", label="validation")
+    panels[0].legend(fontsize=8, frameon=False)
+    figure.supylabel("loss", fontsize=9)
+    figure.suptitle("Training loss far below validation loss: the network overfits")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def panels_of(rows: Sequence[Row]) -> tuple[plt.Figure, list[plt.Axes]]:
+    """A panel for each row, with its name."""
+    columns = min(len(rows), 4)
+    lines = -(-len(rows) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(3.2 * columns, 2.6 * lines), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(rows) :]:
+        axis.set_axis_off()
+    panels = list(axes.flat[: len(rows)])
+    for axis, row in zip(panels, rows, strict=True):
+        axis.set_title(f"{row.row}: {row.what}", fontsize=9)
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+    return figure, panels

@@ -296,7 +296,8 @@ def _parameters(make: Callable[..., Any]) -> list[str]:
     """The names that a function takes, or a class, whose own signature NNX hides."""
     while isinstance(make, functools.partial):
         make = make.func
-    return list(inspect.signature(make.__init__ if isinstance(make, type) else make).parameters)
+    called = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
+    return list(inspect.signature(called).parameters)
 
 
 def _budgets(candidates: int, epochs: int, halving: int | None) -> list[int]:

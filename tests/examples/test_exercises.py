@@ -10,6 +10,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 ROWS_9 = ["8.2", "9.2", "9.3", "9.4", "9.5 top two", "9.5 all", "scratch"]
+ROWS_8 = ["8.2", "8.3", "8.4", "8.4 tuned", "8.5", "8.5 tuned", "augmented"]
+NOTEBOOK_8 = [97.26, 98.91, 99.42, 99.49, 98.62, 98.89, None]
 NOTEBOOK_9 = [97.26, 64.02, 61.16, 69.10, 78.09, 91.34, 84.82]
 
 
@@ -52,15 +54,23 @@ def test_exercise_9_on_digits(run, tmp_path, capsys):
     assert "9.3 is 9.2, only faster" in printed
 
 
-def test_exercise_8_stores_its_model_and_goes_on_where_it_was(run, tmp_path):
+def test_exercise_8_stores_its_models_and_goes_on_where_it_was(run, tmp_path, capsys):
     first = run("exercise_08_deep_learning", "--data", "digits")
-    assert [row["row"] for row in first["rows"]] == ["8.2"]
-    assert first["rows"][0]["accuracy"][0] > 90
+    rows = {row["row"]: row for row in first["rows"]}
+    assert list(rows) == ROWS_8
+    assert [row["notebook"] for row in rows.values()] == NOTEBOOK_8
+    for row in rows.values():
+        assert row["accuracy"][0] > 90
+    printed = capsys.readouterr().out
+    assert "rank" in printed
+    assert "│ augmented " in printed
+    for name in ("learning_curves.png", "losses.png"):
+        assert (tmp_path / "first" / name).read_bytes().startswith(b"\x89PNG")
     with ocp.StandardCheckpointer() as saver:
-        stored = saver.restore(tmp_path / "first" / "models" / "0")
+        stored = saver.restore(tmp_path / "first" / "models" / "8.2" / "0")
     assert stored["hidden1"]["kernel"].shape == (64, 100)
     again = run("exercise_08_deep_learning", "--data", "digits")
-    assert again == first  # the seconds, too: nothing was trained again
+    assert again == first  # the seconds, too: nothing was searched or trained again
 
 
 def test_bad_options_are_explained(run, capsys):
