@@ -1,4 +1,4 @@
-"""Makes what is generated in the README: two tables, a picture, and the list of techniques."""
+"""Makes what is generated in the README: tables, a picture, and the list of techniques."""
 
 import inspect
 import json
@@ -11,7 +11,10 @@ import numpy as np
 import jaxopt_cards
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results" / "exercise_09" / "results.json"
+RESULTS = {
+    number: ROOT / "docs" / "results" / f"exercise_{number:02}" / "results.json"
+    for number in (8, 9)
+}
 SPEED = ROOT / "docs" / "results" / "speed.json"
 PICTURE = ROOT / "docs" / "results" / "exercise_09" / "rows.png"
 API = ROOT / "docs" / "api.md"
@@ -19,8 +22,9 @@ API = ROOT / "docs" / "api.md"
 
 def table(results: dict) -> str:
     """The chapter's table in Markdown: ours, and the notebook's."""
+    then = ", then …" if results["settings"]["exercise"] == 9 else ""
     lines = [
-        "| | trained on digits 0–4, then … | test accuracy, % | seconds | the book's notebook, % |",
+        f"| | trained on digits 0–4{then} | test accuracy, % | seconds | the book's notebook, % |",
         "|---|---|--:|--:|--:|",
     ]
     for row in results["rows"]:
@@ -28,9 +32,8 @@ def table(results: dict) -> str:
             f"{np.mean(row[key]):.2f} ± {np.std(row[key], ddof=1):.2f}"
             for key in ("accuracy", "seconds")
         )
-        lines.append(
-            f"| {row['row']} | {row['what']} | {accuracy} | {seconds} | {row['notebook']:.2f} |"
-        )
+        notebook = "–" if row["notebook"] is None else f"{row['notebook']:.2f}"
+        lines.append(f"| {row['row']} | {row['what']} | {accuracy} | {seconds} | {notebook} |")
     return "\n".join(lines) + "\n"
 
 
@@ -103,9 +106,10 @@ def speed(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def updated(readme: str, results: dict, speeds: dict) -> str:
+def updated(readme: str, results: dict[int, dict], speeds: dict) -> str:
     """The README with its generated parts as they should be."""
-    parts = {"exercise 9": table(results), "speed": speed(speeds), "techniques": techniques()}
+    parts = {f"exercise {number}": table(found) for number, found in results.items()}
+    parts |= {"speed": speed(speeds), "techniques": techniques()}
     for mark, text in parts.items():
         part = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- end -->)", re.DOTALL)
         readme, found = part.subn(lambda _, text=text: text, readme, count=1)
@@ -114,8 +118,7 @@ def updated(readme: str, results: dict, speeds: dict) -> str:
 
 
 if __name__ == "__main__":
-    found = json.loads(RESULTS.read_text())
+    found = {number: json.loads(path.read_text()) for number, path in RESULTS.items()}
     readme = ROOT / "README.md"
     readme.write_text(updated(readme.read_text(), found, json.loads(SPEED.read_text())))
-    draw(found, PICTURE)
-    print(f"Updated {readme} and {PICTURE}")
+    draw(found[9], PICTURE)

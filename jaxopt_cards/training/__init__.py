@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxopt_cards.training._checkpoints import Checkpointer
+from jaxopt_cards.training._early_stopping import EarlyStopping
 from jaxopt_cards.training._fit import FitResult, History, evaluate, fit
 from jaxopt_cards.training._many import fit_many
 from jaxopt_cards.training._online import OnlineResult, fit_online
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpointer",
     "DNNClassifier",
+    "EarlyStopping",
     "FitResult",
     "History",
     "OnlineResult",
