@@ -4,7 +4,7 @@ python examples/exercise_08_deep_learning.py --data mnist --seeds 5
 
 Hyperparameters are searched once, by validation alone; each row is then trained for every seed, and
 looks at the test set once. Killed at any moment, the same command goes on from the last checkpoint.
-The models end up in DIR/models/ROW/SEED, from where
+The models end up in DIR/DATA/models/ROW/SEED, from where
 `orbax.checkpoint.StandardCheckpointer().restore(path)` reads them.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
     """Searches, trains every row for every seed, and reports."""
     options = arguments(__doc__)
     name, task, _ = tasks(options.data)
-    folder = options.output.absolute()
+    folder = options.output.absolute() / name
     found = searched(task, folder, quick=name == "digits")
     side = 28 if name == "mnist" else 8
     moved = data.augment((side, side), shift=side / 14, rotation=10, scale=0.1, elastic=side / 28)
@@ -80,14 +80,15 @@ def main() -> None:
 
 
 def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
-    """The best hyperparameters of each space, from DIR/tuned.json if it is there."""
-    path = folder / "tuned.json"
-    if path.exists():
-        return json.loads(path.read_text())
+    """The best hyperparameters of each space, from where an earlier call has left them."""
     folder.mkdir(parents=True, exist_ok=True)
     budget = {"candidates": 2, "epochs": 4} if quick else {"candidates": 12, "epochs": 18}
     found = {}
     for row, space in SPACES.items():
+        path = folder / f"tuned_{row.replace(' ', '_')}.json"
+        if path.exists():
+            found[row] = json.loads(path.read_text())
+            continue
         print(f"{row}: searching", flush=True)
         result = training.random_search(
             functools.partial(layers.MLP, task.train.x.shape[1], 5),
@@ -102,7 +103,9 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
         print(result)
         result.save(folder / f"search_{row.replace(' ', '_')}.csv")
         found[row] = result.best
-    path.write_text(json.dumps(found, indent=1, default=float) + "\n")
+        whole = path.with_suffix(".part")
+        whole.write_text(json.dumps(result.best, indent=1, default=float) + "\n")
+        whole.replace(path)
     return found
 
 
@@ -123,7 +126,7 @@ def train(row: Row, chosen: dict[str, Any], task: data.Splits, seed: int, folder
         **fitted,
     )
     with ocp.StandardCheckpointer() as saver:
-        parameters = nnx.to_pure_dict(nnx.state(result.model, nnx.Param))
+        parameters = nnx.to_pure_dict(nnx.state(result.model, (nnx.Param, nnx.BatchStat)))
         saver.save(folder / "models" / place, parameters, force=True)
 
 

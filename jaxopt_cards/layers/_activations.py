@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._checks import HyperparameterError, check_float_dtype, check_number
 from jaxopt_cards.layers._noisy import Noisy
 
 LOWER, UPPER = 1 / 8, 1 / 3
@@ -61,6 +61,7 @@ def rrelu(
         [-11.   2.]
     """
     check_slopes("rrelu", lower, upper)
+    check_float_dtype("rrelu", "x", jnp.result_type(x))
     if key is None:
         slope = (jnp.asarray(lower, x.dtype) + jnp.asarray(upper, x.dtype)) / 2
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
@@ -160,4 +161,4 @@ class MLP(nnx.Module):
 
 def _dropout_or_none(rate: jax.typing.ArrayLike, rngs: nnx.Rngs) -> Dropout | None:
     """No layer for a number 0: the default costs nothing. An array may become another rate."""
-    return Dropout(rate, rngs=rngs) if isinstance(rate, jax.Array) or rate else None
+    return Dropout(rate, rngs=rngs) if isinstance(rate, jax.Array | np.ndarray) or rate else None

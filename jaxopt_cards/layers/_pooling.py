@@ -70,9 +70,12 @@ def stochastic_pool(
         chances = jnp.log(jax.lax.stop_gradient(activations))
         drawn = jax.random.categorical(key, chances)
         return jnp.take_along_axis(activations, drawn[..., None], -1)[..., 0]
-    total = jnp.sum(activations, -1, keepdims=True)
-    share = activations / jnp.where(total == 0, jnp.ones_like(total), total)
-    return jnp.sum(share * activations, -1)
+    # Relative to the largest, so that sums of large ones do not overflow.
+    largest = jnp.max(activations, -1, keepdims=True)
+    relative = activations / jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    total = jnp.sum(relative, -1)
+    share = jnp.sum(relative**2, -1) / jnp.where(total == 0, jnp.ones_like(total), total)
+    return share * largest[..., 0]
 
 
 class StochasticPool(Noisy):

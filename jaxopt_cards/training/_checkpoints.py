@@ -1,5 +1,6 @@
 """Checkpoints with Orbax: proven whole when they are read, and read only into the same run."""
 
+import errno
 import os
 import shutil
 import warnings
@@ -23,6 +24,10 @@ from jaxopt_cards.training._stored import (
 )
 
 PyTree = Any
+
+
+# Errors that say nothing of the file: too many open ones, no permission, interrupted.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR, errno.ENOMEM}
 
 
 class Checkpointer:
@@ -185,7 +190,11 @@ class Checkpointer:
         (name,) = item
         try:
             return self._manager.restore(step, args=self._args.Composite(**item))[name]
+        except MemoryError:
+            raise  # says nothing of the file
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise
             reason = str(error).partition("\n")[0][:200]
             raise _DamagedError(f"{type(error).__name__}: {reason}") from error
 

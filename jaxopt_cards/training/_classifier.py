@@ -213,11 +213,14 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             tx = self._tx()
             if first:
                 self._start(x.shape[1])
+            model = self.__dict__.pop("model_") if first else self.model_
         batch_size = min(self.batch_size, data.size)
         self.model_, self._opt_state = trained_once(
-            self.model_, tx, self._opt_state, data, batch_size, self.n_iter_, self._seed
+            model, tx, self._opt_state, data, batch_size, self.n_iter_, self._seed
         )
         self.n_iter_ += 1
+        for of_fit in ("history_", "best_epoch_"):
+            self.__dict__.pop(of_fit, None)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:

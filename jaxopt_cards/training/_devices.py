@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_cards._checks import HyperparameterError
-from jaxopt_cards.selection import compiled, listed, path_name
+from jaxopt_cards.selection import compiled, listed, path_name, path_names
 
 PyTree = Any
 Rules = Mapping[str, PartitionSpec]
@@ -26,6 +26,9 @@ class Layout:
         automatic = (AxisType.Auto,) * len(mesh.axis_names)
         self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
         self._function = function
+        for spec in (rules or {}).values():
+            if not isinstance(spec, PartitionSpec):
+                raise HyperparameterError(function, "sharding", "map to PartitionSpec", spec)
         self._rules = {compiled(function, key): spec for key, spec in (rules or {}).items()}
 
     def batch(self, batch_size: int) -> NamedSharding:
@@ -46,21 +49,30 @@ class Layout:
         sharding = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
         return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
 
-    def laid_out(self, tree: PyTree) -> PyTree:
-        """The tree as the rules say, the rest whole on every device; each rule must match."""
-        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
-        names = [path_name(path) for path, _ in leaves]
+    def laid_out(self, tree: PyTree, params: PyTree) -> PyTree:
+        """A tree with parameters and what an optimizer keeps of them, as the rules say.
+
+        A leaf is a parameter's if its path ends in the parameter's and it has the same shape; the
+        rest lies whole on every device.
+        """
+        shapes = dict(zip(path_names(params), map(jnp.shape, jax.tree.leaves(params)), strict=True))
         for pattern in self._rules:
-            if not any(map(pattern.search, names)):
+            if not any(map(pattern.search, shapes)):
                 raise ValueError(
                     f"{self._function}: sharding has {pattern.pattern!r}, which matches none of "
-                    f"the paths{listed(names)}"
+                    f"the paths{listed(shapes)}"
                 )
-        placed = [self._placed(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
-        return jax.tree.unflatten(treedef, placed)
 
-    def _placed(self, name: str, leaf: Any) -> Any:
-        specs = [spec for pattern, spec in self._rules.items() if pattern.search(name)]
+        def placed(path: Any, leaf: Any) -> Any:
+            parts = path_name(path).split("/")
+            ends = ["/".join(parts[i:]) for i in range(len(parts))]
+            name = next((end for end in ends if shapes.get(end) == jnp.shape(leaf)), None)
+            return self._placed(name, leaf)
+
+        return jax.tree_util.tree_map_with_path(placed, tree)
+
+    def _placed(self, name: str | None, leaf: Any) -> Any:
+        specs = [spec for pattern, spec in self._rules.items() if name and pattern.search(name)]
         sharding = NamedSharding(self.mesh, specs[0] if specs else PartitionSpec())
         if getattr(leaf, "sharding", None) == sharding:
             return leaf

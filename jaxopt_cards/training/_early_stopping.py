@@ -13,7 +13,7 @@ class EarlyStoppingState(NamedTuple):
     """State of `EarlyStopping`."""
 
     best: jax.Array  # shape (), float32: the least value so far; infinite before the first
-    waited: jax.Array  # shape (), int32: values since then
+    waited: jax.Array  # shape (), int32: values since then; -1 before the first
     improved: jax.Array  # shape (), bool: whether the last value was the least
     stop: jax.Array  # shape (), bool: whether to stop
 
@@ -73,7 +73,8 @@ class EarlyStopping:
     def init(self) -> EarlyStoppingState:
         """The state before the first value."""
         no = jnp.zeros((), bool)
-        return EarlyStoppingState(jnp.float32(jnp.inf), jnp.zeros((), jnp.int32), no, no)
+        # The first value is the best for now, even if it is NaN: nobody has waited after it.
+        return EarlyStoppingState(jnp.float32(jnp.inf), jnp.full((), -1, jnp.int32), no, no)
 
     def update(self, state: EarlyStoppingState, value: jax.typing.ArrayLike) -> EarlyStoppingState:
         """The state after one more value; what has stopped stays so."""

@@ -129,7 +129,9 @@ def one_epoch(
     weights /= jnp.where(mass == 0, 1, mass)
     steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
 
-    step = functools.partial(one_step, program, tx, run.plateau, frozen, train, key)
+    # The order has used the key itself.
+    noise = jax.random.fold_in(key, len(rows))
+    step = functools.partial(one_step, program, tx, run.plateau, frozen, train, noise)
     (model, opt_state, trouble), losses = jax.lax.scan(
         step, (run.model, run.opt_state, healthy(run.model.params)), (steps, rows, weights)
     )
@@ -262,4 +264,5 @@ def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
         or not jnp.issubdtype(labels.dtype, jnp.integer)
     ):
         return jnp.full(len(labels), jnp.nan)
-    return (jnp.argmax(outputs, axis=1).astype(labels.dtype) == labels).astype(jnp.float32)
+    predicted = jnp.argmax(outputs, axis=1).astype(jnp.int32)
+    return (predicted == labels.astype(jnp.int32)).astype(jnp.float32)

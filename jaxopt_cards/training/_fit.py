@@ -120,8 +120,8 @@ def fit(
     Args:
         model: any NNX module that maps a batch of inputs to outputs; batch statistics and dropout
             are carried along.
-        tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch is
-            given to it as `value`.
+        tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch,
+            penalty included, is given to it as `value`.
         train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
             each example.
         valid: pair (x, y) for early stopping and the choice of the best epoch.
@@ -139,14 +139,15 @@ def fit(
         augment: function of a random key and the inputs of a batch that returns the inputs to train
             on: `data.augment(shift=2)`.
         plateau: `reduce_on_plateau(...)`: performance scheduling. After each epoch it is given the
-            validation loss, and its factor multiplies the updates of the next one.
+            validation loss, and its factor multiplies the updates of the next one: also those of
+            `proximal_l1`, `max_norm` or `lookahead`, which then do only a part of what they should.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
         mesh: a `jax.sharding.Mesh`, also over several hosts: each batch is spread over its first
             axis, and the losses are those of one device up to rounding.
-        sharding: from regular expressions over paths to `PartitionSpec`: how parameters and what
-            the optimizer keeps of them lie on the mesh, `{"kernel": P(None, "model")}`. The rest
-            lies whole on every device.
+        sharding: from regular expressions over the parameters' paths to `PartitionSpec`: how
+            parameters and what the optimizer keeps of them lie on the mesh, such as
+            `{"kernel": P(None, "model")}`. The rest lies whole on every device.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
             from there to the same bits as without the interruption; `epochs` and `patience` may
             differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
@@ -200,19 +201,23 @@ def fit(
     check_count("fit", "checkpoint_every", checkpoint_every)
     for what, examples in (("train", train_data), ("valid", valid_data)):
         check_model_fits("fit", what, model, loss, examples)
+    if checkpoint_dir is not None and jax.process_count() > 1:
+        raise HyperparameterError(
+            "fit", "checkpoint_dir", "be None on several hosts", checkpoint_dir
+        )
     if sharding and mesh is None:
         raise HyperparameterError("fit", "mesh", "be given where sharding is", mesh)
 
     layout = None if mesh is None else Layout("fit", mesh, sharding)
     rows = None if layout is None else layout.batch(batch_size)
-    options = Options(regularizer, augment, plateau, rows)
+    options = checked_options("fit", Options(regularizer, augment, plateau, rows))
     program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
-    _check_trainable(trainable, arrays, frozen)
+    check_trainable("fit", trainable, arrays, frozen)
     # In arrays of its own, since the compiled epoch reuses them.
     run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
     inputs = (frozen, train_data, valid_data, jax.random.key(seed))
     if layout:
-        run, inputs = layout.laid_out(run), layout.replicated(inputs)
+        run, inputs = layout.laid_out(run, arrays.params), layout.replicated(inputs)
     started = time.perf_counter()
     lowered = _epoch.train_epoch.lower(program, tx, run, *inputs)
     compiled = lowered.compile()
@@ -227,12 +232,12 @@ def fit(
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
             _, run, history = restored
-            run = layout.laid_out(run) if layout else run
+            run = layout.laid_out(run, arrays.params) if layout else run
         stopped = stops(history, epochs, patience)
         while not stopped:
             started = time.perf_counter()
             run, measured = compiled(run, *inputs)
-            run = layout.laid_out(run) if layout else run
+            run = layout.laid_out(run, arrays.params) if layout else run
             losses = np.asarray(measured.losses, float).tolist()
             history.append([*losses, time.perf_counter() - started])
             reporter.epoch(len(history), *losses)
@@ -240,7 +245,8 @@ def fit(
             if checkpoints and (stopped or len(history) % checkpoint_every == 0):
                 checkpoints.save(len(history), run, history)
 
-    trouble = "" if stopped != "not finite" else told(measured, len(history), arrays.params)
+    failed = stopped == "not finite" or int(run.best_epoch) == 0
+    trouble = told(measured, len(history), arrays.params) if failed else ""
     if int(run.best_epoch) == 0:
         raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
     if trouble:
@@ -319,14 +325,14 @@ def prepared(
 
 def told(measured: _epoch.Measured | None, epoch: int, params: Any) -> str:
     """What to know of a loss that is not finite: where it began, and what to try."""
-    if measured is None:  # a run resumed after its end
-        return f"the loss is not finite in epoch {epoch}"
+    advice = "try a lower learning rate, or clip gradients"
+    if measured is None or not measured.bad_step:  # a run resumed after its end; the last step
+        return f"the weights are not finite after epoch {epoch}: {advice}"
     largest = np.asarray(measured.largest)
     where = path_names(params)[int(np.argmax(largest))]
     return (
         f"the loss is not finite since step {int(measured.bad_step)} of epoch {epoch}, where the "
-        f"largest weight was {largest.max():.3g}, in {where}: try a lower learning rate, or clip "
-        "gradients"
+        f"largest weight was {largest.max():.3g}, in {where}: {advice}"
     )
 
 
@@ -355,16 +361,29 @@ def check_settings(
         )
 
 
-def _check_trainable(trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None:
+def checked_options(function: str, options: Options) -> Options:
+    """The options, if they can be what they say."""
+    for argument in ("regularizer", "augment"):
+        value = getattr(options, argument)
+        if value is not None and not callable(value):
+            raise HyperparameterError(function, argument, "be a function", value)
+    if options.plateau is not None and not hasattr(options.plateau, "init"):
+        expected = "be a transformation, such as reduce_on_plateau()"
+        raise HyperparameterError(function, "plateau", expected, options.plateau)
+    return options
+
+
+def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None:
+    """Raises unless the filter is one, and leaves something to train and to freeze."""
     paths = listed([*path_names(arrays.params), *path_names(frozen)])
     if isinstance(trainable, str):
         raise HyperparameterError(
-            "fit", "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
+            function, "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
         )
     if not jax.tree.leaves(arrays.params):
-        raise ValueError(f"fit: {trainable} leaves no parameter to train; there are{paths}")
+        raise ValueError(f"{function}: {trainable} leaves no parameter to train; there are{paths}")
     if isinstance(trainable, Frozen) and not jax.tree.leaves(frozen):
-        raise ValueError(f"fit: {trainable} matches none of the parameters{paths}")
+        raise ValueError(f"{function}: {trainable} matches none of the parameters{paths}")
 
 
 def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:

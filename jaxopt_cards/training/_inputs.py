@@ -67,10 +67,8 @@ def _checked_weight(function: str, what: str, weight: jax.Array, n: int) -> jax.
     return weight.astype(jnp.float32)
 
 
-def check_model_fits(
-    function: str, what: str, model: nnx.Module, loss: Any, examples: Data
-) -> None:
-    """Raises unless the model takes such inputs and the loss such labels."""
+def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:
+    """Raises unless the model takes such inputs and the loss such labels; the outputs' shape."""
     x, y = examples.x, examples.y
     try:
         outputs = nnx.eval_shape(lambda model, x: model(x), model, x[:1])
@@ -85,18 +83,19 @@ def check_model_fits(
                 f"{function}: the default loss takes a model whose output is one array, got "
                 f"{type(outputs).__name__}: give a loss of your own"
             )
-        _check_labels(function, what, y, outputs.shape)
+        check_labels(function, what, y, outputs.shape)
     if not callable(loss):
         raise ValueError(f"{function}: loss must be a function of outputs and labels, got {loss!r}")
     losses = jax.eval_shape(loss, outputs, y[:1])
-    if losses.shape != (1,):
-        raise ValueError(
-            f"{function}: loss must give one number an example, got the shape {losses.shape[1:]} "
-            "for each"
-        )
+    shape = getattr(losses, "shape", None)
+    if shape != (1,):
+        got = type(losses).__name__ if shape is None else f"the shape {shape[1:]} for each"
+        raise ValueError(f"{function}: loss must give one number an example, got {got}")
+    return outputs
 
 
-def _check_labels(function: str, what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
+def check_labels(function: str, what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
+    """Raises unless there is an output for each label."""
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.ndim != 1 or len(outputs) != 2:
         raise ValueError(
             f"{function}: the default loss takes integer labels of shape (n,) and outputs of shape "

@@ -23,6 +23,8 @@ from jaxopt_cards.training._fit import (
     Options,
     Regularizer,
     check_settings,
+    check_trainable,
+    checked_options,
     prepared,
     stops,
     told,
@@ -134,22 +136,28 @@ def fit_many(
     _check_lengths(n, hyperparameters=hyperparameters, seeds=seeds, folds=folds)
     train_data = on_device("fit_many", "train", train, weighted=True)
     valid_data, rows = _validation(train_data, valid, folds, n)
-    sizes = [batch_size] * n if isinstance(batch_size, int) else list(batch_size)
+    sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size] * n
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
-    options = Options(regularizer, augment, plateau)
+    options = checked_options("fit_many", Options(regularizer, augment, plateau))
     layout = None if mesh is None else Layout("fit_many", mesh)
+    if layout and side_by_side is not None:
+        expected = "be None with a mesh, where all runs are side by side"
+        raise HyperparameterError("fit_many", "side_by_side", expected, side_by_side)
 
     groups: dict[Any, list[tuple[int, Member]]] = {}
     for index, model in enumerate(models):
         check_model("fit_many", model)
         program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
+        check_trainable("fit_many", trainable, arrays, frozen)
+        seed = 0 if seeds is None else seeds[index]
+        check_count("fit_many", "each of seeds", seed, least=0)
         member = Member(
             _numbers(make_tx, hyperparameters[index] if hyperparameters else {}),
             arrays,
             frozen,
             *rows[index],
-            jax.random.key(0 if seeds is None else int(seeds[index])),
+            jax.random.key(int(seed)),
         )
         size = train_data._replace(rows=member.train_rows).size
         check_settings("fit_many", sizes[index], epochs, patience, size)
@@ -250,6 +258,8 @@ def _validation(
     if folds is None:
         return on_device("fit_many", "valid", valid), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
+    if train.weight is not None and any(not train.weight[a].any() for a, _ in rows):
+        raise ValueError("fit_many: a fold has no training example of a weight above 0")
     return train._replace(weight=None), rows
 
 

@@ -11,15 +11,27 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import check_count
+from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
-from jaxopt_cards.training._fit import Augment, Loss, Options, Regularizer, prepared
+from jaxopt_cards.training._fit import (
+    Augment,
+    Loss,
+    Options,
+    Regularizer,
+    check_trainable,
+    checked_options,
+    prepared,
+)
 from jaxopt_cards.training._inputs import (
+    check_labels,
     check_model,
     check_model_fits,
     check_tx,
     default_loss,
     on_device,
 )
+
+_CHECKED_EVERY = 100  # batches, since each look waits for the device
 
 
 class OnlineResult(NamedTuple):
@@ -68,7 +80,8 @@ def fit_online(
 
     Raises:
         ValueError: no batches; a batch longer than the first; else as `fit`.
-        FloatingPointError: a loss is not finite; the message has the batch.
+        FloatingPointError: the weights are not finite; the message has batch and layer. A loss that
+            is not finite while the weights are, as under `skip_nonfinite`, stands in `losses`.
 
     References:
         Léon Bottou (1998), Online Learning and Stochastic Approximations.
@@ -90,30 +103,47 @@ def fit_online(
     check_model("fit_online", model)
     check_tx("fit_online", tx)
     check_count("fit_online", "seed", seed, least=0)
+    options = checked_options("fit_online", Options(regularizer, augment))
     key, carry, losses = jax.random.key(seed), None, []
-    longest = 0
+    longest, checked = 0, None
+    outputs: Any = None
     for number, examples in enumerate(batches, 1):
         batch = on_device("fit_online", f"batch {number}", examples, weighted=True)
-        check_model_fits("fit_online", f"batch {number}", model, loss, batch)
+        kind = (batch.x.shape[1:], batch.x.dtype, batch.y.shape[1:], batch.y.dtype)
+        if checked != kind:  # tracing the model for each batch would take longer than the step
+            outputs = check_model_fits("fit_online", f"batch {number}", model, loss, batch)
+            checked = kind
+        elif loss is default_loss:
+            check_labels("fit_online", f"batch {number}", batch.y, outputs.shape)
         if carry is None:
             longest = batch.size
-            options = Options(regularizer, augment)
             program, arrays, frozen = prepared(model, trainable, loss, longest, options)
+            check_trainable("fit_online", trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, _epoch.healthy(arrays.params))
         batch = _filled_up(batch, longest, number)
         carry, value = _online_step(program, tx, carry, frozen, batch, key, jnp.int32(number))
         losses.append(value)
+        if number % _CHECKED_EVERY == 0:
+            _check_healthy(carry)
     if carry is None:
         raise ValueError("fit_online: batches is empty")
-    measured = np.array(losses, float)
-    if not np.isfinite(measured).all():
-        first = int(np.argmin(np.isfinite(measured))) + 1
-        raise FloatingPointError(
-            f"fit_online: the loss is not finite since batch {first}: try a lower learning rate, "
-            "clip gradients, or wrap the transformation in skip_nonfinite"
-        )
-    return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), measured)
+    _check_healthy(carry)
+    return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), np.array(losses, float))
+
+
+def _check_healthy(carry: tuple) -> None:
+    """Raises if the weights are not finite; a loss may be, where the step was skipped."""
+    (arrays, _, (bad_step, largest)) = carry
+    leaves = jax.tree.leaves(arrays.params)
+    if all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+        return
+    where = path_names(arrays.params)[int(np.argmax(np.asarray(largest)))]
+    raise FloatingPointError(
+        f"fit_online: the loss is not finite since batch {int(bad_step)}, where the largest weight "
+        f"was {float(largest.max()):.3g}, in {where}: try a lower learning rate, clip gradients, "
+        "or wrap the transformation in skip_nonfinite"
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)

@@ -105,10 +105,8 @@ def cross_validate(
         True
     """
     check_tx("cross_validate", tx)
-    results, _ = _folds_of(
-        "cross_validate", make_model, always(tx), [{}], train, cv, seed, settings
-    )
-    return results
+    folds = _folds("cross_validate", train, cv, seed)
+    return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
 
 
 def random_search(
@@ -146,7 +144,7 @@ def random_search(
         candidates: whole number > 0; how many to draw; fewer if the space is a smaller grid.
         cv: as in `cross_validate`; or a pair (x, y), one validation set for all.
         halving: whole number > 1; successive halving: all candidates get few epochs; of each round
-            one in so many goes on, with as many times more epochs, until `epochs` in the last.
+            one in so many starts again, with as many times more epochs, until `epochs` in the last.
             Default: all get `epochs`.
         by: "valid_loss" or "valid_accuracy"; what sorts the table.
         seed: whole number >= 0; of candidates, folds, weights and the examples' order.
@@ -191,44 +189,53 @@ def random_search(
         raise HyperparameterError(name, "by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:
         check_count(name, "halving", halving, least=2)
+    folds = _folds("random_search", train, cv, seed)
     drawn = _drawn(space, candidates, seed)
     table: list[dict[str, Any]] = []
     for budget in _budgets(len(drawn), epochs, halving):
-        results, folds = _folds_of(
-            name, make_model, make_tx, drawn, train, cv, seed, settings | {"epochs": budget}
+        results = _on_folds(
+            name, make_model, make_tx, drawn, train, folds, seed, settings | {"epochs": budget}
         )
+        per = len(results) // len(drawn)
         rows = [
-            candidate | _scores(results[index * folds : (index + 1) * folds], budget)
+            candidate | _scores(results[index * per : (index + 1) * per], budget)
             for index, candidate in enumerate(drawn)
         ]
         order = np.argsort([_badness(row, by) for row in rows], stable=True).tolist()
         # Those that went further stand before those that were dropped.
         table = [rows[i] for i in order] + table[len(rows) :]
         drawn = [drawn[i] for i in order[: max(1, len(order) // (halving or 1))]]
+    if np.isnan(table[0][by]):
+        raise FloatingPointError(
+            f"{name}: {by} is not finite for any candidate: {results[0].trouble or 'no classes'}"
+        )
     table = [{"rank": rank} | row for rank, row in enumerate(table, 1)]
     return SearchResult(table, {key: table[0][key] for key in space})
 
 
-def _folds_of(
+def _on_folds(
     function: str,
     make_model: MakeModel,
     make_tx: MakeTx,
     drawn: list[dict[str, Any]],
     train: Sequence[Any],
-    cv: Any,
+    folds: list[Any],
     seed: int,
     settings: dict[str, Any],
-) -> tuple[list[FitResult], int]:
-    """The results of each candidate on each fold, candidate by candidate; the number of folds."""
-    check_count(function, "seed", seed, least=0)
-    is_pair = isinstance(cv, Sequence) and not isinstance(cv, str)
-    folds: list[Any] = [None] if is_pair else _split(function, train, cv, seed)
+) -> list[FitResult]:
+    """The results of each candidate on each fold, candidate by candidate."""
+    if taken := {"valid", "folds", "seeds"} & set(settings):
+        raise ValueError(f"{function}: {', '.join(sorted(taken))} come from cv and seed")
     to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
     runs = [(candidate, i) for candidate in drawn for i in range(len(folds))]
-    settings = dict(settings)
     if "batch_size" in drawn[0]:
-        settings["batch_size"] = [int(candidate["batch_size"]) for candidate, _ in runs]
-    results = fit_many(
+        settings = settings | {"batch_size": [candidate["batch_size"] for candidate, _ in runs]}
+    rows = (
+        {"valid": folds[0]}
+        if isinstance(folds[0], _Valid)
+        else {"folds": [folds[i] for _, i in runs]}
+    )
+    return fit_many(
         [
             make_model(rngs=nnx.Rngs(seed + i), **{key: candidate[key] for key in to_model})
             for candidate, i in runs
@@ -236,26 +243,36 @@ def _folds_of(
         make_tx,
         [{key: candidate[key] for key in to_tx} for candidate, _ in runs],
         train=train,
-        valid=cv if is_pair else None,
-        folds=None if is_pair else [folds[i] for _, i in runs],
         seeds=[seed + i for _, i in runs],
+        **rows,
         **settings,
     )
-    return results, len(folds)
 
 
-def _split(function: str, train: Sequence[Any], cv: Any, seed: int) -> list[Any]:
+class _Valid(tuple):
+    """A validation set in place of folds."""
+
+
+def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> list[Any]:
+    """For each fold its rows to train and to validate on; or one validation set."""
+    check_count(function, "seed", seed, least=0)
+    if isinstance(cv, Sequence) and not isinstance(cv, str):
+        return [_Valid(cv)]
     try:
         from sklearn.model_selection import StratifiedKFold
     except ImportError as error:
-        raise ImportError(
-            f"{function}: folds need scikit-learn: pip install scikit-learn"
-        ) from error
+        raise ImportError(f"{function}: needs scikit-learn: pip install scikit-learn") from error
+    x, y = (np.asarray(array) for array in train[:2])
     if hasattr(cv, "split"):
-        return list(cv.split(np.asarray(train[0]), np.asarray(train[1])))
+        return list(cv.split(x, y))
     check_count(function, "cv", cv, least=2)
-    splitter = StratifiedKFold(cv, shuffle=True, random_state=seed)
-    return list(splitter.split(np.asarray(train[1]), np.asarray(train[1])))
+    try:
+        return list(StratifiedKFold(cv, shuffle=True, random_state=seed).split(x, y))
+    except ValueError as error:
+        raise ValueError(
+            f"{function}: cv={cv} cannot keep the share of each label: {error} "
+            "Give a splitter, such as KFold."
+        ) from None
 
 
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
@@ -281,10 +298,15 @@ def _taken(
     function: str, make_model: MakeModel, make_tx: MakeTx, candidate: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Which hyperparameters the model takes, and which the transformation."""
-    taken = [
-        [key for key in candidate if key in _parameters(make) and key != "rngs"]
-        for make in (make_model, make_tx)
+    of_model, of_tx = _parameters(make_model), _parameters(make_tx)
+    to_tx = [key for key in candidate if key in of_tx]
+    anything = "**" in of_model  # then the model takes what the transformation does not
+    to_model = [
+        key
+        for key in candidate
+        if key in of_model or (anything and key not in {*of_tx, "batch_size"})
     ]
+    taken = (to_model, to_tx)
     if unknown := set(candidate) - {"batch_size", *taken[0], *taken[1]}:
         raise ValueError(
             f"{function}: neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
@@ -297,7 +319,8 @@ def _parameters(make: Callable[..., Any]) -> list[str]:
     while isinstance(make, functools.partial):
         make = make.func
     called = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
-    return list(inspect.signature(called).parameters)
+    parameters = inspect.signature(called).parameters.values()
+    return ["**" if p.kind == p.VAR_KEYWORD else p.name for p in parameters]
 
 
 def _budgets(candidates: int, epochs: int, halving: int | None) -> list[int]:

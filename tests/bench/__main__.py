@@ -1,4 +1,4 @@
-"""`python -m tests.bench [epochs] [steps] [imports]`: prints how fast we are, as ratios."""
+"""`python -m tests.bench [epochs] [training] [steps] [imports]`: our speed, as ratios."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tests.bench.comparison import Comparison
 
-TOPICS = ("epochs", "steps", "imports")
+TOPICS = ("epochs", "training", "steps", "imports")
 
 
 def main() -> None:

@@ -32,10 +32,12 @@ def compare(
     *,
     rounds: int,
     calls: int = 1,
+    uncounted: int = 1,
 ) -> Comparison:
-    """Runs both in turns, `calls` times in each round, after one round that is not counted."""
-    seconds = np.array([[_timed(run, calls) for run in (ours, theirs)] for _ in range(rounds + 1)])
-    return Comparison(what, baseline, *(seconds[1:] / calls).T)
+    """Runs both in turns, `calls` times in each round; the first, `uncounted` rounds warm up."""
+    turns = range(uncounted + rounds)
+    seconds = np.array([[_timed(run, calls) for run in (ours, theirs)] for _ in turns])
+    return Comparison(what, baseline, *(seconds[uncounted:] / calls).T)
 
 
 def _timed(run: Callable[[], Any], calls: int) -> float:

@@ -8,6 +8,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from flax import nnx
+
+from jaxopt_cards import data, layers, training
 
 ROWS_9 = ["8.2", "9.2", "9.3", "9.4", "9.5 top two", "9.5 all", "scratch"]
 ROWS_8 = ["8.2", "8.3", "8.4", "8.4 tuned", "8.5", "8.5 tuned", "augmented"]
@@ -67,8 +70,12 @@ def test_exercise_8_stores_its_models_and_goes_on_where_it_was(run, tmp_path, ca
     for name in ("learning_curves.png", "losses.png"):
         assert (tmp_path / "first" / name).read_bytes().startswith(b"\x89PNG")
     with ocp.StandardCheckpointer() as saver:
-        stored = saver.restore(tmp_path / "first" / "models" / "8.2" / "0")
-    assert stored["hidden1"]["kernel"].shape == (64, 100)
+        stored = saver.restore(tmp_path / "first" / "digits" / "models" / "8.4" / "0")
+    model = layers.MLP(64, 5, batch_norm=True, rngs=nnx.Rngs(9))
+    nnx.update(model, stored)
+    test = data.subset(data.digits().test, range(5))
+    accuracy = 100 * training.evaluate(model, *test)["accuracy"]
+    assert accuracy == pytest.approx(rows["8.4"]["accuracy"][0])
     again = run("exercise_08_deep_learning", "--data", "digits")
     assert again == first  # the seconds, too: nothing was searched or trained again
 

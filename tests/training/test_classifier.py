@@ -298,7 +298,7 @@ def test_bad_arguments_are_named(method, arguments, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: small().fit(X, Y, np.zeros(len(X))), "zero|0"),
+        (lambda: small().fit(X, Y, np.zeros(len(X))), "weights of train|all zero|not all 0|zero"),
         (lambda: small().fit(X, Y, -np.ones(len(X))), "[Nn]egative"),
         (lambda: small().fit(X, X[:, 0]), "[Uu]nknown label type"),
         (lambda: small().fit(X, Y, valid=(X, Y + 5)), "previously unseen labels"),

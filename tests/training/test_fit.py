@@ -218,8 +218,14 @@ def test_a_run_that_diverges_keeps_its_best_or_says_what_happened():
     assert result.trouble in str(w[0].message)
     assert re.search("largest weight was .*e.*, in (hidden.|logits)/", result.trouble)
     chex.assert_tree_all_finite(params_of(result.model))
-    with pytest.raises(FloatingPointError, match="the validation loss was never finite"):
+    with pytest.raises(
+        FloatingPointError, match=r"validation loss was never finite\. the loss is not"
+    ):
         fit(tx=jc.sgd(1e38), epochs=50)
+    with pytest.raises(
+        FloatingPointError, match="weights are not finite after epoch 1: try a lower"
+    ):
+        fit(tx=jc.sgd(1e38), epochs=1, batch_size=150)
 
 
 def test_weights_count_examples_as_often_as_they_say():

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training
+from jaxopt_cards import data, layers, training, transfer
 
 RATES = [{"learning_rate": rate} for rate in (1e-4, 3e-3, 1e-1)]
 
@@ -88,6 +88,21 @@ def test_every_kind_of_hyperparameter_varies():
         assert_same(result, training.fit(model, make_tx(**chosen), **SETTINGS))
 
 
+@pytest.mark.parametrize("trainable", [nnx.Param, transfer.freeze("hidden1")])
+def test_everything_that_fit_takes_at_once(trainable):
+    settings = SETTINGS | {
+        "train": (*TRAIN, np.linspace(0.5, 2.0, 150)),
+        "regularizer": layers.l2(1e-3),
+        "augment": lambda key, x: x + 0.1 * jax.random.normal(key, x.shape),
+        "plateau": jc.reduce_on_plateau(factor=0.5, patience=2),
+        "trainable": trainable,
+    }
+    noisy = {"batch_norm": True, "dropout_rate": 0.2}
+    together = training.fit_many(models(2, **noisy), jc.sgd(0.05), side_by_side=2, **settings)
+    for model, result in zip(models(2, **noisy), together, strict=True):
+        assert_same(result, training.fit(model, jc.sgd(0.05), **settings))
+
+
 def test_a_run_that_diverges_leaves_the_others_alone():
     rates = [{"learning_rate": 0.1}, {"learning_rate": 1e38}]
     good, bad = many(models(2), jc.sgd, rates, side_by_side=2)
@@ -130,6 +145,10 @@ def test_one_compilation_a_group():
             {"folds": [([0], [150])] * 2, "valid": None},
             r"must lie in \[0, 149\], got values from 150",
         ),
+        ({"seeds": [0, -1]}, "each of seeds must be a whole number >= 0, got -1"),
+        ({"trainable": transfer.freeze("hiden")}, "fit_many: .* matches none of the parameters"),
+        ({"regularizer": 1e-4}, "fit_many: regularizer must be a function, got 0.0001"),
+        ({"plateau": jc.adam}, "fit_many: plateau must be a transformation"),
         ({"side_by_side": 0}, "side_by_side must be a whole number >= 1, got 0"),
         ({"batch_size": 151}, "batch_size must be at most the 150 training examples, got 151"),
         ({"tx": optax.sgd(0.1).init}, "tx does not take|tx must be a gradient transformation"),

@@ -2,13 +2,14 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
 
 import jaxopt_cards as jc
-from jaxopt_cards import layers, training
+from jaxopt_cards import layers, training, transfer
 from tests.training.test_many import TRAIN
 
 
@@ -58,5 +59,20 @@ def test_bad_streams():
         training.fit_online(model(), jc.sgd(0.1), longer)
     with pytest.raises(ValueError, match=r"batch 1 must be \(x, y\) or"):
         training.fit_online(model(), jc.sgd(0.1), [TRAIN.x])
-    with pytest.raises(FloatingPointError, match="not finite since batch 2"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite since batch 2, .* in (hidden1|logits)/"
+    ):
         training.fit_online(model(), jc.sgd(1e38), stream(50))
+    with pytest.raises(ValueError, match="matches none of the parameters"):
+        training.fit_online(model(), jc.sgd(0.1), stream(50), trainable=transfer.freeze("hiden"))
+    wrong = [(TRAIN.x, TRAIN.y), (TRAIN.x, TRAIN.y + 1)]
+    with pytest.raises(ValueError, match=r"labels of batch 2 must lie in \[0, 2\]"):
+        training.fit_online(model(), jc.sgd(0.1), wrong)
+
+
+def test_a_step_that_was_skipped_leaves_a_hole_in_the_losses():
+    mean = lambda outputs, labels: jnp.where(labels[0] == 9, jnp.inf, outputs.sum(axis=1))  # noqa: E731
+    batches = [(TRAIN.x[:4], np.full(4, label)) for label in (0, 9, 0)]
+    tx = jc.skip_nonfinite(jc.sgd(1e-3))
+    losses = training.fit_online(model(), tx, batches, loss=mean).losses
+    assert np.isfinite(losses).tolist() == [True, False, True]

@@ -100,6 +100,14 @@ def test_the_model_may_be_a_class_with_some_arguments_given():
     assert result.best == {"units": (4,), "learning_rate": 0.1}
 
 
+def test_a_search_in_which_all_diverge_has_no_best():
+    with pytest.raises(FloatingPointError, match="valid_loss is not finite for any candidate: the"):
+        training.random_search(
+            make_model, jc.sgd, {"learning_rate": [1e37, 1e38]}, train=TRAIN, cv=VALID, epochs=2,
+            progress=False,
+        )  # fmt: skip
+
+
 def test_sorted_by_accuracy():
     result = search({"learning_rate": [1e-5, 1e-2]}, cv=VALID, by="valid_accuracy")
     accuracies = [row["valid_accuracy"] for row in result.table]
@@ -115,6 +123,12 @@ def test_sorted_by_accuracy():
         ({"learning_rate": [0.1]}, {"candidates": 0}, "candidates must be a whole number >= 1"),
         ({"learning_rate": [0.1]}, {"cv": 1}, "cv must be a whole number >= 2, got 1"),
         ({"learning_rate": [0.1]}, {"by": "loss"}, 'by must be "valid_loss" or "valid_accuracy"'),
+        ({"learning_rate": [0.1]}, {"valid": VALID}, "random_search: valid come from cv and seed"),
+        (
+            {"learning_rate": [0.1]},
+            {"train": (TRAIN.x, TRAIN.x[:, 0])},
+            "cv=3 cannot keep the share of each label: .* such as KFold",
+        ),
         ({"learning_rate": [0.1]}, {"halving": 1}, "halving must be a whole number >= 2, got 1"),
     ],
 )
