@@ -85,6 +85,17 @@ def speed(results: dict) -> str:
             ("epoch of 8.2", "the same with nnx.cached_partial"),
         ),
         (
+            "the same, against PyTorch, a step at a time, on one thread, where it is fastest",
+            ("epoch of 8.2", "PyTorch, one thread, tensors sliced"),
+        ),
+        (
+            "search of 16 rates × 3 folds, compilation included, against fits one by one",
+            (
+                "search of 16 rates × 3 folds, compiled anew",
+                "one fit after another",
+            ),
+        ),
+        (
             "epoch on cached features, against frozen layers",
             ("epoch of 9.3, cached", "9.2, five layers frozen"),
         ),
