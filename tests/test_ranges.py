@@ -11,10 +11,10 @@ import jaxopt_cards as jc
 from jaxopt_cards import schedules
 
 RANGE = re.compile(
-    r"^        (\w+): (?:`None`, or )?(?:float|number) in ([\[(][^,\n]+, [^,\n]+?[\])])(?=\W)",
+    r"^    (\w+): (?:`None`, or )?(?:float|number) in ([\[(][^,\n]+, [^,\n]+?[\])])(?=\W)",
     re.MULTILINE,
 )
-COUNT = re.compile(r"^        (\w+): whole number (>=?) 0", re.MULTILINE)
+COUNT = re.compile(r"^    (\w+): whole number (>=?) 0", re.MULTILINE)
 # What stands in required arguments while another one is tested.
 FILLED = {
     **dict.fromkeys(["inner", "fast"], jc.sgd(0.1)),
@@ -62,9 +62,9 @@ def outside(interval):
 def arguments():
     """Each promised range: function, argument, what lies outside."""
     for name, function in OURS.items():
-        for argument, interval in RANGE.findall(function.__doc__):
+        for argument, interval in RANGE.findall(inspect.getdoc(function)):
             yield name, argument, outside(interval)
-        for argument, sign in COUNT.findall(function.__doc__):
+        for argument, sign in COUNT.findall(inspect.getdoc(function)):
             yield name, argument, [-1, 1.5, *([0] if sign == ">" else [])]
 
 
