@@ -13,19 +13,9 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.training import _epoch
+from tests.training.blobs import TRAIN, VALID, blobs
 
 ADAM = jc.adam(3e-3)
-
-
-def blobs(n, seed):
-    """Three classes around three corners."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 3, n).astype(np.int32)
-    x = np.eye(3, 6)[y] * 2 + rng.normal(size=(n, 6))
-    return data.Examples(x.astype(np.float32), y)
-
-
-TRAIN, VALID = blobs(150, 0), blobs(60, 1)
 
 
 def model(seed=0, **kwargs):

@@ -10,7 +10,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from tests.training.test_many import TRAIN
+from tests.training.blobs import TRAIN
 
 
 def model():

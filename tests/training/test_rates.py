@@ -7,7 +7,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from tests.training.test_many import TRAIN, VALID
+from tests.training.blobs import TRAIN, VALID
 
 
 def rate_range(**kwargs):

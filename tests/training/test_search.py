@@ -11,7 +11,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from tests.training.test_many import TRAIN, VALID, assert_same
+from tests.training.blobs import TRAIN, VALID
+from tests.training.test_many import assert_same
 
 
 def make_model(rngs, units=(8,), dropout_rate=0.0):
