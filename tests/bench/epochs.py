@@ -19,11 +19,11 @@ BATCH = 20
 
 def comparisons() -> list[Comparison]:
     """All comparisons of epochs."""
-    task, few = _tasks()
+    task, few = tasks()
     return [*_against_flax(task), _cached(few), *_around(task)]
 
 
-def _tasks() -> tuple[data.Splits, data.Splits]:
+def tasks() -> tuple[data.Splits, data.Splits]:
     """Task A and B of the chapter; noise of the same size where MNIST is not on disk."""
     try:
         splits = data.mnist(download=False)
@@ -39,7 +39,7 @@ def _tasks() -> tuple[data.Splits, data.Splits]:
 
 def _against_flax(task: data.Splits) -> list[Comparison]:
     """8.2 without validation on either side: ours, and the loop of Flax's own tutorials."""
-    ours = _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), jc.adam(1e-4), task.train)
+    ours = epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), jc.adam(1e-4), task.train)
     flax = _flax_epoch(task.train, cached=False)
     cached = _flax_epoch(task.train, cached=True)
     return [
@@ -52,9 +52,9 @@ def _cached(few: data.Splits) -> Comparison:
     """9.3 against 9.2: features of the frozen layers computed once, or in each step."""
     model = layers.MLP(784, 5, rngs=nnx.Rngs(0))
     adamw = jc.adamw(1e-3, weight_decay=0.1)
-    whole = _epoch_of(model, adamw, few.train, few.valid, transfer.freeze("hidden"))
+    whole = epoch_of(model, adamw, few.train, few.valid, transfer.freeze("hidden"))
     train, valid = (transfer.cache_features(model, 5, part) for part in few[:2])
-    head = _epoch_of(model.logits, adamw, train, valid)
+    head = epoch_of(model.logits, adamw, train, valid)
     return compare(
         "epoch of 9.3, cached", "9.2, five layers frozen", head, whole, rounds=20, calls=20
     )
@@ -63,12 +63,12 @@ def _cached(few: data.Splits) -> Comparison:
 def _around(task: data.Splits) -> list[Comparison]:
     """What it costs to watch a run, to guard it, and to keep its state in fewer bits."""
     adam = jc.adam(1e-4)
-    plain = _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), adam, task.train)
+    plain = epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), adam, task.train)
     return [
         compare(
             f"epoch of 8.2 with {name}",
             "without",
-            _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), tx, task.train),
+            epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), tx, task.train),
             plain,
             rounds=5,
         )
@@ -81,9 +81,7 @@ def _around(task: data.Splits) -> list[Comparison]:
     ]
 
 
-def _epoch_of(
-    model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any = nnx.Param
-) -> Any:
+def epoch_of(model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any = nnx.Param) -> Any:
     """One epoch of `fit` after another, as a function without arguments."""
     program, arrays, frozen = _fit.prepared(model, trainable, default_loss, BATCH, _fit.Options())
     train = _epoch.Data(*jax.device_put(tuple(train)))

@@ -28,7 +28,9 @@ def comparisons() -> list[Comparison]:
     for case in (case for case in OPTIMIZERS if case.optax):
         ours, theirs = case.make(1e-4), case.optax(1e-4)
         results += _both("MLP", case.name, ours, theirs, mlp, rounds=200)
-        results.append(_scanned(case.name, ours, theirs, mlp))
+        in_scan = (scanned(tx, mlp, SCANNED) for tx in (ours, theirs))
+        what = f"{SCANNED} steps in a scan of {case.name}, MLP"
+        results.append(compare(what, "Optax", *in_scan, rounds=15))
         results += _both("64 of 256×256", case.name, ours, theirs, matrices, rounds=25)
         results += _both("25 million", case.name, ours, theirs, jnp.ones(25_000_000), rounds=9)
         if case.name in FEW:
@@ -92,19 +94,15 @@ def _step(tx: Any, params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
     return optax.apply_updates(params, updates), state
 
 
-def _scanned(name: str, ours: Any, theirs: Any, params: Any) -> Comparison:
+def scanned(tx: Any, params: Any, steps: int) -> Callable[[], Any]:
     """Steps inside of a scan; the gradient is the parameters, so that nothing else runs."""
 
-    def runner(tx: Any) -> Any:
-        @jax.jit
-        def run(params: Any) -> Any:
-            body = lambda carry, _: (_step(tx, *carry, carry[0]), None)  # noqa: E731
-            return jax.lax.scan(body, (params, tx.init(params)), None, SCANNED)[0][0]
+    @jax.jit
+    def run(params: Any) -> Any:
+        body = lambda carry, _: (_step(tx, *carry, carry[0]), None)  # noqa: E731
+        return jax.lax.scan(body, (params, tx.init(params)), None, steps)[0][0]
 
-        return lambda: run(params)
-
-    what = f"{SCANNED} steps in a scan of {name}, MLP"
-    return compare(what, "Optax", runner(ours), runner(theirs), rounds=15)
+    return lambda: run(params)
 
 
 def _copied() -> Comparison:

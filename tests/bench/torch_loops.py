@@ -9,8 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jaxopt_cards import data
-
-BATCH = 20
+from tests.bench.epochs import BATCH
 
 
 def described() -> str:
@@ -35,10 +34,8 @@ def on_threads(threads: int, epoch: Callable[[], Any]) -> Callable[[], Any]:
 
 def sliced(train: data.Examples) -> Callable[[], Any]:
     """An epoch of 8.2 over tensors that are cut by a shuffled index."""
-    x, y = _tensors(train)
-    cut = lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(BATCH))  # noqa: E731
     model = _mlp()
-    return _epoch(model, torch.optim.Adam(model.parameters(), lr=1e-4), cut)
+    return _epoch(model, torch.optim.Adam(model.parameters(), lr=1e-4), _cut(train))
 
 
 def loaded(train: data.Examples) -> Callable[[], Any]:
@@ -50,12 +47,16 @@ def loaded(train: data.Examples) -> Callable[[], Any]:
 
 def frozen(train: data.Examples) -> Callable[[], Any]:
     """An epoch of 9.2: the layers below do not learn, but each batch passes through them."""
-    x, y = _tensors(train)
-    cut = lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(BATCH))  # noqa: E731
     model = _mlp()
     model[:-1].requires_grad_(False)
     adamw = torch.optim.AdamW(model[-1].parameters(), lr=1e-3, weight_decay=0.1)
-    return _epoch(model, adamw, cut)
+    return _epoch(model, adamw, _cut(train))
+
+
+def _cut(train: data.Examples) -> Callable[[], Iterable]:
+    """Batches by a shuffled index, another one in each epoch."""
+    x, y = _tensors(train)
+    return lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(BATCH))
 
 
 def _tensors(train: data.Examples) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,8 +13,9 @@ import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.training import _epoch, _fit
 from jaxopt_cards.training._inputs import default_loss
+from tests.bench import steps
 from tests.bench.comparison import Comparison, compare
-from tests.bench.epochs import BATCH, _epoch_of, _tasks
+from tests.bench.epochs import BATCH, epoch_of, tasks
 
 LARGE = 1024
 RATES = np.logspace(-4, -1, 16).tolist()
@@ -23,7 +24,7 @@ SEARCH = {"batch_size": 50, "epochs": 3, "progress": False}
 
 def comparisons() -> list[Comparison]:
     """All comparisons of the engine."""
-    task, few = _tasks()
+    task, few = tasks()
     return [*_against_torch(task, few), *_against_the_floor(task.train), *_searches(task.train)]
 
 
@@ -56,32 +57,34 @@ def _against_torch(task: data.Splits, few: data.Splits) -> list[Comparison]:
 
 
 def _epoch_of_8_2(train: data.Examples) -> Callable[[], Any]:
-    return _epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), jc.adam(1e-4), train)
+    return epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), jc.adam(1e-4), train)
 
 
 def _epoch_of_9_3(train: data.Examples) -> Callable[[], Any]:
     model = layers.MLP(784, 5, rngs=nnx.Rngs(0))
     features = transfer.cache_features(model, 5, train)
-    return _epoch_of(model.logits, jc.adamw(1e-3, weight_decay=0.1), features)
+    return epoch_of(model.logits, jc.adamw(1e-3, weight_decay=0.1), features)
 
 
 def _against_the_floor(train: data.Examples) -> list[Comparison]:
     """8.2 against nothing but its matrix products, and what else it is made of."""
-    ours, steps = _epoch_of_8_2(train), -(-len(train.y) // BATCH)
+    ours, count = _epoch_of_8_2(train), -(-len(train.y) // BATCH)
+    params = nnx.to_pure_dict(nnx.state(layers.MLP(784, 5, rngs=nnx.Rngs(0)), nnx.Param))
     # Each layer has three products: forward, for the weights and, but in the lowest, for its input.
     shapes = [(784, 100)] * 2 + [(100, 100)] * 12 + [(100, 5)] * 3
-    by_hand = steps * sum(2 * BATCH * n * m for n, m in shapes)
-    counted = steps * _counted_in_a_step(train)
+    by_hand = count * sum(2 * BATCH * n * m for n, m in shapes)
+    counted = count * _counted_in_a_step(train)
     print(
         f"epoch of 8.2: {by_hand / 1e9:.1f} GFLOP in matrix products, counted by hand; "
         f"{counted / 1e9:.1f} GFLOP in all by cost_analysis of a step"
     )
-    of_layers = _products(steps, [(784, 100)] * 2 + [(100, 100)] * 12)
+    of_layers = _products(count, [(784, 100)] * 2 + [(100, 100)] * 12)
     large = _products(round(by_hand / (2 * LARGE**3)), [(LARGE, LARGE)], rows=LARGE)
+    adam_alone = steps.scanned(jc.adam(1e-4), params, count)
     return [
         compare("epoch of 8.2", "floor: products of its shapes", ours, of_layers, rounds=5),
         compare("epoch of 8.2", f"floor: as many FLOP at {LARGE}²", ours, large, rounds=5),
-        compare("epoch of 8.2", "its steps of Adam alone", ours, _adam_alone(steps), rounds=5),
+        compare("epoch of 8.2", "its steps of Adam alone", ours, adam_alone, rounds=5),
     ]
 
 
@@ -111,20 +114,6 @@ def _products(steps: int, shapes: list[tuple[int, int]], rows: int = BATCH) -> C
 
     run = jax.jit(lambda inputs, w: jax.lax.fori_loop(0, steps, lambda *a: step(*a, w), inputs))
     return lambda: run(inputs, weights)
-
-
-def _adam_alone(steps: int) -> Callable[[], Any]:
-    """So many steps of Adam on the weights; the gradient is the weights, so nothing else runs."""
-    tx = jc.adam(1e-4)
-    params = nnx.to_pure_dict(nnx.state(layers.MLP(784, 5, rngs=nnx.Rngs(0)), nnx.Param))
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        params, state = carry
-        updates, state = tx.update(params, state, params)
-        return (jc.apply_updates(params, updates), state), None
-
-    run = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), None, steps)[0])
-    return lambda: run(params)
 
 
 def _searches(train: data.Examples) -> list[Comparison]:
