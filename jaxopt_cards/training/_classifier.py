@@ -211,9 +211,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         data = on_device("DNNClassifier", "the data", examples, weighted=True)
         with in_own_name():
             tx = self._tx()
-            if first:
-                self._start(x.shape[1])
-            model = self.__dict__.pop("model_") if first else self.model_
+            model = self._start(x.shape[1]) if first else self.model_
         batch_size = min(self.batch_size, data.size)
         self.model_, self._opt_state = trained_once(
             model, tx, self._opt_state, data, batch_size, self.n_iter_, self._seed
@@ -300,13 +298,14 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             "input_dropout_rate": self.input_dropout_rate,
         }
 
-    def _start(self, features: int) -> None:
+    def _start(self, features: int) -> MLP:
         """A new network, for the first call of `partial_fit`."""
         weights_seed, self._seed = self._seeds(check_random_state(self.random_state))
         self._architecture = self._architecture_for(features, len(self.classes_))
-        self.model_ = MLP(**self._architecture, rngs=nnx.Rngs(weights_seed))
-        self.model_.eval()
         self._opt_state, self.n_iter_ = None, 0
+        model = MLP(**self._architecture, rngs=nnx.Rngs(weights_seed))
+        model.eval()
+        return model
 
     def _tx(self) -> optax.GradientTransformation:
         return made_tx(self.optimizer, self.learning_rate, self.optimizer_kwargs or {})

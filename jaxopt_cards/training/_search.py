@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -20,6 +20,13 @@ from jaxopt_cards.training._many import always, fit_many
 
 MakeModel = Callable[..., nnx.Module]
 MakeTx = Callable[..., optax.GradientTransformation]
+
+
+class _Folds(NamedTuple):
+    """One validation set for all; or for each fold its rows to train and to validate on."""
+
+    valid: Any = None
+    rows: Sequence[Any] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +196,7 @@ def random_search(
         raise HyperparameterError(name, "by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:
         check_count(name, "halving", halving, least=2)
-    folds = _folds("random_search", train, cv, seed)
+    folds = _folds(name, train, cv, seed)
     drawn = _drawn(space, candidates, seed)
     table: list[dict[str, Any]] = []
     for budget in _budgets(len(drawn), epochs, halving):
@@ -219,7 +226,7 @@ def _on_folds(
     make_tx: MakeTx,
     drawn: list[dict[str, Any]],
     train: Sequence[Any],
-    folds: list[Any],
+    folds: _Folds,
     seed: int,
     settings: dict[str, Any],
 ) -> list[FitResult]:
@@ -227,14 +234,9 @@ def _on_folds(
     if taken := {"valid", "folds", "seeds"} & set(settings):
         raise ValueError(f"{function}: {', '.join(sorted(taken))} come from cv and seed")
     to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
-    runs = [(candidate, i) for candidate in drawn for i in range(len(folds))]
+    runs = [(candidate, i) for candidate in drawn for i in range(len(folds.rows) or 1)]
     if "batch_size" in drawn[0]:
         settings = settings | {"batch_size": [candidate["batch_size"] for candidate, _ in runs]}
-    rows = (
-        {"valid": folds[0]}
-        if isinstance(folds[0], _Valid)
-        else {"folds": [folds[i] for _, i in runs]}
-    )
     return fit_many(
         [
             make_model(rngs=nnx.Rngs(seed + i), **{key: candidate[key] for key in to_model})
@@ -243,31 +245,25 @@ def _on_folds(
         make_tx,
         [{key: candidate[key] for key in to_tx} for candidate, _ in runs],
         train=train,
+        valid=folds.valid,
+        folds=[folds.rows[i] for _, i in runs] if folds.rows else None,
         seeds=[seed + i for _, i in runs],
-        **rows,
         **settings,
     )
 
 
-class _Valid(tuple):
-    """A validation set in place of folds."""
-
-
-def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> list[Any]:
-    """For each fold its rows to train and to validate on; or one validation set."""
+def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
+    """What `cv` stands for."""
     check_count(function, "seed", seed, least=0)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
-        return [_Valid(cv)]
-    try:
-        from sklearn.model_selection import StratifiedKFold
-    except ImportError as error:
-        raise ImportError(f"{function}: needs scikit-learn: pip install scikit-learn") from error
+        return _Folds(valid=cv)
     x, y = (np.asarray(array) for array in train[:2])
     if hasattr(cv, "split"):
-        return list(cv.split(x, y))
+        return _Folds(rows=list(cv.split(x, y)))
     check_count(function, "cv", cv, least=2)
+    splitter = _model_selection(function).StratifiedKFold(cv, shuffle=True, random_state=seed)
     try:
-        return list(StratifiedKFold(cv, shuffle=True, random_state=seed).split(x, y))
+        return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
         raise ValueError(
             f"{function}: cv={cv} cannot keep the share of each label: {error} "
@@ -275,20 +271,26 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> list[Any]
         ) from None
 
 
+def _model_selection(function: str) -> Any:
+    """scikit-learn's splitters and samplers, which only searches need."""
+    try:
+        from sklearn import model_selection
+    except ImportError as error:
+        raise ImportError(f"{function}: needs scikit-learn: pip install scikit-learn") from error
+    return model_selection
+
+
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
-    try:
-        from sklearn.model_selection import ParameterGrid, ParameterSampler
-    except ImportError as error:
-        raise ImportError("random_search: needs scikit-learn: pip install scikit-learn") from error
+    selection = _model_selection("random_search")
     if not space:
         raise ValueError("random_search: space is empty")
     try:
         if not any(hasattr(values, "rvs") for values in space.values()):
-            grid = list(ParameterGrid(dict(space)))
+            grid = list(selection.ParameterGrid(dict(space)))
             if len(grid) <= candidates:
                 return [{key: drawn[key] for key in space} for drawn in grid]
-        sampler = ParameterSampler(dict(space), candidates, random_state=seed)
+        sampler = selection.ParameterSampler(dict(space), candidates, random_state=seed)
         return [{key: drawn[key] for key in space} for drawn in sampler]
     except (TypeError, ValueError) as error:
         raise ValueError(f"random_search: space must map names to values: {error}") from None
@@ -306,12 +308,11 @@ def _taken(
         for key in candidate
         if key in of_model or (anything and key not in {*of_tx, "batch_size"})
     ]
-    taken = (to_model, to_tx)
-    if unknown := set(candidate) - {"batch_size", *taken[0], *taken[1]}:
+    if unknown := set(candidate) - {"batch_size", *to_model, *to_tx}:
         raise ValueError(
             f"{function}: neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
         )
-    return taken[0], taken[1]
+    return to_model, to_tx
 
 
 def _parameters(make: Callable[..., Any]) -> list[str]:
