@@ -18,6 +18,7 @@ from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import Options, prepared, told
 from jaxopt_cards.training._inputs import check_tx, default_loss
+from jaxopt_cards.training._stored import is_key
 
 # Rows that are predicted together. A power of two, so that each row of a block is computed by the
 # same instructions; small, so that one row alone does not wait for many.
@@ -155,13 +156,9 @@ def _outputs(graph: nnx.GraphDef, arrays: _epoch.Arrays, x: jax.Array) -> Any:
 
 def to_plain(tree: Any) -> Any:
     """The tree with NumPy arrays; JAX's random keys, which pickle themselves, stay."""
-    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else np.asarray(leaf), tree)
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
 
 
 def from_plain(tree: Any) -> Any:
     """The tree with JAX arrays again."""
-    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else jnp.asarray(leaf), tree)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.asarray(leaf), tree)

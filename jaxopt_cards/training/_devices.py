@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.selection import compiled, listed, path_name, path_names
+from jaxopt_cards.training._stored import is_key
 
 PyTree = Any
 Rules = Mapping[str, PartitionSpec]
@@ -49,8 +50,8 @@ class Layout:
         sharding = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
         return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
 
-    def laid_out(self, tree: PyTree, params: PyTree) -> PyTree:
-        """A tree with parameters and what an optimizer keeps of them, as the rules say.
+    def shardings(self, tree: PyTree, params: PyTree) -> PyTree:
+        """How a tree with parameters and what an optimizer keeps of them lies, as the rules say.
 
         A leaf is a parameter's if its path ends in the parameter's and it has the same shape; the
         rest lies whole on every device.
@@ -63,26 +64,36 @@ class Layout:
                     f"the paths{listed(shapes)}"
                 )
 
-        def placed(path: Any, leaf: Any) -> Any:
+        def of_leaf(path: Any, leaf: Any) -> NamedSharding:
             parts = path_name(path).split("/")
             ends = ["/".join(parts[i:]) for i in range(len(parts))]
             name = next((end for end in ends if shapes.get(end) == jnp.shape(leaf)), None)
-            return self._placed(name, leaf)
+            return self._of_parameter(name, jnp.shape(leaf))
 
-        return jax.tree_util.tree_map_with_path(placed, tree)
+        return jax.tree_util.tree_map_with_path(of_leaf, tree)
 
-    def _placed(self, name: str | None, leaf: Any) -> Any:
+    def _of_parameter(self, name: str | None, shape: tuple[int, ...]) -> NamedSharding:
         specs = [spec for pattern, spec in self._rules.items() if name and pattern.search(name)]
         sharding = NamedSharding(self.mesh, specs[0] if specs else PartitionSpec())
-        if getattr(leaf, "sharding", None) == sharding:
-            return leaf
         try:
-            return _put(leaf, sharding)
+            sharding.shard_shape(shape)
         except ValueError as error:
             raise ValueError(
-                f"{self._function}: {name}, of shape {list(leaf.shape)}, cannot lie as sharding "
-                f"says, {sharding.spec}: {error}"
+                f"{self._function}: {name}, of shape {list(shape)}, cannot lie as sharding says, "
+                f"{sharding.spec}: {error}"
             ) from None
+        return sharding
+
+
+def placed(tree: PyTree, shardings: PyTree) -> PyTree:
+    """The tree on its devices; what lies there already stays."""
+    return jax.tree.map(
+        lambda leaf, sharding: (
+            leaf if getattr(leaf, "sharding", None) == sharding else _put(leaf, sharding)
+        ),
+        tree,
+        shardings,
+    )
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> Any:
@@ -90,7 +101,7 @@ def _put(leaf: Any, sharding: NamedSharding) -> Any:
     if jax.process_count() == 1 or not getattr(leaf, "is_fully_addressable", True):
         return jax.device_put(leaf, sharding)
     # Between processes only NumPy's arrays can be handed over, and each has the same ones.
-    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+    if is_key(leaf):
         data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     return jax.device_put(np.asarray(leaf), sharding)

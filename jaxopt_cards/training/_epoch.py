@@ -208,18 +208,7 @@ def _kept(
     return Run(epoch, model, opt_state, plateau, *best)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def train_epoch(
-    program: Program,
-    tx: optax.GradientTransformation,
-    run: Run,
-    frozen: PyTree,
-    train: Data,
-    valid: Data,
-    key: jax.Array,
-) -> tuple[Run, Measured]:
-    """`one_epoch`, compiled."""
-    return one_epoch(program, tx, run, frozen, train, valid, key)
+train_epoch = jax.jit(one_epoch, static_argnums=(0, 1), donate_argnums=2)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,6 +1,7 @@
 """The host's part of training: epoch after epoch, until it no longer helps."""
 
 import dataclasses
+import functools
 import os
 import time
 import warnings
@@ -19,7 +20,7 @@ from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
-from jaxopt_cards.training._devices import Layout, Rules
+from jaxopt_cards.training._devices import Layout, Rules, placed
 from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import (
     check_model,
@@ -216,8 +217,10 @@ def fit(
     # In arrays of its own, since the compiled epoch reuses them.
     run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
     inputs = (frozen, train_data, valid_data, jax.random.key(seed))
+    place = lambda run: run  # noqa: E731
     if layout:
-        run, inputs = layout.laid_out(run, arrays.params), layout.replicated(inputs)
+        place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
+        run, inputs = place(run), layout.replicated(inputs)
     started = time.perf_counter()
     lowered = _epoch.train_epoch.lower(program, tx, run, *inputs)
     compiled = lowered.compile()
@@ -232,12 +235,12 @@ def fit(
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
             _, run, history = restored
-            run = layout.laid_out(run, arrays.params) if layout else run
+            run = place(run)
         stopped = stops(history, epochs, patience)
         while not stopped:
             started = time.perf_counter()
             run, measured = compiled(run, *inputs)
-            run = layout.laid_out(run, arrays.params) if layout else run
+            run = place(run)
             losses = np.asarray(measured.losses, float).tolist()
             history.append([*losses, time.perf_counter() - started])
             reporter.epoch(len(history), *losses)
@@ -328,12 +331,18 @@ def told(measured: _epoch.Measured | None, epoch: int, params: Any) -> str:
     advice = "try a lower learning rate, or clip gradients"
     if measured is None or not measured.bad_step:  # a run resumed after its end; the last step
         return f"the weights are not finite after epoch {epoch}: {advice}"
-    largest = np.asarray(measured.largest)
-    where = path_names(params)[int(np.argmax(largest))]
+    where = largest_weight(measured.largest, params)
     return (
-        f"the loss is not finite since step {int(measured.bad_step)} of epoch {epoch}, where the "
-        f"largest weight was {largest.max():.3g}, in {where}: {advice}"
+        f"the loss is not finite since step {int(measured.bad_step)} of epoch {epoch}, where "
+        f"{where}: {advice}"
     )
+
+
+def largest_weight(largest: jax.Array, params: Any) -> str:
+    """How large the weights of a failed step were, and in which layer."""
+    sizes = np.asarray(largest)
+    name = path_names(params)[int(np.argmax(sizes))]
+    return f"the largest weight was {sizes.max():.3g}, in {name}"
 
 
 def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:

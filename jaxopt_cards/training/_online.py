@@ -11,7 +11,6 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import check_count
-from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import (
     Augment,
@@ -20,6 +19,7 @@ from jaxopt_cards.training._fit import (
     Regularizer,
     check_trainable,
     checked_options,
+    largest_weight,
     prepared,
 )
 from jaxopt_cards.training._inputs import (
@@ -138,11 +138,10 @@ def _check_healthy(carry: tuple) -> None:
     leaves = jax.tree.leaves(arrays.params)
     if all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
         return
-    where = path_names(arrays.params)[int(np.argmax(np.asarray(largest)))]
+    where = largest_weight(largest, arrays.params)
     raise FloatingPointError(
-        f"fit_online: the loss is not finite since batch {int(bad_step)}, where the largest weight "
-        f"was {float(largest.max()):.3g}, in {where}: try a lower learning rate, clip gradients, "
-        "or wrap the transformation in skip_nonfinite"
+        f"fit_online: the loss is not finite since batch {int(bad_step)}, where {where}: try a "
+        "lower learning rate, clip gradients, or wrap the transformation in skip_nonfinite"
     )
 
 

@@ -32,7 +32,7 @@ def plain_arrays(function: str, tree: PyTree) -> dict[str, Any]:
 def with_keys(arrays: dict[str, Any], like: PyTree) -> PyTree:
     """The tree again, with random keys where `like` has them."""
     leaves = [
-        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
+        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
         for array, leaf in zip(arrays.values(), jax.tree.leaves(like), strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -88,10 +88,11 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether it is a random key of JAX, which neither NumPy nor Orbax knows."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _plain(leaf: Any) -> Any:
     """The array itself, or the integers behind a random key."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
