@@ -78,7 +78,7 @@ class Measured(NamedTuple):
 
     losses: jax.Array  # shape (3,), float32: training loss, validation loss and accuracy
     bad_step: jax.Array  # shape (), int32: the first step, from 1, whose loss is not finite; or 0
-    largest: jax.Array  # shape (leaves,), float32: largest weights at that step
+    largest: jax.Array  # shape (leaves,), float32: largest weights, at that step if there is one
 
 
 def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTree]:
@@ -132,13 +132,13 @@ def one_epoch(
     # The order has used the key itself.
     noise = jax.random.fold_in(key, len(rows))
     step = functools.partial(one_step, program, tx, run.plateau, frozen, train, noise)
-    (model, opt_state, trouble), losses = jax.lax.scan(
-        step, (run.model, run.opt_state, healthy(run.model.params)), (steps, rows, weights)
-    )
+    start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
+    (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
     train_loss = losses @ mass[:, 0].astype(losses.dtype) / jnp.sum(mass)
     valid_loss, valid_accuracy = measure(program, model, frozen, valid)
     measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
-    return _kept(program, run, model, opt_state, valid_loss), Measured(measured, *trouble)
+    told = Measured(measured, bad_step, _largest(model.params))
+    return _kept(program, run, model, opt_state, valid_loss), told
 
 
 def one_step(
@@ -150,9 +150,11 @@ def one_step(
     key: jax.Array,
     carry: tuple,
     batch: tuple,
+    *,
+    halts: bool = True,
 ) -> tuple[tuple, jax.Array]:
-    """One batch."""
-    arrays, opt_state, trouble = carry
+    """One batch. From the first loss that is not finite on, weights stay as they are: `halts`."""
+    arrays, opt_state, bad_step = carry
     step, rows, weights = batch
     x, y = train.x[rows], train.y[rows]
     if program.batch_sharding is not None:
@@ -171,18 +173,17 @@ def one_step(
     updates, opt_state = tx.update(grads, opt_state, arrays.params, value=total)
     if plateau:
         updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
-    trouble = jax.lax.cond(
-        jnp.isfinite(loss) | (trouble[0] > 0),
-        lambda: trouble,
-        lambda: (step, _largest(arrays.params)),
-    )
+    bad_step = jnp.where((bad_step == 0) & ~jnp.isfinite(loss), step, bad_step)
+    if halts:  # so that one can still see how large they were when it happened
+        updates = jax.tree.map(lambda u: jnp.where(bad_step == 0, u, jnp.zeros_like(u)), updates)
     params = optax.apply_updates(arrays.params, updates)
-    return (Arrays(params, variables), opt_state, trouble), loss
+    return (Arrays(params, variables), opt_state, bad_step), loss
 
 
-def healthy(params: PyTree) -> tuple[jax.Array, jax.Array]:
-    """`bad_step` and `largest` of `Measured`, while nothing is wrong."""
-    return jnp.zeros((), jnp.int32), jnp.zeros(len(jax.tree.leaves(params)), jnp.float32)
+def nothing_measured(params: PyTree) -> Measured:
+    """What is known before the first epoch."""
+    leaves = len(jax.tree.leaves(params))
+    return Measured(jnp.zeros(3, jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros(leaves))
 
 
 def _largest(params: PyTree) -> jax.Array:

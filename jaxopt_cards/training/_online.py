@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import check_count
+from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import (
     Augment,
@@ -19,7 +20,6 @@ from jaxopt_cards.training._fit import (
     Regularizer,
     check_trainable,
     checked_options,
-    largest_weight,
     prepared,
 )
 from jaxopt_cards.training._inputs import (
@@ -120,28 +120,32 @@ def fit_online(
             program, arrays, frozen = prepared(model, trainable, loss, longest, options)
             check_trainable("fit_online", trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
-            carry = (run.model, run.opt_state, _epoch.healthy(arrays.params))
+            carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
         batch = _filled_up(batch, longest, number)
         carry, value = _online_step(program, tx, carry, frozen, batch, key, jnp.int32(number))
         losses.append(value)
         if number % _CHECKED_EVERY == 0:
-            _check_healthy(carry)
+            _check_healthy(carry, number)
     if carry is None:
         raise ValueError("fit_online: batches is empty")
-    _check_healthy(carry)
+    _check_healthy(carry, number)
     return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), np.array(losses, float))
 
 
-def _check_healthy(carry: tuple) -> None:
+def _check_healthy(carry: tuple, number: int) -> None:
     """Raises if the weights are not finite; a loss may be, where the step was skipped."""
-    (arrays, _, (bad_step, largest)) = carry
+    arrays, _, bad_step = carry
     leaves = jax.tree.leaves(arrays.params)
-    if all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+    broken = [not bool(jnp.isfinite(leaf).all()) for leaf in leaves]
+    if not any(broken):
         return
-    where = largest_weight(largest, arrays.params)
+    paths = [path for path, bad in zip(path_names(arrays.params), broken, strict=True) if bad]
+    since = f"the loss is not finite since batch {int(bad_step)}"
+    if not bad_step:  # the last batch did it, whose loss was still finite
+        since = f"the weights are not finite after batch {number}"
     raise FloatingPointError(
-        f"fit_online: the loss is not finite since batch {int(bad_step)}, where {where}: try a "
-        "lower learning rate, clip gradients, or wrap the transformation in skip_nonfinite"
+        f"fit_online: {since}, in {', '.join(paths)}: try a lower learning rate, clip gradients, "
+        "or wrap the transformation in skip_nonfinite"
     )
 
 
@@ -158,7 +162,9 @@ def _online_step(
     assert batch.weight is not None
     weights = batch.weight / jnp.sum(batch.weight)
     rows = jnp.arange(batch.size)
-    return _epoch.one_step(program, tx, (), frozen, batch, key, carry, (number, rows, weights))
+    step = (number, rows, weights)
+    # What comes after a bad batch is up to the transformation: `skip_nonfinite` goes on.
+    return _epoch.one_step(program, tx, (), frozen, batch, key, carry, step, halts=False)
 
 
 def _filled_up(batch: _epoch.Data, size: int, number: int) -> _epoch.Data:

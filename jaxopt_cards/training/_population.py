@@ -59,7 +59,7 @@ def whole_run(
     before = Whole(
         _epoch.first_run(program, member.arrays, tx),
         jnp.full((epochs, 3), jnp.nan, jnp.float32),
-        _epoch.Measured(jnp.zeros(3, jnp.float32), *_epoch.healthy(member.arrays.params)),
+        _epoch.nothing_measured(member.arrays.params),
     )
     return jax.lax.while_loop(goes_on, next_epoch, before)
 
