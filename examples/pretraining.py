@@ -1,0 +1,228 @@
+"""Pretraining without labels: how many labels each way saves, if any.
+
+python examples/pretraining.py --data mnist --seeds 5
+"""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from chapter import PATIENCE, arguments, mean_and_deviation, tasks
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, training, transfer
+
+UNITS = (100,) * 3
+ACTIVATIONS = ("elu", "logistic")
+# Labels a class. As many validation images a class as 30 to the chapter's 100, and at least 5.
+LABELS = {"digits": (5, 10, 20, 50, 100), "mnist": (5, 10, 20, 50, 100, 200)}
+PRETRAINING_EPOCHS = {"digits": 100, "mnist": 20}
+EPOCHS, BATCH = 200, 20
+# One object for all runs, which then share the compiled programs.
+OPTIMIZER = jc.adam(1e-3)
+OPTIMIZER_RBM = jc.chain(
+    jc.add_decayed_weights(2e-4, mask=lambda params: jc.select(params, "kernel")),
+    jc.momentum(0.1, jc.schedules.momentum_warmup(0.5, 0.9, transition_steps=100)),
+)
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
+MARKERS = "osD^v"
+
+
+def scratch(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+    """The network as it is."""
+    return model
+
+
+def autoencoder(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+    """Stacked denoising autoencoders."""
+    return transfer.pretrain_autoencoder(
+        model, OPTIMIZER, images.train.x, epochs=epochs, seed=seed, progress=False
+    ).model
+
+
+def boltzmann(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+    """Stacked restricted Boltzmann machines."""
+    return transfer.pretrain_rbm(
+        model, OPTIMIZER_RBM, images.train.x, epochs=epochs, seed=seed, progress=False
+    ).model
+
+
+def corrupted(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+    """A classifier of whole images and spoilt ones."""
+    tasks = [good_or_bad(split, seed) for split in images[:2]]
+    return with_task(model, 2, *tasks, epochs, seed, {})
+
+
+def ranking(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+    """A score that is higher for a whole image than for a spoilt one."""
+    tasks = [side_by_side(good_or_bad(split, seed)) for split in images[:2]]
+    return with_task(model, 1, *tasks, epochs, seed, {"loss": ranked})
+
+
+METHODS = {
+    "from scratch": scratch,
+    "autoencoder": autoencoder,
+    "RBM": boltzmann,
+    "corrupted": corrupted,
+    "ranking": ranking,
+}
+
+
+def good_or_bad(examples: data.Examples, seed: int) -> data.Examples:
+    """Each image once whole and once spoilt, by patches that go with its size."""
+    side = round(examples.x.shape[1] ** 0.5)
+    return data.corrupted(examples, image_shape=(side, side), sigma=3.0 * side / 28, seed=seed)
+
+
+def side_by_side(examples: data.Examples) -> data.Examples:
+    """Pairs of a good image and its bad version: x of shape (n, 2, features)."""
+    good, bad = np.split(examples.x, 2)
+    return data.Examples(np.stack([good, bad], axis=1), np.zeros(len(good), np.int32))
+
+
+def ranked(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """The ranking loss of pairs; scores have the shape (batch, 2, 1)."""
+    return transfer.margin_ranking_loss(scores[:, 0, 0], scores[:, 1, 0])
+
+
+def with_task(
+    model: layers.MLP,
+    outputs: int,
+    train: data.Examples,
+    valid: data.Examples,
+    epochs: int,
+    seed: int,
+    more: dict,
+) -> layers.MLP:
+    """The network trained on a task that needs no labels, its old head put back on."""
+    task_model = transfer.replace_head(model, outputs, rngs=nnx.Rngs(seed))
+    settings = {"batch_size": 100, "epochs": epochs, "seed": seed, "progress": False} | more
+    result = training.fit(task_model, OPTIMIZER, train=train, valid=valid, **settings)
+    return transfer.restore(model, result.model, "hidden")[0]
+
+
+def fine_tuned(model: layers.MLP, images: data.Splits, labels: int, seed: int) -> float:
+    """Accuracy on the test set, in percent, after training on so many labels a class."""
+    few = min(max(5, round(0.3 * labels)), np.bincount(images.valid.y).min())
+    result = training.fit(
+        model,
+        OPTIMIZER,
+        train=data.per_class(images.train, labels),
+        valid=data.per_class(images.valid, int(few)),
+        batch_size=BATCH,
+        epochs=EPOCHS,
+        patience=PATIENCE,
+        seed=seed,
+        progress=False,
+    )
+    return 100 * training.evaluate(result.model, *images.test)["accuracy"]
+
+
+def measured(name: str, images: data.Splits, seeds: int) -> list[dict]:
+    """A row for each activation and way of pretraining: accuracies by labels a class and seed."""
+    rows = []
+    for activation in ACTIVATIONS:
+        for method, pretrain in METHODS.items():
+            accuracy, seconds = [], []
+            for seed in range(seeds):
+                print(f"{activation}, {method}, seed {seed}", flush=True)
+                model = layers.MLP(
+                    images.train.x.shape[1], 10, UNITS, activation, rngs=nnx.Rngs(seed)
+                )
+                started = time.perf_counter()
+                model = pretrain(model, images, PRETRAINING_EPOCHS[name], seed)
+                seconds.append(time.perf_counter() - started)
+                accuracy.append([fine_tuned(model, images, n, seed) for n in LABELS[name]])
+            rows.append(
+                {
+                    "activation": activation,
+                    "method": method,
+                    "accuracy": np.transpose(accuracy).tolist(),  # [labels][seed], in percent
+                    "seconds": seconds,  # of pretraining, with compilation
+                }
+            )
+    return rows
+
+
+def print_tables(name: str, rows: Sequence[dict], seeds: int) -> None:
+    """A table for each activation: labels a class downwards, ways of pretraining across."""
+    for activation in ACTIVATIONS:
+        some = [row for row in rows if row["activation"] == activation]
+        plural = "s" * (seeds > 1)
+        table = Table(title=f"{name}, {activation}: test accuracy in %, {seeds} seed{plural}")
+        for heading in ("labels", *(row["method"] for row in some)):
+            table.add_column(heading, justify="right")
+        for index, labels in enumerate(LABELS[name]):
+            cells = [mean_and_deviation(row["accuracy"][index], 1) for row in some]
+            table.add_row(str(labels), *cells, end_section=labels == LABELS[name][-1])
+        table.add_row("seconds", *(mean_and_deviation(row["seconds"], 1) for row in some))
+        Console(highlight=False).print(table)
+
+
+def draw(name: str, rows: Sequence[dict], path: Path) -> None:
+    """Accuracy by labels a class, a panel for each activation, a line for each way."""
+    figure, axes = plt.subplots(
+        1, len(ACTIVATIONS), figsize=(10, 4.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, activation in zip(axes[0], ACTIVATIONS, strict=True):
+        some = [row for row in rows if row["activation"] == activation]
+        for index, row in enumerate(some):
+            accuracy = np.array(row["accuracy"])
+            # A little apart, so that error bars do not hide each other.
+            x = np.array(LABELS[name]) * 1.03 ** (index - len(some) / 2)
+            deviation = accuracy.std(axis=1, ddof=1) if accuracy.shape[1] > 1 else None
+            style = {"color": COLOURS[index], "marker": MARKERS[index], "label": row["method"]}
+            axis.errorbar(x, accuracy.mean(axis=1), deviation, ms=5, lw=1.2, capsize=2, **style)
+        axis.set_xscale("log")
+        axis.set_xticks(LABELS[name], [str(labels) for labels in LABELS[name]])
+        axis.minorticks_off()
+        axis.set(xlabel="labels a class", title=activation)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("test accuracy, %")
+    axes[0, -1].legend(frameon=False, fontsize=9, loc="lower right")
+    seeds = len(rows[0]["seconds"])
+    bars = f"; bars: standard deviation of {seeds} seeds" if seeds > 1 else ""
+    figure.suptitle(f"{name}, pretrained on all training images without labels{bars}")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Pretrains in every way, trains on few labels and more, and reports."""
+    options = arguments(__doc__)
+    name, _, _ = tasks(options.data)
+    images = data.mnist() if name == "mnist" else data.digits()
+    rows = measured(name, images, options.seeds)
+    settings = {
+        "data": name,
+        "seeds": options.seeds,
+        "labels a class": LABELS[name],
+        "hidden layers": UNITS,
+        "pretraining epochs a layer or task": PRETRAINING_EPOCHS[name],
+        "batch_size": BATCH,
+        "patience": PATIENCE,
+        "jax": jax.__version__,
+        "jaxopt_cards": version("jaxopt_cards"),
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+    }
+    options.output.mkdir(parents=True, exist_ok=True)
+    results = json.dumps({"settings": settings, "rows": rows}, indent=1)
+    (options.output / "results.json").write_text(results + "\n")
+    draw(name, rows, options.output / "pretraining.png")
+    print_tables(name, rows, options.seeds)
+    print("labels: of training images, for each class; seconds: of pretraining, with compilation.")
+    print(f"Wrote results.json and pretraining.png into {options.output}/")
+
+
+if __name__ == "__main__":
+    main()
