@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training, transfer
+from jaxopt_cards import data, layers, transfer
 
 
 def model(seed=0, units=(8, 6, 4), classes=3, **kwargs):
@@ -138,43 +138,3 @@ def test_freeze_works_with_flax_s_own_optimizer_and_gradient():
     for name in ("hidden1", "hidden2", "hidden3"):
         chex.assert_trees_all_equal(before[name], after[name])
     assert not np.array_equal(before["logits"]["kernel"], after["logits"]["kernel"])
-
-
-def test_training_on_cached_features_gives_the_same_parameters():
-    net, task, held_out = model(), examples(), examples(seed=1)
-    settings = {"batch_size": 7, "epochs": 10, "progress": False}
-    adam = jc.adam(0.01)
-    whole = training.fit(
-        net, adam, train=task, valid=held_out, trainable=transfer.freeze("hidden"), **settings
-    )
-    cached = [transfer.cache_features(net, 3, part) for part in (task, held_out)]
-    head = training.fit(net.logits, adam, train=cached[0], valid=cached[1], **settings)
-    chex.assert_trees_all_close(
-        params_of(whole.model.logits), params_of(head.model), rtol=1e-4, atol=1e-6
-    )
-    assert whole.best_epoch == head.best_epoch
-
-
-def test_features_are_those_of_evaluation_whatever_the_batches():
-    net, task = model(dropout_rate=0.5), examples(23)
-    net.train()
-    whole = transfer.cache_features(net, 2, task)
-    parts = transfer.cache_features(net, 2, task, batch_size=5)
-    net.eval()
-    np.testing.assert_allclose(whole.x, net.features(task.x, 2), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(parts.x, whole.x, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(parts.y, task.y)
-
-
-@pytest.mark.parametrize(
-    ("upto", "task", "message"),
-    [
-        (0, examples(), "cache_features: upto must be a whole number >= 1, got 0"),
-        (4, examples(), "MLP.features: upto must be at most 3, got 4"),
-        (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have as many inputs"),
-        (1, (examples().x, examples().y[:3]), r"got the shapes \(40, 5\) and \(3,\)"),
-    ],
-)
-def test_bad_input_to_the_cache(upto, task, message):
-    with pytest.raises(ValueError, match=message):
-        transfer.cache_features(model(), upto, task)
