@@ -1,0 +1,597 @@
+"""The zoo gives back the bits that were stored, and believes nothing of what strangers wrote."""
+
+import builtins
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import struct
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from flax import nnx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jaxopt_cards as jc
+from jaxopt_cards import layers, training, transfer
+from jaxopt_cards.transfer import Zoo, _zoo_folder
+from jaxopt_cards.transfer._model_card import CHECKS, card_from
+
+X = np.random.default_rng(0).normal(size=(20, 5)).astype("float32")
+ABOUT = {"data": "digits", "accuracy": 0.9}
+
+
+def model(seed=0, units=(4, 3), **kwargs):
+    return layers.MLP(5, 3, units=units, rngs=nnx.Rngs(seed), **kwargs)
+
+
+def outputs(net):
+    net = nnx.clone(net)
+    net.eval()
+    return np.asarray(net(X))
+
+
+class Pair(nnx.Module):
+    """A module that no card can build: a list, half precision, whole numbers, a switch."""
+
+    def __init__(self, seed=0, width=4):
+        rngs = nnx.Rngs(seed)
+        dense = [nnx.Linear(5, width, param_dtype=jnp.bfloat16, rngs=rngs) for _ in range(2)]
+        self.layers = nnx.List(dense)
+        self.flags = nnx.Variable(jnp.array([True, False]))
+        self.count = nnx.Variable(jnp.array(seed + 3, jnp.int32))
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        x = jnp.asarray(x, jnp.bfloat16)
+        x = self.layers[0](x) + self.layers[1](x)
+        return jnp.where(self.flags[0], self.dropout(x), -x)
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    return Zoo(tmp_path / "zoo")
+
+
+@pytest.fixture(scope="module")
+def stored_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zoo")
+    Zoo(folder).store("mlp", model(), **ABOUT, description="A network.\nTwo hidden layers.")
+    return folder
+
+
+@pytest.fixture
+def stored(stored_once, tmp_path):
+    """A zoo with one model, to be damaged."""
+    return Zoo(shutil.copytree(stored_once, tmp_path / "stored")), tmp_path / "stored" / "mlp"
+
+
+KINDS = {
+    "plain": {},
+    "no hidden layers": {"units": ()},
+    "batch norm": {"batch_norm": True, "batch_norm_momentum": 0.9, "activation": "relu"},
+    "dropout": {"dropout_rate": 0.2, "input_dropout_rate": np.zeros((), "float32")},
+    "drop connect": {"drop_connect_rate": jnp.array(0.3), "activation": "tanh"},
+    "random slopes": {"activation": "rrelu"},
+    "trained slopes": {"activation": "prelu", "kernel_init": "glorot_normal"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_an_mlp_comes_back_as_it_was(zoo, kind):
+    net = model(**kind)
+    net(X)  # moves running statistics and streams
+    card = zoo.store("net", net, **ABOUT)
+    assert card.settings is not None
+    loaded = zoo.load("net")
+    np.testing.assert_array_equal(loaded(X), outputs(net), strict=True)
+    own, back = (nnx.split(each, nnx.RngState, ...)[2] for each in (net, loaded))
+    chex.assert_trees_all_equal(nnx.to_pure_dict(back), nnx.to_pure_dict(own))
+    filled = zoo.load("net", into=model(seed=1, **kind))
+    np.testing.assert_array_equal(filled(X), outputs(net), strict=True)
+
+
+def test_a_trained_model_comes_back_and_trains_on(zoo):
+    y = (X[:, 0] > 0).astype("int32")
+    settings = {"train": (X, y), "valid": (X, y), "batch_size": 5, "epochs": 2, "progress": False}
+    net = model(batch_norm=True, dropout_rate=0.5)
+    trained = training.fit(net, jc.adam(0.01), **settings).model
+    zoo.store("net", trained, **ABOUT)
+    loaded = zoo.load("net")
+    np.testing.assert_array_equal(loaded(X), outputs(trained), strict=True)
+    one, other = (training.fit(each, jc.adam(0.01), **settings) for each in (trained, loaded))
+    assert np.isfinite(other.history.train_loss).all()
+    assert one.history.train_loss.shape == other.history.train_loss.shape
+
+
+def test_other_modules_are_filled(zoo):
+    net = Pair()
+    card = zoo.store("pair", net, **ABOUT)
+    assert (card.kind, card.settings) == ("Pair", None)
+    assert card.arrays["layers/0/kernel"] == "bfloat16[5, 4]"
+    assert (card.arrays["flags"], card.arrays["count"]) == ("bool[2]", "int32[]")
+    empty = Pair(seed=1)
+    before = outputs(empty)
+    loaded = zoo.load("pair", into=empty)
+    np.testing.assert_array_equal(loaded(X), outputs(net), strict=True)
+    assert int(loaded.count[...]) == 3
+    np.testing.assert_array_equal(outputs(empty), before)
+    with pytest.raises(ValueError, match=r"'pair' cannot tell how to build a Pair.*`into`"):
+        zoo.load("pair")
+
+
+def changed_activation():
+    net = model()
+    net.activation = lambda x: x
+    return net
+
+
+def changed_layer():
+    net = model()
+    net.hidden2 = nnx.Linear(4, 3, precision="highest", rngs=nnx.Rngs(0))
+    return net
+
+
+def without_a_bias():
+    net = model()
+    net.logits = nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0))
+    return net
+
+
+def of_another_class():
+    class Squared(layers.MLP):
+        def __call__(self, x):
+            return super().__call__(x) ** 2
+
+    return Squared(5, 3, units=(4, 3), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    "changed", [changed_activation, changed_layer, without_a_bias, of_another_class]
+)
+def test_a_changed_mlp_is_never_built_as_if_it_were_not(zoo, changed):
+    net = changed()
+    assert zoo.store("net", net, **ABOUT).settings is None
+    with pytest.raises(ValueError, match="give it as `into`"):
+        zoo.load("net")
+    np.testing.assert_array_equal(zoo.load("net", into=changed())(X), outputs(net))
+
+
+def test_64_bit_types_are_kept_or_refused(zoo, x64):
+    class Wide(nnx.Module):
+        def __init__(self, dtype):
+            self.kernel = nnx.Param(jnp.linspace(0, 1, 7, dtype=dtype))
+
+    zoo.store("wide", Wide("float64"), **ABOUT)
+    assert zoo.load("wide", into=Wide("float64")).kernel[...].dtype == "float64"
+    with pytest.raises(ValueError, match=r"card has float64\[7\], the model float32\[7\]"):
+        zoo.load("wide", into=Wide("float32"))
+
+
+def test_other_tools_read_the_files(zoo, tmp_path):
+    net = model(dropout_rate=0.2)
+    card = zoo.store("net", net, **ABOUT, description="für alle")
+    folder = tmp_path / "zoo" / "net"
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    arrays = safetensors.numpy.load_file(folder / "weights.safetensors")
+    assert sorted(arrays) == sorted(card.arrays)
+    np.testing.assert_array_equal(arrays["hidden1/kernel"], net.hidden1.kernel[...])
+    np.testing.assert_array_equal(arrays["dropout/rate"], np.float32(0.2))
+    fields = json.loads((folder / "card.json").read_text("utf-8"))
+    weights = (folder / "weights.safetensors").read_bytes()
+    assert fields["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert fields["size"] == len(weights)
+    assert fields["arrays"]["hidden1/kernel"] == "float32[5, 4]"
+    assert fields["settings"]["dropout_rate"] == 0.2
+    assert fields["versions"]["jax"] == jax.__version__
+    assert fields.keys() == CHECKS.keys()
+    assert zoo.card("net") == card
+
+
+def test_the_zoo_lists_finds_and_shows(zoo):
+    assert zoo.list() == zoo.find() == []
+    for name, data, accuracy in [("b2", "MNIST 0-4", 0.99), ("b1", "digits", 0.9), ("c", "x", 1)]:
+        zoo.store(name, model(), data=data, accuracy=accuracy)
+    assert [card.name for card in zoo.list()] == ["b1", "b2", "c"]
+    assert [card.name for card in zoo.find("^b")] == ["b2", "b1"]
+    assert [card.name for card in zoo.find(data="MNIST|x", min_accuracy=0.995)] == ["c"]
+    assert [card.name for card in zoo.find(lambda card: card.accuracy < 0.95)] == ["b1"]
+    with pytest.raises(ValueError, match=r"Zoo.find: 'b\[' is not a regular expression"):
+        zoo.find("b[")
+    with pytest.raises(ValueError, match=r"Zoo.find: min_accuracy must lie in \[0, 1\], got 99"):
+        zoo.find(min_accuracy=99)
+    table = str(zoo).splitlines()
+    assert table[0].split() == ["name", "data", "accuracy", "model", "arrays", "MB", "created"]
+    assert table[3].split()[:6] == ["b2", "MNIST", "0-4", "99.00%", "MLP", "6"]
+    assert repr(zoo).startswith("Zoo('/")
+
+
+def test_brackets_in_a_card_are_no_markup(zoo):
+    zoo.store("net", model(), data="[bold red]digits[/] [link=x]", accuracy=0.9)
+    assert "[bold red]digits[/] [link=x]" in str(zoo)
+
+
+def test_a_name_that_is_taken_is_refused_unless_it_is_replaced(zoo, tmp_path):
+    zoo.store("net", model(0), **ABOUT)
+    with pytest.raises(ValueError, match=r"Zoo.store: name must be new, or give replace=True"):
+        zoo.store("net", model(1), **ABOUT)
+    np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(0)))
+    zoo.store("net", model(1), **ABOUT, replace=True)
+    np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(1)))
+    zoo.store("new", model(2), **ABOUT, replace=True)
+    assert sorted(path.name for path in (tmp_path / "zoo").iterdir()) == ["net", "new"]
+
+
+def test_a_model_is_there_at_every_moment_of_its_replacement(zoo, tmp_path, monkeypatch):
+    zoo.store("net", model(0), **ABOUT)
+    seen = []
+
+    def watched(method):
+        def call(*args, **kwargs):
+            seen.append(outputs(zoo.load("net")))
+            assert [card.name for card in zoo.list()] == ["net"]
+            done = method(*args, **kwargs)
+            seen.append(outputs(zoo.load("net")))
+            return done
+
+        return call
+
+    monkeypatch.setattr(_zoo_folder.Path, "rename", watched(_zoo_folder.Path.rename))
+    zoo.store("net", model(1), **ABOUT, replace=True)
+    assert [int(np.array_equal(one, outputs(model(1)))) for one in seen] == [0, 0, 0, 1]
+
+
+def test_a_store_that_breaks_leaves_what_was_there(zoo, tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    zoo.store("net", model(0), **ABOUT)
+    rename, calls = _zoo_folder.Path.rename, []
+
+    def killed(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KilledError
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_zoo_folder.Path, "rename", killed)
+        with pytest.raises(KilledError):
+            zoo.store("net", model(1), **ABOUT, replace=True)
+    np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(0)))
+    with pytest.raises(ValueError, match="name must be new"):
+        zoo.store("net", model(2), **ABOUT)
+    zoo.store("net", model(2), **ABOUT, replace=True)
+    np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(2)))
+    assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["net"]
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_of_the_model(zoo, tmp_path):
+    zoo.store("net", model(0), **ABOUT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"Zoo.store: 'net' could not be written to"):
+            zoo.store("net", model(1, units=(99,)), **ABOUT, replace=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["net"]
+    np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(0)))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../net", "a/b", "/tmp/x", ".hidden", "a\\b", "a\n", "é", "a" * 101, 3]
+)
+def test_names_are_no_paths(stored, name):
+    zoo, _ = stored
+    with pytest.raises(ValueError, match=r"Zoo.store: name must be at most 100 letters"):
+        zoo.store(name, model(), **ABOUT)
+    for call in (zoo.load, zoo.card):
+        with pytest.raises(ValueError, match=r"Zoo.card: name must be at most 100 letters"):
+            call(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accuracy": 97.3}, r"Zoo.store: accuracy must lie in \[0, 1\], got 97.3"),
+        ({"accuracy": float("nan")}, r"accuracy must lie in \[0, 1\], got nan"),
+        ({"data": ""}, "Zoo.store: data must be one line of printable text, got ''"),
+        ({"data": "a\x1b[31m"}, "Zoo.store: data must be one line of printable text"),
+        ({"data": 3}, "Zoo.store: data must be one line of printable text, got 3"),
+        ({"description": "\ud800"}, "Zoo.store: description must be printable text"),
+        ({"model": {"w": np.ones(3)}}, "Zoo.store: model must be an nnx.Module"),
+    ],
+)
+def test_bad_arguments_of_store(zoo, tmp_path, changes, message):
+    net = changes.pop("model", model())
+    with pytest.raises(ValueError, match=message):
+        zoo.store("net", net, **(ABOUT | changes))
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_what_no_card_can_hold_is_refused_at_once(zoo, tmp_path):
+    class Odd(nnx.Module):
+        def __init__(self, array):
+            self.w = nnx.Param(array)
+
+    with pytest.raises(ValueError, match="the array 'w' must have a dtype that safetensors knows"):
+        zoo.store("net", Odd(jnp.zeros(3, jnp.int4)), **ABOUT)
+    long = Odd(jnp.zeros(3))
+    setattr(long, "w" * 600, nnx.Param(jnp.zeros(3)))
+    with pytest.raises(ValueError, match="no card can hold this model: arrays must map paths"):
+        zoo.store("net", long, **ABOUT)
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_bad_arguments_of_the_zoo_and_of_load(stored, tmp_path):
+    zoo, folder = stored
+    with pytest.raises(ValueError, match="Zoo: directory must be a folder, got"):
+        Zoo(folder / "card.json")
+    with pytest.raises(ValueError, match="Zoo: max_bytes must be a whole number >= 1, got 0"):
+        Zoo(tmp_path, max_bytes=0)
+    with pytest.raises(ValueError, match=r"no model 'cnn' in /.*; there are\n  mlp"):
+        zoo.load("cnn")
+    with pytest.raises(ValueError, match=r"Zoo.load: into must be an nnx.Module"):
+        zoo.load("mlp", into={"w": 3})
+    with pytest.raises(ValueError, match=r"bytes, at most 100 are allowed"):
+        Zoo(folder.parent, max_bytes=100).load("mlp")
+    with pytest.raises(ValueError, match=r"(?s)hidden2/bias: the card has float32\[3\], the model"):
+        zoo.load("mlp", into=model(units=(4, 7)))
+
+
+def test_safetensors_may_be_missing(zoo, monkeypatch):
+    imported = builtins.__import__
+
+    def without(name, *args):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return imported(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"Zoo.store: needs safetensors: pip install"):
+        zoo.store("net", model(), **ABOUT)
+
+
+def edit(folder, **changes):
+    """Changes fields of a card; `None` takes one out."""
+    file = folder / "card.json"
+    fields = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in fields.items() if value != ()}))
+
+
+def edit_settings(folder, **changes):
+    edit(folder, settings=json.loads((folder / "card.json").read_text())["settings"] | changes)
+
+
+def rewrite(folder, arrays):
+    """Other weights, of which the card tells the right size and sum."""
+    contents = arrays if isinstance(arrays, bytes) else safetensors.numpy.save(arrays)
+    (folder / "weights.safetensors").write_bytes(contents)
+    edit(folder, size=len(contents), sha256=hashlib.sha256(contents).hexdigest())
+
+
+def arrays_in(folder):
+    return dict(safetensors.numpy.load_file(folder / "weights.safetensors"))
+
+
+def with_header(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def lengthen(file):
+    file.write_bytes(file.read_bytes() + b"\0")
+
+
+def link(file):
+    moved = file.rename(file.parent.parent / file.name)
+    file.symlink_to(moved)
+
+
+def swap(folder, path, array):
+    rewrite(folder, arrays_in(folder) | {path: array})
+
+
+def drop(folder, path):
+    rewrite(folder, {name: array for name, array in arrays_in(folder).items() if name != path})
+
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+F32 = {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}
+HOSTILE = {
+    "weights truncated": (lambda f: truncate(f / WEIGHTS), "weights.*expected .* bytes with the"),
+    "weights longer": (lambda f: lengthen(f / WEIGHTS), "weights.*expected .* bytes with the"),
+    "weights missing": (lambda f: (f / WEIGHTS).unlink(), "weights.* there is no such file"),
+    "weights a link": (lambda f: link(f / WEIGHTS), "weights.* it is not a plain file; a link"),
+    "weights a pipe": (
+        lambda f: ((f / WEIGHTS).unlink(), os.mkfifo(f / WEIGHTS)),
+        "weights.* it is not a plain file",
+    ),
+    "no weights": (lambda f: rewrite(f, b"\0" * 8), "weights.* not a whole safetensors file"),
+    "a huge header": (lambda f: rewrite(f, b"\xff" * 16), "weights.* not a whole safetensors"),
+    "a huge array": (lambda f: rewrite(f, with_header({"w": F32}, b"1234")), "weights.* not a wh"),
+    "a deep header": (lambda f: rewrite(f, with_header(b"[" * 9999)), "weights.* not a whole saf"),
+    "an odd dtype": (
+        lambda f: rewrite(f, with_header({"w": F32 | {"dtype": "F8_E4M3", "shape": [4]}}, b"1234")),
+        "weights.* 'w' has the dtype F8_E4M3, which NumPy has not",
+    ),
+    "escapes in a path": (lambda f: swap(f, "\x1b[31m", np.zeros(3)), r"name '\\x1b\[31m', which"),
+    "another shape": (
+        lambda f: swap(f, "logits/bias", np.zeros(4, "f4")),
+        r"logits/bias: the file of weights has float32\[4\], the card float32\[3\]",
+    ),
+    "another dtype": (lambda f: swap(f, "logits/bias", np.zeros(3)), r"has float64\[3\], the card"),
+    "one array more": (lambda f: swap(f, "more", np.zeros(3)), "more: the .* the card None"),
+    "one array less": (lambda f: drop(f, "logits/bias"), "logits/bias: the file of weights has No"),
+    "another sum": (lambda f: edit(f, sha256="0" * 64), "weights.*expected .* with the SHA-256 00"),
+    "a link to a sum": (lambda f: edit(f, sha256="../" * 21 + "x"), "sha256 must be 64 hexadec"),
+    "card missing": (lambda f: (f / CARD).unlink(), "card.json is no card: there is no such file"),
+    "card a link": (lambda f: link(f / CARD), "card.json is no card: it is not a plain file"),
+    "card truncated": (lambda f: truncate(f / CARD), "card.json is no card: Expecting|Unterminat"),
+    "card not text": (lambda f: (f / CARD).write_bytes(b"\xff\xfe\xfd"), "card.json is no card"),
+    "card too large": (lambda f: (f / CARD).write_bytes(b" " * 2**24), "card.json is no card: it"),
+    "card too deep": (lambda f: (f / CARD).write_text("[" * 9**5), "it is nested too deeply"),
+    "card of a list": (lambda f: (f / CARD).write_text("[1]"), r"it must be an object, got \[1\]"),
+    "card with a key twice": (lambda f: (f / CARD).write_text('{"a": 1, "a": 2}'), "a key twice"),
+    "card with NaN": (lambda f: edit(f, accuracy=float("nan")), "it holds NaN, which JSON does no"),
+    "card with a long number": (
+        lambda f: (f / CARD).write_text("9" * 9999),
+        "card.json is no card: Exceeds the limit",
+    ),
+    "unknown field": (lambda f: edit(f, command="rm"), r"missing or unknown: \['command'\]"),
+    "missing field": (lambda f: edit(f, data=()), r"missing or unknown: \['data'\]"),
+    "another format": (lambda f: edit(f, format=2), "format must be 1, or a newer jaxopt_cards"),
+    "format true": (lambda f: edit(f, format=True), "format must be 1"),
+    "accuracy as text": (lambda f: edit(f, accuracy="0.9"), r"accuracy must be a number in \[0, 1"),
+    "escapes": (lambda f: edit(f, data="\x1b]0;x\x07"), "data must be one line of printable text"),
+    "no date": (lambda f: edit(f, created="yesterday"), "created must be a date in ISO 8601"),
+    "date a number": (lambda f: edit(f, created=3), "created must be a date in ISO 8601"),
+    "size less": (lambda f: edit(f, size=-1), "size must be a number of bytes, got -1"),
+    "size huge": (lambda f: edit(f, size=10**400), "size must be a number of bytes, got 1000"),
+    "arrays a list": (lambda f: edit(f, arrays=["w"]), "arrays must map paths to dtypes"),
+    "an object": (lambda f: edit(f, arrays={"w": "object[3]"}), "arrays must map paths to dtypes"),
+    "shape huge": (lambda f: edit(f, arrays={"w": f"int8[{'9' * 99}]"}), "arrays must map paths"),
+    "versions deep": (lambda f: edit(f, versions={"a": {"b": 1}}), "versions must map names"),
+    "settings a list": (lambda f: edit(f, settings=[]), "settings must be null or have the argu"),
+    "settings more": (lambda f: edit_settings(f, rngs=3), "settings must be null or have the arg"),
+    "widths huge": (lambda f: edit_settings(f, units=[2**30] * 9), r"need hidden1/kernel: float32"),
+    "many widths": (lambda f: edit_settings(f, units=[1] * 99**3), "settings must be null or have"),
+    "widths text": (lambda f: edit_settings(f, units="44"), "settings must be null or have the"),
+    "rate one": (lambda f: edit_settings(f, dropout_rate=1), "settings must be null or have the"),
+    "rate more": (lambda f: edit_settings(f, dropout_rate=0.1), "dropout/rate: the card has None"),
+    "activation": (lambda f: edit_settings(f, activation="eval"), "MLP: activation must be a func"),
+    "norms": (lambda f: edit_settings(f, batch_norm=True), "hidden1_norm/mean: the card has None"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_what_is_damaged_or_hostile_is_a_clear_error(stored, damage, message):
+    zoo, folder = stored
+    damage(folder)
+    with pytest.raises(ValueError, match=rf"(?s)^Zoo\.(load|card): {folder}/.*({message})"):
+        zoo.load("mlp")
+
+
+def test_damaged_cards_are_named_and_left_out_of_the_list(stored):
+    zoo, folder = stored
+    zoo.store("good", model(), **ABOUT)
+    (folder.parent / "note.txt").write_text("no model")
+    truncate(folder / "card.json")
+    with pytest.warns(RuntimeWarning, match=r"Zoo.list: left out .*\n  Zoo.card: .*mlp/card.json"):
+        assert [card.name for card in zoo.list()] == ["good"]
+
+
+def test_a_folder_that_is_a_link_is_refused(stored, tmp_path):
+    zoo, folder = stored
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="mlp is a link, which may lead anywhere"):
+        zoo.load("mlp")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_is_no_model_is_never_replaced(stored, replace):
+    zoo, folder = stored
+    (folder.parent / "note").write_text("no model")
+    (folder.parent / "link").symlink_to(folder)
+    for name in ("note", "link"):
+        with pytest.raises(ValueError, match=r"Zoo.store: (name must be new|no model|.*is a link)"):
+            zoo.store(name, model(), **ABOUT, replace=replace)
+    assert (folder.parent / "note").read_text() == "no model"
+    assert (folder.parent / "link").is_symlink()
+
+
+def test_any_flipped_bit_of_the_weights_is_found(stored):
+    zoo, folder = stored
+    content, rng = (folder / WEIGHTS).read_bytes(), random.Random(0)
+    for _ in range(30):
+        flipped = bytearray(content)
+        flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        (folder / WEIGHTS).write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"cannot be used: expected .* bytes with the SHA-256"):
+            zoo.load("mlp")
+
+
+QUIET = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@QUIET
+@given(field=st.sampled_from(sorted(CHECKS)), value=JSON)
+def test_any_value_of_any_field_is_taken_or_refused(stored_once, field, value):
+    fields = json.loads((stored_once / "mlp" / CARD).read_text()) | {field: value}
+    try:
+        card = card_from(json.dumps(fields).encode(), "mlp")
+    except ValueError:
+        return
+    assert json.loads(card.to_json()) == fields
+
+
+@QUIET
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255))
+def test_any_byte_of_a_card_may_be_wrong(stored, place, byte):
+    zoo, folder = stored
+    content = bytearray((folder / CARD).read_bytes())
+    (folder / CARD).write_bytes(content[: place % len(content)] + bytes([byte]))
+    with pytest.raises(ValueError, match=r"card.json is no card"):
+        zoo.load("mlp")
+    changed = bytearray(content)
+    changed[place % len(content)] = byte
+    (folder / CARD).write_bytes(changed)
+    try:
+        loaded = zoo.load("mlp")
+    except ValueError:
+        pass
+    else:
+        own = nnx.to_pure_dict(nnx.state(model(), nnx.Param))
+        chex.assert_trees_all_equal(nnx.to_pure_dict(nnx.state(loaded, nnx.Param)), own)
+    (folder / CARD).write_bytes(content)
+
+
+@QUIET
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
+def test_weights_of_a_stranger_are_loaded_or_refused(stored, place, byte, cut):
+    zoo, folder = stored
+    saved = {name: (folder / name).read_bytes() for name in (CARD, WEIGHTS)}
+    # Mostly in the header, where a change is more than another weight.
+    content = bytearray(saved[WEIGHTS])
+    place %= 8 + struct.unpack("<Q", content[:8])[0]
+    content[place] = byte
+    rewrite(folder, bytes(content[: place + 1] if cut else content))
+    try:
+        assert zoo.load("mlp")(X).shape == (20, 3)
+    except ValueError as error:
+        if str(folder) not in str(error):
+            raise
+    finally:
+        for name, contents in saved.items():
+            (folder / name).write_bytes(contents)
+
+
+def test_restore_takes_parts_of_a_model_of_the_zoo(stored):
+    zoo, _ = stored
+    net, report = transfer.restore(model(1, units=(4, 9)), zoo.load("mlp"), "hidden1")
+    assert list(report.taken) == ["hidden1/bias", "hidden1/kernel"]
+    np.testing.assert_array_equal(net.hidden1.kernel[...], model().hidden1.kernel[...])
