@@ -1,6 +1,7 @@
-"""Restores a part of a tree of parameters from another tree, with a report."""
+"""Restores a part of a tree of parameters from another tree or a file, with a report."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
+from jaxopt_cards.transfer._load import load
 
 PyTree = Any
 
@@ -20,11 +22,15 @@ class RestoreReport:
     taken: dict[str, str]  # path: the path it was saved under
     skipped: dict[str, str]  # path: why it was left alone
     refused: dict[str, str]  # path: why what was saved does not fit
+    cast: dict[str, str] = dataclasses.field(default_factory=dict)  # path: dtypes, if `cast=True`
+    unused: tuple[str, ...] = ()  # what else was saved; not printed
 
     def __str__(self) -> str:
         """One line a path."""
         lines = [
-            f"taken    {path}" + (f" from {origin}" if origin != path else "")
+            f"taken    {path}"
+            + (f" from {origin}" if origin != path else "")
+            + (f", cast from {self.cast[path]}" if path in self.cast else "")
             for path, origin in self.taken.items()
         ]
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
@@ -34,28 +40,36 @@ class RestoreReport:
 
 def restore(
     params: PyTree,
-    saved: PyTree,
+    checkpoint: PyTree | str | os.PathLike,
     pattern: str = "",
     rename: Mapping[str, str] | None = None,
+    *,
+    cast: bool = False,
 ) -> tuple[PyTree, RestoreReport]:
     r"""Replaces the parameters whose path matches a pattern by saved ones of the same path.
 
-    Works on any two trees: NNX modules or states, Linen's dictionaries, arrays loaded from a file.
-    An array of another shape or dtype is refused, never cut, padded or cast. The report tells what
-    became of every path.
+    Works on any two trees: NNX modules or states, Linen's dictionaries, what `from_torch` and its
+    like return; or with the path of a file or folder, whose format is told by what is in it. An
+    array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
+    report tells what became of every path. Of an NNX module, running statistics are restored too.
 
     Equation:
         .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
 
-        with :math:`\tilde\theta` = `saved` and :math:`r` = `rename`.
+        with :math:`\tilde\theta` = `checkpoint` and :math:`r` = `rename`.
 
     Args:
         params: the tree to fill: an NNX module, a state, a dictionary.
-        saved: the tree to take from.
+        checkpoint: the tree to take from, or a path: a file that `from_numpy`, `from_safetensors`,
+            `from_torch` or `from_keras` reads, a folder of Orbax, or the `checkpoint_dir` of
+            `training.fit`, of which the best model is taken: all of it but what was frozen.
         pattern: regular expression, searched for in the paths of `params`, such as
             `"hidden[123]"`. Default: all.
         rename: regular expressions and their replacements, applied in turn to the paths of
-            `params` to get those of `saved`: `{"^hidden": "layer"}`. The report shows the outcome.
+            `params` to get those of `checkpoint`: `{"^hidden": "layer"}`, `{"^": "state_dict/"}`.
+            The report shows the outcome.
+        cast: bool; numbers of floating point are taken in another precision, such as float64 for
+            float32 or float32 for bfloat16, unless they would become infinite.
 
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
@@ -64,7 +78,9 @@ def restore(
         None.
 
     Raises:
-        ValueError: a pattern, also one of `rename`, matches no path; nothing at all could be taken.
+        ValueError: a pattern, also one of `rename`, matches no path; nothing at all could be taken;
+            a file or folder is damaged or of no format that is known.
+        OSError: there is no such file, or it may not be read.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -86,31 +102,38 @@ def restore(
         skipped  logits/kernel: the pattern does not match
     """
     chosen = jax.tree.leaves(marked("restore", params, pattern))
-    source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     origins = _origins(path_names(params), rename)
-    taken: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    refused: dict[str, str] = {}
+    is_file = isinstance(checkpoint, str | os.PathLike)
+    saved = load("restore", checkpoint) if is_file else checkpoint
+    source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
+    report = RestoreReport({}, {}, {})
 
     def one(path: Any, leaf: Any) -> Any:
         name = path_name(path)
         if not next(wanted):
-            skipped[name] = "the pattern does not match"
+            report.skipped[name] = "the pattern does not match"
             return leaf
         origin = origins[name]
         if origin not in source:
-            skipped[name] = f"nothing was saved under {origin}"
-        elif why := _misfit(leaf, source[origin]):
-            refused[name] = why
-        else:
-            taken[name] = origin
-            return _as_it_is(source[origin])
-        return leaf
+            report.skipped[name] = f"nothing was saved under {origin}"
+            return leaf
+        if _is_key(leaf) and not _is_key(source[origin]):
+            report.skipped[name] = "a random key is no weight"
+            return leaf
+        found = _in_precision(source[origin], leaf) if cast else source[origin]
+        if why := _misfit(leaf, found):
+            report.refused[name] = why
+            return leaf
+        report.taken[name] = origin
+        if found is not source[origin]:
+            report.cast[name] = str(_dtype(source[origin]))
+        return _as_it_is(found)
 
     wanted = iter(chosen)
     filled = jax.tree_util.tree_map_with_path(one, params)
-    report = RestoreReport(taken, skipped, refused)
-    if not taken:
+    used = set(report.taken.values())
+    report = dataclasses.replace(report, unused=tuple(sorted(source.keys() - used)))
+    if not report.taken:
         raise ValueError(
             f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
         )
@@ -139,10 +162,26 @@ def _misfit(wanted: Any, found: Any) -> str:
     return "" if ours == theirs else f"saved is {theirs}, needed is {ours}"
 
 
+def _in_precision(found: Any, wanted: Any) -> Any:
+    """The array in the precision that is wanted, where that is another and no number is lost."""
+    dtype = _dtype(wanted)
+    is_float = all(jnp.issubdtype(d, jnp.floating) for d in (dtype, _dtype(found)))
+    if not is_float or dtype == _dtype(found):
+        return found
+    array = np.asarray(found)
+    with np.errstate(over="ignore"):
+        new = array.astype(dtype)
+    return new if np.array_equal(np.isfinite(new), np.isfinite(array)) else found
+
+
 def _as_it_is(array: Any) -> Any:
     """The array on the device, unless JAX would cast it, as float64 while 64-bit types are off."""
     moved = jnp.asarray(array)
     return moved if moved.dtype == _dtype(array) else array
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(_dtype(leaf), jax.dtypes.prng_key)
 
 
 def _dtype(array: Any) -> Any:

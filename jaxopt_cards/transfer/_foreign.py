@@ -1,0 +1,146 @@
+"""What all readers of foreign files share: nothing is trusted, nothing is called, errors say where.
+
+Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxopt_cards._checks import check_count
+
+DEPTH = 64  # names of more parts than any network has
+
+
+class UnfitError(ValueError):
+    """What is wrong with a file, as the end of a sentence that begins with its name."""
+
+
+@contextmanager
+def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
+    """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
+    check_count(function, "max_bytes", max_bytes)
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{function}: {path} is no file")
+    with Path(path).open("rb") as file:
+        try:
+            yield file
+        except UnfitError as error:
+            raise ValueError(f"{function}: {path} {error}") from None
+        except Exception as error:  # damaged bytes make the libraries raise all sorts
+            reason = str(error).partition("\n")[0][:200]
+            raise ValueError(
+                f"{function}: {path} is damaged, or of another format: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
+
+
+def zip_entries(file: BinaryIO, max_bytes: int) -> tuple[zipfile.ZipFile, dict[str, Any]]:
+    """A zip archive and its entries by name, once they are found to be harmless."""
+    if not zipfile.is_zipfile(file):
+        is_cut = (kind := kind_of(file)) == "a zip archive"
+        raise UnfitError("is cut short" if is_cut else f"is no zip archive, but {kind}")
+    archive = zipfile.ZipFile(file)
+    entries = {info.filename: info for info in archive.infolist()}
+    if len(entries) < len(archive.infolist()):
+        raise UnfitError("has two entries of one name")
+    for name, info in entries.items():
+        if re.search(r"^/|\\|(^|/)\.\.(/|$)|[\x00-\x1f]|^\w:", name) or info.flag_bits & 1:
+            raise UnfitError(f"has the entry {name!r}, which is encrypted or leads elsewhere")
+    check_size(sum(info.file_size for info in entries.values()), max_bytes)
+    return archive, entries
+
+
+def check_size(declared: int, max_bytes: int) -> None:
+    """Raises if more would be read than was allowed; before it is read."""
+    if declared > max_bytes:
+        raise UnfitError(f"would take {declared} bytes, and max_bytes is {max_bytes}")
+
+
+def kind_of(file: BinaryIO) -> str:
+    """What a file looks like, by its first bytes."""
+    file.seek(0)
+    head = file.read(16)
+    file.seek(0)
+    kinds = {
+        b"PK": "a zip archive",
+        b"\x89HDF": "an HDF5 file",
+        b"\x93NUMPY": "a single array (.npy), which has no name",
+        b"\x80": "a pickle, which is not opened since it could run any program",
+    }
+    if head[8:9] == b"{":
+        return "a safetensors file"
+    return next((kind for start, kind in kinds.items() if head.startswith(start)), "something else")
+
+
+def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:
+    """Arrays by paths such as `hidden1/kernel` as dictionaries in dictionaries."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays:
+        *groups, last = name.split("/")
+        if len(groups) >= DEPTH:
+            raise UnfitError(f"has a name of {len(groups) + 1} parts, {name[:60]!r}…")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise UnfitError(f"has {name!r} inside what is an array itself")
+        if last in node:
+            raise UnfitError(f"has {name!r} twice")
+        node[last] = array
+    if not tree:
+        raise UnfitError("holds no arrays")
+    return tree
+
+
+def with_slashes(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by name, with one separator; PyTorch's and some of Flax's files have dots."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in arrays:
+        path = name.replace(".", "/")
+        if path in found:
+            raise UnfitError(f"has {path!r} twice")
+        found[path] = array
+    return found
+
+
+def from_convention(
+    arrays: Iterable[tuple[str, np.ndarray]], convention: str | None, embeddings: str
+) -> dict[str, Any]:
+    """The nested dictionary of arrays that are named and laid out as in Flax or as in PyTorch."""
+    found = with_slashes(arrays)
+    return nested((as_in_nnx(found, embeddings) if convention == "torch" else found).items())
+
+
+def as_in_nnx(arrays: Mapping[str, np.ndarray], embeddings: str) -> dict[str, np.ndarray]:
+    """PyTorch's arrays with NNX's names and axes."""
+    names = {"running_mean": "mean", "running_var": "var"}
+    converted = {}
+    for path, array in arrays.items():
+        module, slash, name = path.rpartition("/")
+        if name == "num_batches_tracked":
+            continue
+        if name == "weight" and array.ndim:
+            is_table = array.ndim == 2 and f"{module}/bias" not in arrays
+            is_table = is_table and re.search(embeddings, module) is not None
+            name, array = _weight(array, is_table)
+        name = names.get(name, name)
+        if (new := f"{module}{slash}{name}") in converted:
+            raise UnfitError(f"has {new!r} twice")
+        converted[new] = array
+    return converted
+
+
+def _weight(array: np.ndarray, is_table: bool) -> tuple[str, np.ndarray]:
+    """Name and axes of a weight, which in PyTorch has the outputs first, then the inputs."""
+    if array.ndim == 1:
+        return "scale", array
+    if is_table:
+        return "embedding", array
+    return "kernel", np.ascontiguousarray(array.transpose(*range(2, array.ndim), 1, 0))

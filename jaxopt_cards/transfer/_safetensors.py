@@ -1,0 +1,128 @@
+"""Arrays saved by the safetensors library."""
+
+import json
+import os
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from jaxopt_cards.selection import compiled
+from jaxopt_cards.transfer._foreign import (
+    UnfitError,
+    check_size,
+    from_convention,
+    kind_of,
+    opened,
+)
+from jaxopt_cards.transfer._numpy import check_convention
+
+_DTYPES: dict[str, Any] = {
+    "BOOL": np.bool,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "I16": np.int16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "U64": np.uint64,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "C64": np.complex64,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+}
+
+
+def from_safetensors(
+    path: str | os.PathLike,
+    *,
+    convention: str | None = None,
+    embeddings: str = "embed",
+    max_bytes: int = 2**33,
+) -> dict[str, Any]:
+    r"""Reads the arrays of a `.safetensors` file.
+
+    Names such as `hidden1/kernel` or `hidden1.kernel` become dictionaries in dictionaries. The file
+    says itself whether PyTorch wrote it, if PyTorch did. Needs the library safetensors.
+
+    Equation:
+        .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
+
+    Args:
+        path: the file.
+        convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
+            as `from_torch` does. Default: what the file says ("format": "pt"), else "flax".
+        embeddings: as in `from_torch`.
+        max_bytes: whole number > 0; larger files are not read.
+
+    Returns:
+        A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the file is damaged, of another format or too large.
+        OSError: there is no such file, or it may not be read.
+        ImportError: safetensors is not installed.
+
+    References:
+        Hugging Face (2022), Safetensors: ML Safer for All. Chapter 11, "Reusing Models from Other
+        Frameworks".
+
+    Use when: weights come from others: the format holds arrays and cannot run anything.
+    Avoid when: a quantised network is read; integers come without their scales.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from jaxopt_cards import transfer
+        >>> from safetensors.numpy import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file({"hidden1.weight": np.ones((1, 2))}, f"{folder}/net.safetensors")
+        ...     transfer.from_safetensors(f"{folder}/net.safetensors", convention="torch")
+        {'hidden1': {'kernel': array([[1.], [1.]])}}
+    """
+    if convention is not None:
+        check_convention("from_safetensors", convention)
+    compiled("from_safetensors", embeddings)
+    try:
+        import safetensors
+    except ImportError as error:
+        raise ImportError("from_safetensors: needs safetensors: pip install safetensors") from error
+
+    with opened("from_safetensors", path, max_bytes) as file:
+        check_size(file.seek(0, os.SEEK_END), max_bytes)
+        metadata = _metadata(file)
+        arrays = [_array(*entry) for entry in safetensors.deserialize(file.read())]
+        if convention is None and metadata.get("format") == "pt":
+            convention = "torch"
+        return from_convention(arrays, convention, embeddings)
+
+
+def _metadata(file: BinaryIO) -> dict[str, str]:
+    """What the file says of itself. Of two arrays of one name the library would keep the last."""
+    if (kind := kind_of(file)) != "a safetensors file":
+        raise UnfitError(f"is no safetensors file, but {kind}")
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length), object_pairs_hook=_once)
+    file.seek(0)
+    return header.get("__metadata__", {})
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary; each key but once."""
+    if len(pairs) > len(dict(pairs)):
+        raise UnfitError("has a name twice in its header")
+    return dict(pairs)
+
+
+def _array(name: str, entry: dict[str, Any]) -> tuple[str, np.ndarray]:
+    if entry["dtype"] not in _DTYPES:
+        raise UnfitError(f"has {name!r} of dtype {entry['dtype']}, which NumPy does not have")
+    flat = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
+    return name, flat.reshape(entry["shape"])
