@@ -76,6 +76,7 @@ from jaxopt_cards.transforms.learning_rate import (
 from jaxopt_cards.transforms.lookahead import lookahead
 from jaxopt_cards.transforms.momentum import nesterov_point, scale_by_true_nesterov, trace
 from jaxopt_cards.transforms.packing import Packed, pack_params, pack_small_leaves, unpack_params
+from jaxopt_cards.transforms.pretrained import add_l2_sp
 from jaxopt_cards.transforms.probes import Probes, probe, read_probes
 from jaxopt_cards.transforms.projection import max_norm
 from jaxopt_cards.transforms.rmsprop import scale_by_rms, scale_by_stddev
@@ -100,6 +101,7 @@ __all__ = [
     "add_decayed_weights",
     "add_elastic_net",
     "add_l1_decay",
+    "add_l2_sp",
     "add_noise",
     "amsbound",
     "amsgrad",

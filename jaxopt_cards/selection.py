@@ -27,6 +27,11 @@ def path_names(tree: PyTree) -> list[str]:
     return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
+def named(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves of a tree, each with its path."""
+    return list(zip(path_names(tree), jax.tree.leaves(tree), strict=True))
+
+
 def listed(paths: Iterable[str]) -> str:
     """Paths for an error message: one a line, indented."""
     return "".join(f"\n  {path}" for path in paths) or "\n  (none)"

@@ -24,6 +24,7 @@ FILLED = {
     "transition_steps": 10,
     "order": ["hidden1"],
     "params": {},
+    "pretrained": {},
 }
 # Any finite number; or one of two.
 WITHOUT_RANGE = {

@@ -1,0 +1,104 @@
+"""Weight decay towards where a network started, instead of towards zero."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_cards._checks import check_number
+from jaxopt_cards.selection import listed, named
+from jaxopt_cards.transforms._leafwise import check_params
+
+
+class L2SPState(NamedTuple):
+    """State of `add_l2_sp`."""
+
+    pretrained: dict[str, jax.Array]  # by path: where the parameter is drawn to
+
+
+def add_l2_sp(
+    pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
+) -> optax.GradientTransformation:
+    r"""Adds a pull towards pretrained weights to the updates: the starting point as reference.
+
+    Fine-tuning with ordinary weight decay slowly forgets; this decays what has changed. Parameters
+    that `pretrained` does not have, such as those of a new head, decay towards zero. Placed as
+    `add_decayed_weights`: first in the chain it is the gradient of the paper's penalty; before the
+    learning rate it is decoupled.
+
+    Equation:
+        .. math:: u \leftarrow u + \alpha\, (\theta - \theta^0) \;\text{ where pretrained,} \qquad
+            u \leftarrow u + \beta\, \theta \;\text{ elsewhere}
+
+        with :math:`\theta^0` = `pretrained`.
+
+    Args:
+        pretrained: tree of the weights that training starts from, or a part of it: an NNX state, a
+            dictionary. Leaves are matched by path.
+        alpha: float in [0, inf); pull towards the pretrained weights.
+        beta: float in [0, inf); decay of the other parameters.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters.
+
+    State:
+        `L2SPState`: `pretrained`, one array for each pretrained parameter.
+
+    Raises:
+        ValueError: a number outside its range; (at `init`) no parameter is in `pretrained`, or one
+            has another shape there; (when updating) no parameters.
+
+    References:
+        Xuhong Li, Yves Grandvalet, Franck Davoine (2018), Explicit Inductive Bias for Transfer
+        Learning with Convolutional Networks.
+
+    Use when: fine-tuning on few examples a network whose features are worth keeping.
+    Avoid when: the new task is unlike the old one.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> params = {"hidden1": jnp.array([1.5]), "logits": jnp.array([2.0])}
+        >>> tx = jc.add_l2_sp({"hidden1": jnp.array([1.0])}, alpha=0.1, beta=0.01)
+        >>> zeros = {"hidden1": jnp.zeros(1), "logits": jnp.zeros(1)}
+        >>> updates, _ = tx.update(zeros, tx.init(params), params)
+        >>> print(updates["hidden1"], updates["logits"])
+        [0.05] [0.02]
+    """
+    check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
+    check_number("add_l2_sp", "beta", beta, "[0, inf)")
+    known = dict(named(pretrained))
+
+    def init(params):
+        leaves = dict(named(params))
+        found = {path: leaf for path, leaf in leaves.items() if path in known}
+        if not found and leaves:
+            raise ValueError(
+                f"add_l2_sp: pretrained has none of the parameters{listed(leaves)}\nbut"
+                f"{listed(known)}"
+            )
+        for path, leaf in found.items():
+            if np.shape(known[path]) != np.shape(leaf):
+                raise ValueError(
+                    f"add_l2_sp: pretrained must have the shapes of the parameters, got "
+                    f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
+                    "if it is new"
+                )
+        return L2SPState(
+            {p: jnp.array(known[p], jnp.result_type(leaf)) for p, leaf in found.items()}
+        )
+
+    def update(updates, state, params=None):
+        check_params("add_l2_sp", params)
+
+        def one(leaf, param):
+            path, grad = leaf
+            start = state.pretrained.get(path)
+            pull = beta * param if start is None else alpha * (param - start)
+            return grad + pull.astype(jnp.result_type(grad))
+
+        leaves = map(one, named(updates), jax.tree.leaves(params))
+        return jax.tree.unflatten(jax.tree.structure(updates), leaves), state
+
+    return optax.GradientTransformation(init, update)
