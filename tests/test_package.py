@@ -30,7 +30,13 @@ def techniques():
 
 def _is_card(thing):
     """Whether it is a class of which users make objects, not one that functions return."""
-    makers = (nnx.Module, training.Checkpointer, training.DNNClassifier, training.EarlyStopping)
+    makers = (
+        nnx.Module,
+        training.Checkpointer,
+        training.DNNClassifier,
+        training.EarlyStopping,
+        transfer.Zoo,
+    )
     return inspect.isclass(thing) and issubclass(thing, makers)
 
 

@@ -25,6 +25,7 @@ from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import (
     check_model,
     check_model_fits,
+    check_opt_state,
     check_tx,
     default_loss,
     on_device,
@@ -68,6 +69,7 @@ class FitResult:
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
         trouble: where a loss that is not finite began, and what to try; else empty.
+        opt_state: the optimizer's state after the last epoch.
     """
 
     model: nnx.Module
@@ -76,6 +78,7 @@ class FitResult:
     stopped: str
     compile_seconds: float
     trouble: str = ""
+    opt_state: optax.OptState = None
 
     @property
     def seconds(self) -> float:
@@ -98,6 +101,7 @@ def fit(
     augment: Augment | None = None,
     plateau: optax.GradientTransformation | None = None,
     trainable: Any = nnx.Param,
+    opt_state: optax.OptState | None = None,
     mesh: jax.sharding.Mesh | None = None,
     sharding: Rules | None = None,
     checkpoint_dir: str | os.PathLike | None = None,
@@ -144,6 +148,8 @@ def fit(
             `proximal_l1`, `max_norm` or `lookahead`, which then do only a part of what they should.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
+        opt_state: the optimizer's state to begin with: `FitResult.opt_state` of the run that this
+            one goes on from, after `transfer.migrate_state` if it trains more. Default: a new one.
         mesh: a `jax.sharding.Mesh`, also over several hosts: each batch is spread over its first
             axis, and the losses are those of one device up to rounding.
         sharding: from regular expressions over the parameters' paths to `PartitionSpec`: how
@@ -214,23 +220,27 @@ def fit(
     options = checked_options("fit", Options(regularizer, augment, plateau, rows))
     program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
     check_trainable("fit", trainable, arrays, frozen)
-    # In arrays of its own, since the compiled epoch reuses them.
-    run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
+    run = _epoch.first_run(program, arrays, tx)
+    if opt_state is not None:
+        check_opt_state("fit", opt_state, run.opt_state)
+        run = run._replace(opt_state=opt_state)
+    run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
     inputs = (frozen, train_data, valid_data, jax.random.key(seed))
     place = lambda run: run  # noqa: E731
     if layout:
         place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
         run, inputs = place(run), layout.replicated(inputs)
     started = time.perf_counter()
-    lowered = _epoch.train_epoch.lower(program, tx, run, *inputs)
-    compiled = lowered.compile()
+    compiled = _epoch.train_epoch.lower(program, tx, run, *inputs).compile()
     compile_seconds = time.perf_counter() - started
 
     history: list[list[float]] = []
     measured = None
     with (
         Termination(active=checkpoint_dir is not None) as termination,
-        _checkpoints(checkpoint_dir, lowered, (*inputs[1:3], frozen, arrays), seed) as checkpoints,
+        _checkpoints(
+            checkpoint_dir, (program, tx, run, *inputs), (arrays, opt_state), seed
+        ) as checkpoints,
         Reporter(epochs, shown=progress) as reporter,
     ):
         if checkpoints and (restored := checkpoints.restore(run)):
@@ -261,6 +271,7 @@ def fit(
         stopped=stopped,
         compile_seconds=compile_seconds,
         trouble=trouble,
+        opt_state=run.opt_state,
     )
     reporter.end(_summary(result))
     return result
@@ -321,6 +332,8 @@ def prepared(
     model.eval()
     eval_graph, _, _ = _epoch.split(model, trainable)
     model.train()
+    if isinstance(trainable, Frozen):
+        trainable.hold_statistics(model)
     train_graph, arrays, frozen = _epoch.split(model, trainable)
     program = _epoch.Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
     return program, arrays, frozen
@@ -395,21 +408,25 @@ def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen
         raise ValueError(f"{function}: {trainable} matches none of the parameters{paths}")
 
 
-def _checkpoints(directory: Any, lowered: Any, inputs: tuple, seed: int) -> Any:
+def _checkpoints(directory: Any, epoch: tuple, start: Any, seed: int) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
     if directory is None:
         return nullcontext()
-    train, valid, frozen, arrays = inputs
+    program, tx, run, frozen, train, valid, key = epoch
+    # Of shapes alone: arrays that came from another checkpoint are bound to a device, which the
+    # program would say.
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (run, frozen, train, valid, key)
+    )
+    text = _epoch.train_epoch.lower(program, tx, *shapes).as_text()
     identity = {
         "seed": int(seed),
         "training data (CRC-32)": checksum(train),
         "validation data (CRC-32)": checksum(valid),
         "frozen parameters (CRC-32)": checksum(frozen),
-        "initial model (CRC-32)": checksum(arrays),
+        "initial model (CRC-32)": checksum(start),
         # The program has the settings in it: kind of model, batch size, loss, learning rate.
-        "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(
-            lowered.as_text().encode()
-        ),
+        "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(text.encode()),
     }
     return FitCheckpointer(directory, identity)
 

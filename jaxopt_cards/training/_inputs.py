@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards.selection import listed, named
 from jaxopt_cards.training._epoch import Data
 
 default_loss = optax.softmax_cross_entropy_with_integer_labels
@@ -26,6 +27,28 @@ def check_tx(function: str, tx: Any) -> None:
         raise ValueError(
             f"{function}: tx must be a gradient transformation, such as adam(1e-3), got {tx!r}"
         )
+
+
+def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
+    """Raises unless the optimizer's state has the structure, shapes and types that it must have."""
+    there, here = ({name: _kind(leaf) for name, leaf in named(s)} for s in (wanted, opt_state))
+    differing = [
+        f"{name} is {here.get(name, 'missing')}, expected {there.get(name, 'none')}"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    structure: Any = jax.tree.structure(opt_state)
+    if structure != jax.tree.structure(wanted):
+        differing = differing or [f"its structure is {structure}"]
+    if differing:
+        raise ValueError(
+            f"{function}: opt_state must be a state of tx for the parameters that are trained; "
+            f"transfer.migrate_state makes one of another run's. But{listed(differing)}"
+        )
+
+
+def _kind(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}{list(np.shape(leaf))}"
 
 
 def on_device(function: str, what: str, examples: Any, *, weighted: bool = False) -> Data:

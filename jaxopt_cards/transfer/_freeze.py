@@ -6,14 +6,14 @@ from jaxopt_cards.selection import compiled
 from jaxopt_cards.training._frozen import Frozen
 
 
-def freeze(pattern: str) -> Any:
+def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     r"""Says which parameters stay as they are, by a regular expression over paths.
 
     Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
     `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
     frozen parameters out of the gradient, of the optimizer's state and of the update. Weight decay
-    cannot move them either. Running statistics of batch normalisation are no parameters: they still
-    follow the data. (`optax.freeze` is another thing: a stage of a chain that zeroes updates.)
+    cannot move them either. (`optax.freeze` is another thing: a stage of a chain that zeroes
+    updates.)
 
     Equation:
         .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
@@ -22,6 +22,9 @@ def freeze(pattern: str) -> Any:
     Args:
         pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
             freezes two layers.
+        batch_stats: whether batch normalisation that the pattern matches is frozen, too: in `fit`
+            it then normalises by its running statistics and keeps them, as in Keras. False: its
+            statistics follow the data, though its scale and bias stay.
 
     Returns:
         An NNX filter.
@@ -48,4 +51,4 @@ def freeze(pattern: str) -> Any:
         ['logits']
     """
     compiled("freeze", pattern)
-    return Frozen(pattern)
+    return Frozen(pattern, batch_stats)

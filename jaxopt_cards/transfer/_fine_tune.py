@@ -1,0 +1,241 @@
+"""Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.layers import MLP
+from jaxopt_cards.optimizers import adam
+from jaxopt_cards.selection import listed, path_name, path_names
+from jaxopt_cards.training import FitResult, History, fit
+from jaxopt_cards.training._inputs import check_model, on_device
+from jaxopt_cards.transfer._unfreeze import UnfreezeSchedule, migrate_state, unfreeze_schedule
+from jaxopt_cards.transforms.learning_rate import layerwise_decay
+
+MakeTx = Callable[[Any], optax.GradientTransformation]
+
+
+def fine_tune(
+    model: nnx.Module,
+    make_tx: MakeTx = adam,
+    *,
+    train: Sequence[Any],
+    valid: Sequence[Any],
+    epochs: int,
+    freeze_epochs: int = 1,
+    base_lr: float = 2e-3,
+    lr_mult: float = 100.0,
+    head: str = "logits",
+    order: Sequence[str] | None = None,
+    schedule: UnfreezeSchedule | None = None,
+    batch_size: int = 32,
+    checkpoint_dir: Any = None,
+    **settings: Any,
+) -> FitResult:
+    r"""Fine-tunes a pretrained network: its head first, then all of it at discriminative rates.
+
+    First only the head is trained, at `base_lr`; then everything, the top layer at half of
+    `base_lr`, the lowest at `lr_mult` times less, those in between at rates of a geometric series.
+    Each stage is a cycle of warm-up and cosine decay. The meaning and the numbers are fastai's,
+    without its cycle of Adam's momentum. Moments are kept from stage to stage.
+
+    Equation:
+        .. math:: \eta^{(l)}_t = \eta_t\, m^{-(L - l) / (L - 1)}
+
+        with :math:`m` = `lr_mult`, :math:`L` layers of which :math:`l = 1` is the lowest,
+        :math:`\eta_t` the cycle's rate.
+
+    Args:
+        model: NNX module with a fresh head, as `replace_head` makes it; not changed.
+        make_tx: function from a schedule to an optimizer, such as `adam` or a `functools.partial`
+            of `adamw`. Keep one function for many calls: what is compiled is then shared.
+        train: as in `fit`.
+        valid: as in `fit`.
+        epochs: whole number > 0; epochs after those of `freeze_epochs`.
+        freeze_epochs: whole number > 0; epochs for the head alone.
+        base_lr: float in (0, inf); the highest rate of the head's first stage.
+        lr_mult: float in [1, inf); how many times smaller the lowest layer's rate is.
+        head: regular expression over paths; what is trained first.
+        order: regular expressions over paths, from the bottom to the top; each parameter matches
+            one, as in `layerwise_decay`. Default: the layers of an `MLP`.
+        schedule: `unfreeze_schedule(...)` instead of head first, then all; it must end before
+            `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
+        batch_size: as in `fit`.
+        checkpoint_dir: as in `fit`; each stage has a folder in it.
+        **settings: all else that `fit` takes, such as `augment` or `seed`.
+
+    Returns:
+        A `FitResult` of all stages together; its `model` is the best of them all.
+
+    State:
+        As `fit`, stage by stage.
+
+    Raises:
+        ValueError: a number outside its range; no `order` where the model is no `MLP`; else as
+            `fit`.
+
+    References:
+        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Chapter 11,
+        "Tweaking, Dropping, or Replacing the Upper Layers".
+
+    Use when: there is a trained network and a small set for a similar task.
+    Avoid when: the features are to stay as they are; `freeze` them, or `cache_features`.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, transfer
+        >>> train, valid, test = data.digits()
+        >>> model = layers.MLP(64, 10, units=(30, 30), rngs=nnx.Rngs(0))  # as if it were trained
+        >>> result = transfer.fine_tune(model, train=train, valid=valid, epochs=2, progress=False)
+        >>> len(result.history.valid_loss)
+        3
+    """
+    check_count("fine_tune", "epochs", epochs)
+    check_count("fine_tune", "freeze_epochs", freeze_epochs)
+    check_count("fine_tune", "batch_size", batch_size)
+    check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
+    check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
+    check_model("fine_tune", model)
+    for argument in {"trainable", "opt_state", "patience"} & settings.keys():
+        raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
+    if schedule is None:
+        schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
+        epochs += freeze_epochs
+    size = on_device("fine_tune", "train", train, weighted=True).size
+    layers = tuple(_layers_of(model) if order is None else order)
+    decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
+    lengths = _lengths(schedule, epochs)
+    cycles = tuple(
+        (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
+        for stage, length in enumerate(lengths)
+    )
+    results: list[FitResult] = []
+    for stage, (trainable, length) in enumerate(
+        zip(_filters(schedule, model), lengths, strict=True)
+    ):
+        tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers)
+        opt_state = None
+        if results:
+            model = results[-1].model
+            params = nnx.to_pure_dict(nnx.state(model, trainable))
+            opt_state = migrate_state(results[-1].opt_state, tx.init(params))
+        result = fit(
+            model,
+            tx,
+            train=train,
+            valid=valid,
+            batch_size=batch_size,
+            epochs=length,
+            trainable=trainable,
+            opt_state=opt_state,
+            checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
+            **settings,
+        )
+        results.append(result)
+    return _together(results)
+
+
+def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
+    """How many epochs each stage has."""
+    starts = [start for start, _ in schedule.stages]
+    if starts[-1] >= epochs:
+        raise HyperparameterError("fine_tune", "epochs", f"be more than {starts[-1]}", epochs)
+    return np.diff([*starts, epochs]).tolist()
+
+
+def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
+    """What is trained in each stage: more than in the one before."""
+    names = path_names(nnx.state(model, nnx.Param))
+    filters: list[Any] = []
+    before = 0
+    for start, pattern in schedule.stages:
+        trainable = schedule(start)
+        trained = sum(not re.search(trainable.pattern, name) for name in names)
+        if trained == before:
+            raise ValueError(
+                f"fine_tune: {pattern!r} adds no parameter in epoch {start}; there are"
+                f"{listed(names)}"
+            )
+        before = trained
+        filters.append(nnx.Param if trained == len(names) else trainable)
+    return filters
+
+
+@functools.lru_cache(maxsize=64)  # one object for equal runs, which then share compiled programs
+def _optimizer(
+    make_tx: MakeTx,
+    cycles: tuple[tuple[int, float], ...],
+    stages: tuple[tuple[int, str], ...],
+    decay: float,
+    order: tuple[str, ...],
+) -> optax.GradientTransformation:
+    """The optimizer of the last of these stages.
+
+    What joined in one stage has a state of its own, whose steps are counted from there: Adam's
+    correction for moments that begin at zero would be wrong under a count of other parameters.
+    """
+    begins = np.cumsum([0, *(steps for steps, _ in cycles)]).tolist()
+    rates = optax.join_schedules(
+        [_cycle(*cycle, first=not stage) for stage, cycle in enumerate(cycles)], begins[1:-1]
+    )
+
+    def of_stage(begin: int) -> optax.GradientTransformation:
+        return make_tx(lambda count: rates(count + begin))
+
+    def joined(params: Any) -> Any:
+        """In which stage each parameter joined: the first whose pattern it matches."""
+
+        def one(path: Any, _: Any) -> int:
+            found = (re.search(pattern, path_name(path)) for _, pattern in stages)
+            return [match is not None for match in found].index(True)
+
+        return jax.tree_util.tree_map_with_path(one, params)
+
+    parts = {stage: of_stage(begins[stage]) for stage in range(len(stages))}
+    return layerwise_decay(optax.partition(parts, joined), decay, order)
+
+
+def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
+    """Fastai's cycles: the head's is nearly all warm-up, later ones are mostly cosine decay."""
+    warm_up, div = (0.99, 25.0) if first else (0.3, 5.0)
+    return optax.cosine_onecycle_schedule(
+        steps, peak, pct_start=warm_up, div_factor=div, final_div_factor=1e5 / div
+    )
+
+
+def _layers_of(model: nnx.Module) -> list[str]:
+    """The layers of an `MLP` as patterns, each with its normalisation and activation."""
+    if not isinstance(model, MLP):
+        raise HyperparameterError(
+            "fine_tune",
+            "order",
+            "list patterns of the layers from the bottom to the top, since the model is no MLP "
+            f"but has {path_names(nnx.state(model, nnx.Param))}",
+            None,
+        )
+    return [*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/"]
+
+
+def _together(results: list[FitResult]) -> FitResult:
+    """Stages as one run."""
+    histories = [result.history for result in results]
+    losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
+    best = int(np.argmin(losses))
+    before = sum(len(history.seconds) for history in histories[:best])
+    return FitResult(
+        model=results[best].model,
+        history=History(*map(np.concatenate, zip(*histories, strict=True))),
+        best_epoch=before + results[best].best_epoch,
+        stopped=results[-1].stopped,
+        compile_seconds=sum(result.compile_seconds for result in results),
+        trouble=" ".join(result.trouble for result in results if result.trouble),
+        opt_state=results[-1].opt_state,
+    )
