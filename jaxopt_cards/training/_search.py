@@ -205,7 +205,7 @@ def random_search(
         )
         per = len(results) // len(drawn)
         rows = [
-            candidate | _scores(results[index * per : (index + 1) * per], budget)
+            candidate | scores(results[index * per : (index + 1) * per]) | {"epochs": budget}
             for index, candidate in enumerate(drawn)
         ]
         order = np.argsort([_badness(row, by) for row in rows], stable=True).tolist()
@@ -334,17 +334,16 @@ def _budgets(candidates: int, epochs: int, halving: int | None) -> list[int]:
     return [epochs // halving**i for i in reversed(range(rounds))]
 
 
-def _scores(results: list[FitResult], epochs: int) -> dict[str, Any]:
-    """Means and deviations over the folds, in each fold's best epoch."""
-    scores: dict[str, Any] = {}
+def scores(results: list[FitResult]) -> dict[str, float]:
+    """Means and deviations over runs, folds or seeds, in each one's best epoch."""
+    scores: dict[str, float] = {}
     for column in ("valid_loss", "valid_accuracy"):
         values = [
             getattr(r.history, column)[r.best_epoch - 1] if r.best_epoch else np.nan
             for r in results
         ]
         scores |= {column: float(np.mean(values)), f"{column}_std": float(np.std(values))}
-    scores["best_epoch"] = float(np.mean([r.best_epoch for r in results]))
-    return scores | {"epochs": epochs}
+    return scores | {"best_epoch": float(np.mean([r.best_epoch for r in results]))}
 
 
 def _badness(row: Mapping[str, Any], by: str) -> float:

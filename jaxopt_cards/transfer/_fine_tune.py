@@ -70,7 +70,7 @@ def fine_tune(
             `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
         batch_size: as in `fit`.
         checkpoint_dir: as in `fit`; each stage has a folder in it.
-        **settings: all else that `fit` takes, such as `augment` or `seed`.
+        settings: all else that `fit` takes, such as `augment` or `seed`.
 
     Returns:
         A `FitResult` of all stages together; its `model` is the best of them all.

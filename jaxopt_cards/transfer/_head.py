@@ -1,13 +1,16 @@
-"""A new output layer on a trained network."""
+"""The upper end of a trained network: a new head, fewer hidden layers, more of them."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count
-from jaxopt_cards.layers import he_normal
+from jaxopt_cards.layers import MLP, he_normal
+from jaxopt_cards.transfer._mlp_parts import check_mlp, check_upto, look_of, parts_of
 
 _Model = TypeVar("_Model", bound=nnx.Module)
+_MLP = TypeVar("_MLP", bound=MLP)
 
 
 def replace_head(
@@ -50,7 +53,7 @@ def replace_head(
         11, "Reusing Pretrained Layers" and exercise 9.1.
 
     Use when: the new task has other classes.
-    Avoid when: upper hidden layers go as well; make a new model and `restore` the lower ones.
+    Avoid when: upper hidden layers go as well: `drop_layers`; or some are added: `insert_layers`.
 
     Example:
         >>> from flax import nnx
@@ -77,4 +80,154 @@ def replace_head(
         rngs=rngs,
     )
     setattr(new, name, fresh)
+    return new
+
+
+def drop_layers(
+    model: _MLP,
+    upto: int,
+    out_features: int | None = None,
+    *,
+    rngs: nnx.Rngs,
+    kernel_init: nnx.Initializer = he_normal,
+) -> _MLP:
+    r"""Cuts a network off above a hidden layer, and gives it a fresh output layer there.
+
+    Hidden layers 1 to `upto` are kept with their weights, running statistics and activations;
+    dropout and its rates stay. The model given is not changed.
+
+    Equation:
+        .. math:: f_{\text{new}}(x) = h_k(x)\, W_{\text{new}} + b_{\text{new}}
+
+        with :math:`h_k` the network up to hidden layer :math:`k` = `upto`.
+
+    Args:
+        model: a `layers.MLP`.
+        upto: whole number >= 0, at most the hidden layers that there are; the last one to keep.
+        out_features: whole number > 0; classes of the new task. Default: as many as before.
+        rngs: `nnx.Rngs`, the source of the new weights.
+        kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
+
+    Returns:
+        An MLP of `upto` hidden layers, in training mode.
+
+    State:
+        Parameters `logits/kernel` and `logits/bias`, new.
+
+    Raises:
+        ValueError: the model is no `MLP`, or a number outside its range.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Tweaking, Dropping, or Replacing the Upper Layers" and exercise 9.4.
+
+    Use when: the tasks differ so much that the upper layers do not help.
+    Avoid when: you do not know how many layers help; `reuse_layers` tries them all.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> model = layers.MLP(4, 3, units=(8, 6, 2), rngs=nnx.Rngs(0))
+        >>> lower = transfer.drop_layers(model, 2, 7, rngs=nnx.Rngs(1))
+        >>> lower.depth, lower.logits.kernel.shape
+        (2, (6, 7))
+    """
+    check_mlp("drop_layers", model)
+    check_upto("drop_layers", "upto", upto, model)
+    return _with_top("drop_layers", model, upto, (), out_features, kernel_init, rngs)
+
+
+def insert_layers(
+    model: _MLP,
+    units: Sequence[int],
+    out_features: int | None = None,
+    *,
+    rngs: nnx.Rngs,
+    kernel_init: nnx.Initializer = he_normal,
+) -> _MLP:
+    r"""Puts new hidden layers on top of those of a network, and a fresh output layer above them.
+
+    The new layers have the network's activation and, if it has any hidden layer with it, batch
+    normalisation; its dropout and DropConnect apply to them as well. The layers below are kept with
+    their weights and running statistics. The model given is not changed. To replace upper layers,
+    insert into what `drop_layers` returns.
+
+    Equation:
+        .. math:: f_{\text{new}}(x) = g_{\text{new}}(h_n(x))
+
+        with :math:`h_n` the hidden layers of the network, :math:`g_{\text{new}}` an MLP of `units`.
+
+    Args:
+        model: a `layers.MLP`.
+        units: whole numbers > 0, at least one; widths of the new hidden layers, from below.
+        out_features: whole number > 0; classes of the new task. Default: as many as before.
+        rngs: `nnx.Rngs`, the source of the new weights, drawn from below.
+        kernel_init: initialiser of the new kernels; default He's. Biases start at zero.
+
+    Returns:
+        An MLP of so many hidden layers more, in training mode.
+
+    State:
+        Parameters `hidden6/kernel`, `hidden6/bias`, …, `logits/kernel` and `logits/bias`, new.
+
+    Raises:
+        ValueError: the model is no `MLP`, or a width that is not a whole number > 0.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Tweaking, Dropping, or Replacing the Upper Layers".
+
+    Use when: there are labels enough for more layers than the trained network has.
+    Avoid when: labels are few: each new layer has to be learned from them alone.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> model = layers.MLP(4, 3, units=(8, 6, 2), rngs=nnx.Rngs(0))
+        >>> lower = transfer.drop_layers(model, 2, rngs=nnx.Rngs(1))
+        >>> higher = transfer.insert_layers(lower, (5, 5), 7, rngs=nnx.Rngs(1))
+        >>> higher.depth, higher.hidden3.kernel.shape, higher.logits.kernel.shape
+        (4, (6, 5), (5, 7))
+    """
+    check_mlp("insert_layers", model)
+    if isinstance(units, str) or not isinstance(units, Sequence) or not units:
+        raise HyperparameterError("insert_layers", "units", "be a list of widths", units)
+    for width in units:
+        check_count("insert_layers", "each of units", width)
+    return _with_top("insert_layers", model, model.depth, units, out_features, kernel_init, rngs)
+
+
+def _with_top(
+    function: str,
+    model: _MLP,
+    upto: int,
+    units: Sequence[int],
+    out_features: int | None,
+    kernel_init: nnx.Initializer,
+    rngs: nnx.Rngs,
+) -> _MLP:
+    """The lower layers of a copy, and above them those of a new MLP."""
+    if out_features is None:
+        out_features = model.logits.out_features
+    check_count(function, "out_features", out_features)
+    if not isinstance(rngs, nnx.Rngs):
+        raise HyperparameterError(function, "rngs", "be an nnx.Rngs", rngs)
+    above = [*(getattr(model, f"hidden{i + 1}") for i in range(model.depth)), model.logits][upto]
+    top = MLP(
+        above.in_features,
+        out_features,
+        units,
+        kernel_init=kernel_init,
+        rngs=rngs,
+        **look_of(model),
+    )
+    new = nnx.clone(model)
+    for index in range(upto + 1, model.depth + 1):
+        for name in parts_of(model, index):
+            delattr(new, name)
+    for index in range(1, len(units) + 1):
+        for name, part in parts_of(top, index).items():
+            setattr(new, name.replace(str(index), str(upto + index)), part)
+    new.depth, new.logits = upto + len(units), top.logits
+    new.train()  # new layers are, and a network is of one mode
     return new

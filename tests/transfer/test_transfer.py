@@ -101,24 +101,6 @@ def test_restore_reads_what_orbax_wrote(tmp_path):
     chex.assert_trees_all_equal(params_of(filled), params_of(trained))
 
 
-def test_a_new_head_leaves_the_rest():
-    old = model(0)
-    new = transfer.replace_head(old, 7, rngs=nnx.Rngs(9))
-    before, after = params_of(old), params_of(new)
-    assert after["logits"]["kernel"].shape == (4, 7)
-    np.testing.assert_array_equal(after["logits"]["bias"], np.zeros(7))
-    assert before["logits"]["kernel"].shape == (4, 3)
-    del before["logits"], after["logits"]
-    chex.assert_trees_all_equal(before, after)
-
-
-def test_bad_heads_are_refused():
-    with pytest.raises(ValueError, match=r"replace_head: name must be a dense layer, one of \["):
-        transfer.replace_head(model(), 7, rngs=nnx.Rngs(0), name="top")
-    with pytest.raises(ValueError, match="replace_head: out_features must be a whole number >= 1"):
-        transfer.replace_head(model(), 0, rngs=nnx.Rngs(0))
-
-
 def test_freeze_selects_what_is_trained():
     trained = nnx.state(model(), transfer.freeze("hidden[12]"))
     assert sorted(trained) == ["hidden3", "logits"]
