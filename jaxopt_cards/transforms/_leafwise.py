@@ -94,7 +94,7 @@ def leafwise(
         leaves, treedef = _flatten(params)
         rows = []
         for leaf in leaves:
-            if _is_hole(leaf):
+            if is_hole(leaf):
                 rows.append((leaf,) * len(fields))
                 continue
             state = jax.tree.map(_strongly_typed, init(in_precision(32, jnp.asarray(leaf))))
@@ -113,11 +113,11 @@ def leafwise(
         new_grads, new_rows = [], []
         for index, grad in enumerate(grads):
             row = tuple(column[index] for column in columns)
-            if not _is_hole(grad):
+            if not is_hole(grad):
                 try:
                     grad, row = equation(jnp.asarray(grad), row, weights[index], count)
                 except _LeafMismatch as mismatch:
-                    path = jax.tree_util.tree_leaves_with_path(updates, is_leaf=_is_hole)[index][0]
+                    path = jax.tree_util.tree_leaves_with_path(updates, is_leaf=is_hole)[index][0]
                     raise ValueError(f"{name}: at {path_name(path)} {mismatch}") from None
             new_grads.append(grad)
             new_rows.append(row)
@@ -157,10 +157,10 @@ def found_state(function: str, state: PyTree, state_type: type) -> Any:
 
 def _flatten(tree: PyTree) -> tuple[list, Any]:
     """The leaves with the holes among them."""
-    return jax.tree.flatten(tree, is_leaf=_is_hole)
+    return jax.tree.flatten(tree, is_leaf=is_hole)
 
 
-def _is_hole(leaf: Any) -> bool:
+def is_hole(leaf: Any) -> bool:
     """Whether nothing stands here: `None`, or what `optax.masked` leaves in place of a leaf."""
     return leaf is None or isinstance(leaf, optax.MaskedNode)
 

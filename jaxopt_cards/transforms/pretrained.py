@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
-from jaxopt_cards.selection import listed, named
-from jaxopt_cards.transforms._leafwise import check_params
+from jaxopt_cards.selection import listed, named, path_name
+from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
 
 class L2SPState(NamedTuple):
@@ -92,13 +92,14 @@ def add_l2_sp(
     def update(updates, state, params=None):
         check_params("add_l2_sp", params)
 
-        def one(leaf, param):
-            path, grad = leaf
-            start = state.pretrained.get(path)
+        def one(path, grad, param):
+            if is_hole(grad):
+                return grad
+            start = state.pretrained.get(path_name(path))
             pull = beta * param if start is None else alpha * (param - start)
             return grad + pull.astype(jnp.result_type(grad))
 
-        leaves = map(one, named(updates), jax.tree.leaves(params))
-        return jax.tree.unflatten(jax.tree.structure(updates), leaves), state
+        drawn = jax.tree_util.tree_map_with_path(one, updates, params, is_leaf=is_hole)
+        return drawn, state
 
     return optax.GradientTransformation(init, update)

@@ -70,6 +70,15 @@ def test_what_the_new_network_lacks_does_not_matter_and_dtypes_stay():
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
 
 
+def test_leaves_that_are_left_out_shift_no_other():
+    start, params = {"b": jnp.array([1.0])}, {"a": jnp.array([10.0]), "b": jnp.array([2.0])}
+    tx = jc.add_l2_sp(start, alpha=1.0)
+    for hole in (None, optax.MaskedNode()):
+        updates, _ = tx.update({"a": hole, "b": jnp.zeros(1)}, tx.init(params), params)
+        assert updates["a"] is hole
+        np.testing.assert_array_equal(updates["b"], [1.0])
+
+
 def test_strengths_may_be_traced():
     def pull(alpha):
         tx = jc.add_l2_sp(START, alpha=alpha)
