@@ -69,7 +69,8 @@ class FitResult:
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
         trouble: where a loss that is not finite began, and what to try; else empty.
-        opt_state: the optimizer's state after the last epoch.
+        last: the model after the last epoch, in evaluation mode; `None` from `fit_many`.
+        opt_state: the optimizer's state after the last epoch, which goes with `last`.
     """
 
     model: nnx.Module
@@ -78,6 +79,7 @@ class FitResult:
     stopped: str
     compile_seconds: float
     trouble: str = ""
+    last: nnx.Module | None = None
     opt_state: optax.OptState = None
 
     @property
@@ -148,8 +150,9 @@ def fit(
             `proximal_l1`, `max_norm` or `lookahead`, which then do only a part of what they should.
         trainable: NNX filter of what is trained; `transfer.freeze(pattern)` makes one. No gradient
             is computed and no optimizer state kept for other parameters.
-        opt_state: the optimizer's state to begin with: `FitResult.opt_state` of the run that this
-            one goes on from, after `transfer.migrate_state` if it trains more. Default: a new one.
+        opt_state: the optimizer's state to begin with. To go on from another run, give its
+            `FitResult.last` as the model and its `opt_state`, after `transfer.migrate_state` if
+            other parameters are trained now. Default: a new one.
         mesh: a `jax.sharding.Mesh`, also over several hosts: each batch is spread over its first
             axis, and the losses are those of one device up to rounding.
         sharding: from regular expressions over the parameters' paths to `PartitionSpec`: how
@@ -179,7 +182,8 @@ def fit(
             classes; a number outside its range; nothing to train; a checkpoint of another run.
         OSError: a checkpoint could not be written (the last good one is kept), or none is whole.
         FloatingPointError: the validation loss was never finite. Where it was at first, a
-            `RuntimeWarning` says in which step and layer that ended, and the best model returns.
+            `RuntimeWarning` says in which step and layer that ended, and the best model returns:
+            also under `skip_nonfinite`, whose place is in loops that go on.
 
     References:
         Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
@@ -234,8 +238,6 @@ def fit(
     compiled = _epoch.train_epoch.lower(program, tx, run, *inputs).compile()
     compile_seconds = time.perf_counter() - started
 
-    history: list[list[float]] = []
-    measured = None
     with (
         Termination(active=checkpoint_dir is not None) as termination,
         _checkpoints(
@@ -243,38 +245,74 @@ def fit(
         ) as checkpoints,
         Reporter(epochs, shown=progress) as reporter,
     ):
-        if checkpoints and (restored := checkpoints.restore(run)):
-            _, run, history = restored
-            run = place(run)
-        stopped = stops(history, epochs, patience)
-        while not stopped:
-            started = time.perf_counter()
-            run, measured = compiled(run, *inputs)
-            run = place(run)
-            losses = np.asarray(measured.losses, float).tolist()
-            history.append([*losses, time.perf_counter() - started])
-            reporter.epoch(len(history), *losses)
-            stopped = stops(history, epochs, patience) or ("SIGTERM" if termination.asked else "")
-            if checkpoints and (stopped or len(history) % checkpoint_every == 0):
-                checkpoints.save(len(history), run, history)
 
+        def ended(history: list[list[float]]) -> str:
+            return stops(history, epochs, patience) or ("SIGTERM" if termination.asked else "")
+
+        def one_epoch(run: _epoch.Run) -> tuple[_epoch.Run, _epoch.Measured]:
+            run, measured = compiled(run, *inputs)
+            return place(run), measured
+
+        run, history, measured = _epochs(
+            one_epoch, run, place, ended, checkpoints, checkpoint_every, reporter
+        )
+        result = _result(program, run, frozen, history, ended(history), compile_seconds, measured)
+        reporter.end(_summary(result))
+    return result
+
+
+def _epochs(
+    one_epoch: Callable[[_epoch.Run], tuple[_epoch.Run, _epoch.Measured]],
+    run: _epoch.Run,
+    place: Callable[[_epoch.Run], _epoch.Run],
+    ended: Callable[[list[list[float]]], str],
+    checkpoints: Any,
+    checkpoint_every: int,
+    reporter: Reporter,
+) -> tuple[_epoch.Run, list[list[float]], _epoch.Measured | None]:
+    """Epoch after epoch, from the last checkpoint if there is one, until a reason to end."""
+    history: list[list[float]] = []
+    measured = None
+    if checkpoints and (restored := checkpoints.restore(run)):
+        _, run, history = restored
+        run = place(run)
+    while not ended(history):
+        started = time.perf_counter()
+        run, measured = one_epoch(run)
+        losses = np.asarray(measured.losses, float).tolist()
+        history.append([*losses, time.perf_counter() - started])
+        reporter.epoch(len(history), *losses)
+        if checkpoints and (ended(history) or len(history) % checkpoint_every == 0):
+            checkpoints.save(len(history), run, history)
+    return run, history, measured
+
+
+def _result(
+    program: _epoch.Program,
+    run: _epoch.Run,
+    frozen: Any,
+    history: list[list[float]],
+    stopped: str,
+    compile_seconds: float,
+    measured: _epoch.Measured | None,
+) -> FitResult:
+    """What came of the epochs; says what was wrong, if the losses did not stay finite."""
     failed = stopped == "not finite" or int(run.best_epoch) == 0
-    trouble = told(measured, len(history), arrays.params) if failed else ""
+    trouble = told(measured, len(history), run.model.params) if failed else ""
     if int(run.best_epoch) == 0:
         raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
     if trouble:
-        warnings.warn(f"fit: {trouble}", RuntimeWarning, stacklevel=2)
-    result = FitResult(
+        warnings.warn(f"fit: {trouble}", RuntimeWarning, stacklevel=3)
+    return FitResult(
         model=_epoch.merge(program.eval_graph, run.best, frozen),
         history=History(*np.array(history).T),
         best_epoch=int(run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
         trouble=trouble,
+        last=_epoch.merge(program.eval_graph, run.model, frozen),
         opt_state=run.opt_state,
     )
-    reporter.end(_summary(result))
-    return result
 
 
 def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) -> dict[str, float]:
@@ -333,7 +371,7 @@ def prepared(
     eval_graph, _, _ = _epoch.split(model, trainable)
     model.train()
     if isinstance(trainable, Frozen):
-        trainable.hold_statistics(model)
+        trainable.freeze_statistics(model)
     train_graph, arrays, frozen = _epoch.split(model, trainable)
     program = _epoch.Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
     return program, arrays, frozen

@@ -1,4 +1,4 @@
-"""The NNX filter behind `transfer.freeze`."""
+"""The NNX filter behind `transfer.freeze` and `transfer.unfreeze_schedule`."""
 
 import dataclasses
 import re
@@ -6,26 +6,32 @@ from typing import Any
 
 from flax import nnx
 
+from jaxopt_cards.selection import path_names
+
 
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-    """Selects the parameters to train: all but those whose path matches the pattern."""
+    """Selects the parameters to train: those that are not frozen."""
 
-    pattern: str
+    patterns: tuple[str, ...]
     batch_stats: bool = True  # whether the statistics of frozen batch normalisation stay, too
+    all_but: bool = False  # whether the patterns say what is not frozen
 
     def __call__(self, path: tuple, variable: Any) -> bool:
         """Whether the variable at this path is a parameter to train."""
         is_param = nnx.filterlib.to_predicate(nnx.Param)(path, variable)
-        return is_param and not self._matches(path)
+        return is_param and not self.freezes("/".join(map(str, path)))
 
-    def hold_statistics(self, model: nnx.Module) -> None:
-        """Lets frozen batch normalisation normalise by its running statistics, and keep them."""
+    def freezes(self, path: str) -> bool:
+        """Whether a parameter of this path is frozen."""
+        return any(re.search(pattern, path) for pattern in self.patterns) != self.all_but
+
+    def freeze_statistics(self, model: nnx.Module) -> None:
+        """Lets batch normalisation without a parameter to train use its running statistics."""
         if not self.batch_stats:
             return
         for path, module in nnx.iter_modules(model):
-            if isinstance(module, nnx.BatchNorm) and self._matches((*path, "mean")):
-                module.use_running_average = True
-
-    def _matches(self, path: tuple) -> bool:
-        return bool(re.search(self.pattern, "/".join(map(str, path))))
+            if isinstance(module, nnx.BatchNorm):
+                names = path_names(nnx.state(module, nnx.Param)) or ["mean"]
+                if all(self.freezes("/".join(map(str, (*path, name)))) for name in names):
+                    module.use_running_average = True

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def fine_tune(
     order: Sequence[str] | None = None,
     schedule: UnfreezeSchedule | None = None,
     batch_size: int = 32,
+    seed: int = 0,
     checkpoint_dir: Any = None,
     **settings: Any,
 ) -> FitResult:
@@ -69,8 +70,9 @@ def fine_tune(
         schedule: `unfreeze_schedule(...)` instead of head first, then all; it must end before
             `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
         batch_size: as in `fit`.
+        seed: whole number >= 0; seed of the examples' order, another one in each stage.
         checkpoint_dir: as in `fit`; each stage has a folder in it.
-        settings: all else that `fit` takes, such as `augment` or `seed`.
+        settings: all else that `fit` takes, such as `augment`.
 
     Returns:
         A `FitResult` of all stages together; its `model` is the best of them all.
@@ -98,37 +100,37 @@ def fine_tune(
         >>> len(result.history.valid_loss)
         3
     """
+    check_model("fine_tune", model)
+    _check_functions(make_tx, schedule, settings)
     check_count("fine_tune", "epochs", epochs)
     check_count("fine_tune", "freeze_epochs", freeze_epochs)
     check_count("fine_tune", "batch_size", batch_size)
+    check_count("fine_tune", "seed", seed, least=0)
     check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
     check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
-    check_model("fine_tune", model)
-    for argument in {"trainable", "opt_state", "patience"} & settings.keys():
-        raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
     if schedule is None:
         schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
         epochs += freeze_epochs
     size = on_device("fine_tune", "train", train, weighted=True).size
-    layers = tuple(_layers_of(model) if order is None else order)
-    decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
     lengths = _lengths(schedule, epochs)
     cycles = tuple(
         (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
         for stage, length in enumerate(lengths)
     )
+    layers = _order(model, order)
+    decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
     results: list[FitResult] = []
-    for stage, (trainable, length) in enumerate(
-        zip(_filters(schedule, model), lengths, strict=True)
-    ):
+    stages = zip(_filters(schedule, model), lengths, strict=True)
+    for stage, (trainable, length) in enumerate(stages):
         tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers)
+        start: Any = model
         opt_state = None
         if results:
-            model = results[-1].model
-            params = nnx.to_pure_dict(nnx.state(model, trainable))
+            start = results[-1].last
+            params = nnx.to_pure_dict(nnx.state(start, trainable))
             opt_state = migrate_state(results[-1].opt_state, tx.init(params))
         result = fit(
-            model,
+            start,
             tx,
             train=train,
             valid=valid,
@@ -136,11 +138,27 @@ def fine_tune(
             epochs=length,
             trainable=trainable,
             opt_state=opt_state,
+            # A stage counts its epochs from 0; it must not repeat the order of the one before.
+            seed=seed * len(lengths) + stage,
             checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
             **settings,
         )
         results.append(result)
+        if result.stopped == "not finite":
+            break
     return _together(results)
+
+
+def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -> None:
+    """Raises unless what must be a function is one, and nothing is given that stages need."""
+    for argument in {"trainable", "opt_state", "patience"} & settings.keys():
+        raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
+    if not callable(make_tx) or not isinstance(make_tx, Hashable):
+        raise HyperparameterError(
+            "fine_tune", "make_tx", "be a function from a schedule to an optimizer: adam", make_tx
+        )
+    if not isinstance(schedule, UnfreezeSchedule | None):
+        raise HyperparameterError("fine_tune", "schedule", "be made by unfreeze_schedule", schedule)
 
 
 def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
@@ -158,7 +176,7 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
     before = 0
     for start, pattern in schedule.stages:
         trainable = schedule(start)
-        trained = sum(not re.search(trainable.pattern, name) for name in names)
+        trained = sum(not trainable.freezes(name) for name in names)
         if trained == before:
             raise ValueError(
                 f"fine_tune: {pattern!r} adds no parameter in epoch {start}; there are"
@@ -211,21 +229,23 @@ def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
     )
 
 
-def _layers_of(model: nnx.Module) -> list[str]:
-    """The layers of an `MLP` as patterns, each with its normalisation and activation."""
-    if not isinstance(model, MLP):
+def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
+    """The patterns of the layers; those of an `MLP` with their normalisation and activation."""
+    if order is None and isinstance(model, MLP):
+        return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/")
+    if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
+        names = path_names(nnx.state(model, nnx.Param))
         raise HyperparameterError(
             "fine_tune",
             "order",
-            "list patterns of the layers from the bottom to the top, since the model is no MLP "
-            f"but has {path_names(nnx.state(model, nnx.Param))}",
-            None,
+            f"list patterns of the layers from the bottom to the top; there are {names}",
+            order,
         )
-    return [*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/"]
+    return tuple(order)
 
 
 def _together(results: list[FitResult]) -> FitResult:
-    """Stages as one run."""
+    """Stages as one run, of which each goes on where the one before ended."""
     histories = [result.history for result in results]
     losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
     best = int(np.argmin(losses))
@@ -237,5 +257,6 @@ def _together(results: list[FitResult]) -> FitResult:
         stopped=results[-1].stopped,
         compile_seconds=sum(result.compile_seconds for result in results),
         trouble=" ".join(result.trouble for result in results if result.trouble),
+        last=results[-1].last,
         opt_state=results[-1].opt_state,
     )

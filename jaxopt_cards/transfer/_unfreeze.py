@@ -21,9 +21,8 @@ class UnfreezeSchedule:
 
     def __call__(self, epoch: int) -> Frozen:
         """The NNX filter of the parameters that are trained in this epoch."""
-        patterns = [pattern for start, pattern in self.stages if start <= epoch]
-        thawed = "|".join(f"(?:{pattern})" for pattern in patterns)
-        return Frozen(f"^(?!.*(?:{thawed}))", self.batch_stats)
+        patterns = tuple(pattern for start, pattern in self.stages if start <= epoch)
+        return Frozen(patterns, self.batch_stats, all_but=True)
 
 
 def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:

@@ -124,6 +124,41 @@ def test_the_best_stage_wins():
 HEAD = transfer.unfreeze_schedule({0: "logits"})
 
 
+def test_a_stage_that_diverges_ends_it_and_what_was_good_stays():
+    blow_up = lambda outputs, labels: (outputs**2).sum(axis=1)  # noqa: E731
+    with pytest.warns(RuntimeWarning, match="the loss is not finite since"):
+        result = transfer.fine_tune(
+            model(), jc.sgd, loss=blow_up, epochs=30, freeze_epochs=1, base_lr=20.0, **WHOLE
+        )
+    assert result.stopped == "not finite"
+    assert len(result.history.train_loss) < 31
+    assert np.isfinite(result.history.valid_loss[result.best_epoch - 1])
+
+
+def test_each_stage_has_an_order_and_an_augmentation_of_its_own():
+    seen = []
+
+    def augment(key, x):
+        jax.debug.callback(
+            lambda bits: seen.append(tuple(np.ravel(bits))), jax.random.key_data(key)
+        )
+        return x
+
+    stages = transfer.unfreeze_schedule({0: "logits", 1: "hidden2", 2: ""})
+    settings = {**WHOLE, "batch_size": 75, "augment": augment}
+    transfer.fine_tune(model(), epochs=3, schedule=stages, **settings)
+    jax.effects_barrier()
+    assert len(seen) == len(set(seen)) == 6
+
+
+def test_patterns_stay_apart():
+    flagged = transfer.unfreeze_schedule(
+        {0: "(?i)LOGITS", 1: "(?P<a>hidden1)", 2: "(?P<a>hidden2)"}
+    )
+    result = transfer.fine_tune(model(), epochs=3, schedule=flagged, **WHOLE)
+    assert len(result.history.train_loss) == 3
+
+
 def test_goes_on_from_checkpoints(tmp_path):
     settings = {"epochs": 3, "checkpoint_dir": tmp_path, **WHOLE}
     first = transfer.fine_tune(model(), **settings)
@@ -173,6 +208,12 @@ def test_other_models_need_an_order():
         ({"schedule": SCHEDULE_OF_TWO}, "fine_tune: epochs must be more than 10, got 2"),
         ({"train": 5}, r"fine_tune: train must be \(x, y\)"),
         ({"order": ["hidden"]}, "layerwise_decay: each parameter must match one pattern"),
+        ({"order": "logits"}, "fine_tune: order must list patterns of the layers"),
+        ({"order": [["hidden"]]}, "fine_tune: order must list patterns of the layers"),
+        ({"schedule": {0: ""}}, "fine_tune: schedule must be made by unfreeze_schedule"),
+        ({"make_tx": jc.adam(1e-3)}, "fine_tune: make_tx must be a function from a schedule"),
+        ({"make_tx": None}, "fine_tune: make_tx must be a function from a schedule"),
+        ({"seed": -1}, "fine_tune: seed must be a whole number >= 0"),
         ({"model": "net"}, "fine_tune: model must be an nnx.Module"),
     ],
 )

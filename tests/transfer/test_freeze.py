@@ -61,6 +61,20 @@ def test_statistics_of_frozen_batch_normalisation_stay_unless_one_asks(batch_sta
     assert not np.array_equal(before["hidden3_norm"]["mean"], after["hidden3_norm"]["mean"])
 
 
+def test_batch_normalisation_is_frozen_where_all_its_parameters_are():
+    net = model(batch_norm=True)
+    for pattern, frozen in (
+        ("hidden1_norm/(scale|bias)", [1]),
+        ("hidden1_norm/scale", []),
+        ("norm", [1, 2, 3]),
+        ("hidden[13]", [1, 3]),
+    ):
+        net.train()
+        transfer.freeze(pattern).freeze_statistics(net)
+        still = [k for k in (1, 2, 3) if getattr(net, f"hidden{k}_norm").use_running_average]
+        assert still == frozen
+
+
 def test_frozen_batch_normalisation_normalises_as_in_evaluation():
     net = training.fit(
         model(batch_norm=True), jc.adam(1e-2), train=TRAIN, valid=VALID, epochs=2, progress=False
