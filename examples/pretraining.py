@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from chapter import PATIENCE, arguments, mean_and_deviation, tasks
+from chapter import PATIENCE, arguments, images, mean_and_deviation
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
@@ -37,34 +37,34 @@ COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 MARKERS = "osD^v"
 
 
-def scratch(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+def scratch(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
     """The network as it is."""
     return model
 
 
-def autoencoder(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+def autoencoder(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
     """Stacked denoising autoencoders."""
     return transfer.pretrain_autoencoder(
-        model, OPTIMIZER, images.train.x, epochs=epochs, seed=seed, progress=False
+        model, OPTIMIZER, splits.train.x, epochs=epochs, seed=seed, progress=False
     ).model
 
 
-def boltzmann(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+def boltzmann(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
     """Stacked restricted Boltzmann machines."""
     return transfer.pretrain_rbm(
-        model, OPTIMIZER_RBM, images.train.x, epochs=epochs, seed=seed, progress=False
+        model, OPTIMIZER_RBM, splits.train.x, epochs=epochs, seed=seed, progress=False
     ).model
 
 
-def corrupted(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+def corrupted(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
     """A classifier of whole images and spoilt ones."""
-    tasks = [good_or_bad(split, seed) for split in images[:2]]
+    tasks = [good_or_bad(split, seed) for split in splits[:2]]
     return with_task(model, 2, *tasks, epochs, seed, {})
 
 
-def ranking(model: layers.MLP, images: data.Splits, epochs: int, seed: int) -> layers.MLP:
+def ranking(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
     """A score that is higher for a whole image than for a spoilt one."""
-    tasks = [side_by_side(good_or_bad(split, seed)) for split in images[:2]]
+    tasks = [side_by_side(good_or_bad(split, seed)) for split in splits[:2]]
     return with_task(model, 1, *tasks, epochs, seed, {"loss": ranked})
 
 
@@ -110,24 +110,24 @@ def with_task(
     return transfer.restore(model, result.model, "hidden")[0]
 
 
-def fine_tuned(model: layers.MLP, images: data.Splits, labels: int, seed: int) -> float:
+def fine_tuned(model: layers.MLP, splits: data.Splits, labels: int, seed: int) -> float:
     """Accuracy on the test set, in percent, after training on so many labels a class."""
-    few = min(max(5, round(0.3 * labels)), np.bincount(images.valid.y).min())
+    few = min(max(5, round(0.3 * labels)), np.bincount(splits.valid.y).min())
     result = training.fit(
         model,
         OPTIMIZER,
-        train=data.per_class(images.train, labels),
-        valid=data.per_class(images.valid, int(few)),
+        train=data.per_class(splits.train, labels),
+        valid=data.per_class(splits.valid, int(few)),
         batch_size=BATCH,
         epochs=EPOCHS,
         patience=PATIENCE,
         seed=seed,
         progress=False,
     )
-    return 100 * training.evaluate(result.model, *images.test)["accuracy"]
+    return 100 * training.evaluate(result.model, *splits.test)["accuracy"]
 
 
-def measured(name: str, images: data.Splits, seeds: int) -> list[dict]:
+def measured(name: str, splits: data.Splits, seeds: int) -> list[dict]:
     """A row for each activation and way of pretraining: accuracies by labels a class and seed."""
     rows = []
     for activation in ACTIVATIONS:
@@ -136,12 +136,12 @@ def measured(name: str, images: data.Splits, seeds: int) -> list[dict]:
             for seed in range(seeds):
                 print(f"{activation}, {method}, seed {seed}", flush=True)
                 model = layers.MLP(
-                    images.train.x.shape[1], 10, UNITS, activation, rngs=nnx.Rngs(seed)
+                    splits.train.x.shape[1], 10, UNITS, activation, rngs=nnx.Rngs(seed)
                 )
                 started = time.perf_counter()
-                model = pretrain(model, images, PRETRAINING_EPOCHS[name], seed)
+                model = pretrain(model, splits, PRETRAINING_EPOCHS[name], seed)
                 seconds.append(time.perf_counter() - started)
-                accuracy.append([fine_tuned(model, images, n, seed) for n in LABELS[name]])
+                accuracy.append([fine_tuned(model, splits, n, seed) for n in LABELS[name]])
             rows.append(
                 {
                     "activation": activation,
@@ -199,9 +199,8 @@ def draw(name: str, rows: Sequence[dict], path: Path) -> None:
 def main() -> None:
     """Pretrains in every way, trains on few labels and more, and reports."""
     options = arguments(__doc__)
-    name, _, _ = tasks(options.data)
-    images = data.mnist() if name == "mnist" else data.digits()
-    rows = measured(name, images, options.seeds)
+    name, splits = images(options.data)
+    rows = measured(name, splits, options.seeds)
     settings = {
         "data": name,
         "seeds": options.seeds,

@@ -1,0 +1,187 @@
+"""Exercise 10: pretrain on pairs of images, the same digit or not, then read single digits.
+
+python examples/exercise_10_auxiliary_task.py --data mnist --seeds 5
+
+Split 1, most images, says which images show the same digit, and nothing else; split 2, few images,
+says which digit. A tenth of each is held out for validation. The rows that end in "toolbox" have
+the chapter's other techniques as well: images moved and bent, wider layers, dropout, head first,
+rates by layer. The pairs of MNIST take 3 GB of memory.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from chapter import TOOLBOX, Row, arguments, draw_errors, images, moved, one_cycle, report
+from flax import nnx
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, transfer
+
+CHAPTER = {"batch_norm": True, "activation": "relu"}  # five layers of 100 units, as in 8.4
+PAIRS = {"mnist": 200_000, "digits": 20_000}
+EPOCHS_PAIRS, EPOCHS_MOVED, EPOCHS_DIGITS = 10, 14, 100
+OPTIMIZER = jc.adamw(1e-3, weight_decay=0.1)
+ADAM = functools.partial(jc.adamw, weight_decay=0.01)
+
+
+class PairNet(nnx.Module):
+    """DNN A sees the first image, DNN B the second; ten units and a logistic one compare."""
+
+    def __init__(self, in_features: int, network: dict, *, rngs: nnx.Rngs):
+        """Two networks, of which only the hidden layers are used here."""
+        self.a = layers.MLP(in_features, 10, **network, rngs=rngs)
+        self.b = layers.MLP(in_features, 10, **network, rngs=rngs)
+        width = self.a.logits.in_features
+        self.compare = nnx.Linear(2 * width, 10, kernel_init=layers.he_normal, rngs=rngs)
+        self.output = nnx.Linear(10, 1, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits of "the same" and of "different": the logistic unit is their softmax."""
+        both = [self.a.features(x[:, 0]), self.b.features(x[:, 1])]
+        different = self.output(jax.nn.elu(self.compare(jnp.concatenate(both, axis=1))))
+        return jnp.concatenate([jnp.zeros_like(different), different], axis=1)
+
+
+def main() -> None:
+    """Runs all rows of the exercise for every seed, and reports."""
+    options = arguments(__doc__)
+    name, splits = images(options.data)
+    rows = {
+        row.row: row
+        for row in (
+            Row("10.3", "pairs: the same digit?", 97.6),
+            Row("10.4", "DNN A frozen, split 2", 96.5),
+            Row("10 scratch", "split 2 alone", 94.6),
+            Row("10.3 toolbox", "pairs: the same digit?", 97.6),
+            Row("10.4 toolbox", "DNN A tuned, split 2", 96.5),
+            Row("10 scratch toolbox", "split 2 alone", 94.6),
+        )
+    }
+    few = data.Splits(*halved(splits.valid), splits.test)
+    for seed in range(options.seeds):
+        print(f"Seed {seed}")
+        pairs = paired(splits, PAIRS[name], seed)
+        as_in_the_chapter(rows, pairs, few, seed)
+        pair_net, best = with_toolbox(rows, name, pairs, few, seed)
+    settings = {
+        "exercise": 10,
+        "data": name,
+        "seeds": options.seeds,
+        "pairs": PAIRS[name],
+        "network": {key: str(value) for key, value in CHAPTER.items()},
+        "toolbox": {key: str(value) for key, value in TOOLBOX.items()},
+    }
+    report(list(rows.values()), settings, options.output)
+    draw_pairs(pair_net, pairs.test, options.output / "pairs.png")
+    draw_errors(best, few.test, options.output / "errors.png", "0123456789")
+
+
+def halved(examples: data.Examples) -> tuple[data.Examples, data.Examples]:
+    """Nine tenths to train on, and one to choose by."""
+    cut = len(examples.y) * 9 // 10
+    return data.Examples(*(part[:cut] for part in examples)), data.Examples(
+        *(part[cut:] for part in examples)
+    )
+
+
+def paired(splits: data.Splits, n: int, seed: int) -> data.Splits:
+    """Pairs of split 1 for training and validation, and 10,000 pairs of test images."""
+    train, valid = halved(splits.train)
+    return data.Splits(
+        data.pairs(train, n, seed=seed),
+        data.pairs(valid, 5_000, seed=0),
+        data.pairs(splits.test, 10_000, seed=0),
+    )
+
+
+def as_in_the_chapter(
+    rows: dict[str, Row], pairs: data.Splits, few: data.Splits, seed: int
+) -> None:
+    """10.1 to 10.4: DNN A and B learn pairs, A is frozen; and its copy from scratch."""
+    features = few.train.x.shape[1]
+    model = PairNet(features, CHAPTER, rngs=nnx.Rngs(seed))
+    cycle = one_cycle(3e-3, len(pairs.train.y), 100, EPOCHS_PAIRS, weight_decay=0.1)
+    settings = {"batch_size": 100, "epochs": EPOCHS_PAIRS, "patience": None}
+    dnn_a = rows["10.3"].train(model, cycle, pairs, seed, **settings).model.a
+
+    cached = data.Splits(*(transfer.cache_features(dnn_a, dnn_a.depth, part) for part in few))
+    head = transfer.replace_head(dnn_a, 10, rngs=nnx.Rngs(seed + 1000)).logits
+    rows["10.4"].train(head, OPTIMIZER, cached, seed)
+
+    new = layers.MLP(features, 10, **CHAPTER, rngs=nnx.Rngs(seed + 2000))
+    cycle = one_cycle(3e-3, len(few.train.y), 50, EPOCHS_DIGITS, weight_decay=0.1)
+    settings = {"batch_size": 50, "epochs": EPOCHS_DIGITS, "patience": None}
+    rows["10 scratch"].train(new, cycle, few, seed, **settings)
+
+
+def with_toolbox(
+    rows: dict[str, Row], name: str, pairs: data.Splits, few: data.Splits, seed: int
+) -> tuple[PairNet, nnx.Module]:
+    """The same with all of the chapter's techniques."""
+    features, augment = few.train.x.shape[1], moved(name)
+    model = PairNet(features, TOOLBOX, rngs=nnx.Rngs(seed))
+    cycle = one_cycle(3e-3, len(pairs.train.y), 200, EPOCHS_MOVED)
+    settings = {"batch_size": 200, "epochs": EPOCHS_MOVED, "patience": None}
+    row = rows["10.3 toolbox"]
+    pair_net = row.train(model, cycle, pairs, seed, augment=moved_pairs(name), **settings).model
+
+    settings = {"batch_size": 100, "epochs": EPOCHS_DIGITS, "augment": augment}
+    row = rows["10.4 toolbox"]
+    row.begins()
+    tuned = transfer.fine_tune(
+        transfer.replace_head(pair_net.a, 10, rngs=nnx.Rngs(seed + 1000)),
+        ADAM,
+        train=few.train,
+        valid=few.valid,
+        freeze_epochs=5,
+        base_lr=4e-3,
+        lr_mult=3,
+        seed=seed,
+        **settings,
+    )
+    row.ended(tuned, few)
+
+    new = layers.MLP(features, 10, **TOOLBOX, rngs=nnx.Rngs(seed + 2000))
+    cycle = one_cycle(2e-3, len(few.train.y), 100, EPOCHS_DIGITS)
+    rows["10 scratch toolbox"].train(new, cycle, few, seed, patience=None, **settings)
+    return pair_net, tuned.model
+
+
+@functools.cache
+def moved_pairs(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The same for both images of a pair, each in its own way."""
+
+    def augment(key: jax.Array, x: jax.Array) -> jax.Array:
+        return moved(name)(key, x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+    return augment
+
+
+def draw_pairs(model: PairNet, examples: data.Examples, path: Path) -> None:
+    """Pairs that the network is right about, above; and wrong, below."""
+    logits = np.asarray(nnx.jit(lambda model, x: model(x))(model, examples.x))
+    guess = logits.argmax(axis=1)
+    figure, axes = plt.subplots(2, 8, figsize=(9, 2.6), layout="constrained")
+    side = round(examples.x.shape[2] ** 0.5)
+    for line, right in zip(axes, (True, False), strict=True):
+        chosen = np.flatnonzero((guess == examples.y) == right)[: len(line)]
+        for axis in line:
+            axis.set_axis_off()
+        for axis, row in zip(line, chosen, strict=False):
+            first, second = examples.x[row].reshape(2, side, side)
+            axis.imshow(np.hstack([first, second]), cmap="gray_r", vmin=0, vmax=1)
+            says = "different" if guess[row] else "the same"
+            axis.set_title(f"{says}{'' if right else ' ✗'}", fontsize=9)
+    wrong = int((guess != examples.y).sum())
+    figure.suptitle(f"Are these the same digit? {wrong} of {len(guess)} are wrong, as those below")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
