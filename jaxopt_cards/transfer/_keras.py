@@ -1,21 +1,22 @@
 """Weights saved by Keras."""
 
-import io
+import importlib.util
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from jaxopt_cards.transfer._foreign import (
-    UnfitError,
-    check_size,
-    kind_of,
-    nested,
-    opened,
-    zip_entries,
-)
-from jaxopt_cards.transfer._hdf5 import check_links, check_texts, checked, members, numbers_of
+import numpy as np
+
+from jaxopt_cards._checks import check_number
+from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened, zip_entries
+from jaxopt_cards.transfer._hdf5 import Contents, Group, checked, contents, members
+
+_EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
 
 _NAMES = {
     "gamma": "scale",
@@ -37,19 +38,34 @@ _ARRAYS = {
 }
 
 
-def from_keras(path: str | os.PathLike, *, max_bytes: int = 2**33) -> dict[str, Any]:
+def from_keras(
+    path: str | os.PathLike, *, epsilon: float = _EPSILON, max_bytes: int = 2**33
+) -> dict[str, Any]:
     r"""Reads the weights of a Keras model: `.keras`, `.weights.h5`, or a legacy `.h5`.
 
     Layers have the names that they have in Keras; those of a model inside a model are under its
     name. What has no name in NNX (recurrent kernels, random seeds) keeps Keras's own, which may be
     just its number. Optimizers are left out. Needs the library h5py, and not Keras.
 
+    Batch normalisations add :math:`\epsilon` to the variance: 0.001 in Keras, 0.00001 in NNX,
+    where it is no array and cannot be restored. The difference is put into the variance, so that
+    the outputs are the same. A `.keras` file, or a legacy `.h5` of a whole model, says what
+    :math:`\epsilon` was; `.weights.h5` does not. Layer normalisations keep no variance: give
+    `nnx.LayerNorm` the `epsilon` of Keras.
+
+    The file is read by another process, so it can neither crash this one nor hang it for longer
+    than a minute (and a second for each 16 MiB); on Linux with at most `2 * max_bytes` and 1 GiB of
+    memory beside the file's.
+
     Equation:
-        .. math:: (\gamma, \beta, \mu, \sigma^2)_{\mathrm{Keras}} =
+        .. math:: (\gamma, \beta, \mu, \sigma^2 + \epsilon - 10^{-5})_{\mathrm{Keras}} =
             (\mathrm{scale}, \mathrm{bias}, \mathrm{mean}, \mathrm{var})_{\mathrm{NNX}}
 
     Args:
         path: the file.
+        epsilon: float in [0, inf); that of batch normalisations in Keras where the file does not
+            say: 0.001 unless it was set, as in `restore(model, from_keras(path, epsilon=0.001))`.
+            Default: NNX's, which leaves variances as they are.
         max_bytes: whole number > 0; files that declare more are not read.
 
     Returns:
@@ -69,7 +85,7 @@ def from_keras(path: str | os.PathLike, *, max_bytes: int = 2**33) -> dict[str, 
         François Chollet et al. (2015), Keras. Chapter 11, "Reusing Models from Other Frameworks".
 
     Use when: a network was trained with Keras, on any of its backends.
-    Avoid when: the file comes from a stranger; a damaged HDF5 file can crash the HDF5 library.
+    Avoid when: a stranger's file comes as `.safetensors` too; HDF5 is a far larger library.
 
     Example:
         >>> import tempfile
@@ -82,47 +98,69 @@ def from_keras(path: str | os.PathLike, *, max_bytes: int = 2**33) -> dict[str, 
         ...     transfer.from_keras(f"{folder}/net.weights.h5")["hidden1"]["kernel"].shape
         (3, 2)
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("from_keras: needs h5py: pip install h5py") from error
-
-    with opened("from_keras", path, max_bytes) as file:
-        weights, settings = _unpacked(file, max_bytes)
-        check_texts(weights)
-        with h5py.File(weights, "r") as root:
-            check_links(root)
-            is_legacy = "model_weights" in root or "layer_names" in root.attrs
-            if not is_legacy and not {"layers", "vars", "_layer_checkpoint_dependencies"} & {*root}:
-                raise UnfitError("is an HDF5 file without weights of Keras")
-            named = _legacy(root) if is_legacy else _numbered(root, settings)
-            datasets = [(name, checked(name, dataset)) for name, dataset in named]
-            check_size(sum(dataset.nbytes for _, dataset in datasets), max_bytes)
-            return nested((name, numbers_of(dataset)) for name, dataset in datasets)
+    check_number("from_keras", "epsilon", epsilon, "[0, inf)")
+    if importlib.util.find_spec("h5py") is None:
+        raise ImportError("from_keras: needs h5py: pip install h5py")
+    with opened("from_keras", path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
+        weights, config = unpacked
+        found = contents(weights, max_bytes)
+        settings = dict(_settings(config or found.config, ""))
+        return nested(_with_nnx_epsilon(_named(found, settings), settings, float(epsilon)))
 
 
-def _unpacked(file: BinaryIO, max_bytes: int) -> tuple[BinaryIO, dict[str, Any]]:
-    """The HDF5 file, and the layers' settings by path, which only `.keras` has."""
+@contextmanager
+def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
+    """The HDF5 file, and the model's configuration, which `.keras` has beside it."""
     if (kind := kind_of(file)) == "an HDF5 file":
-        return file, {}
+        yield file, {}
+        return
     if kind != "a zip archive":
         raise UnfitError(f"is no file of Keras, but {kind}")
     archive, entries = zip_entries(file, max_bytes)
     if not {"config.json", "model.weights.h5"} <= entries.keys():
         raise UnfitError("is a zip archive that Keras did not write")
-    settings = dict(_settings(json.loads(archive.read("config.json")), ""))
-    return io.BytesIO(archive.read("model.weights.h5")), settings
+    with tempfile.TemporaryFile() as weights:
+        with archive.open("model.weights.h5") as packed:
+            shutil.copyfileobj(packed, weights)
+        weights.flush()
+        yield weights, json.loads(archive.read("config.json"))
 
 
 def _settings(model: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The settings of all layers, by path."""
-    for layer in model["config"].get("layers", []):
-        path = f"{prefix}{layer['config']['name']}"
+    config = model.get("config", {})
+    # Before Keras 2.2.3 it was the list itself.
+    for layer in config if isinstance(config, list) else config.get("layers", []):
+        path = f"{prefix}{layer['config'].get('name')}"
         yield path, layer
         yield from _settings(layer, f"{path}/")
 
 
-def _numbered(root: Any, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _named(found: Contents, settings: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays by path, with NNX's names."""
+    if found.is_legacy:
+        return _legacy(found.root)
+    if not {"layers", "vars", "_layer_checkpoint_dependencies"} & {*found.root}:
+        raise UnfitError("is an HDF5 file without weights of Keras")
+    return _numbered(found.root, settings)
+
+
+def _with_nnx_epsilon(
+    named: Iterator[tuple[str, np.ndarray]], settings: dict[str, Any], epsilon: float
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays, with variances that give Keras's outputs once NNX adds an epsilon of its own."""
+    for path, array in named:
+        layer, _, name = path.rpartition("/")
+        if name == "var":
+            config = settings.get(layer, {}).get("config", {})
+            check_number(
+                f"{layer!r}", "epsilon", given := config.get("epsilon", epsilon), "[0, inf)"
+            )
+            array = (array + (given - _EPSILON)).astype(array.dtype)
+        yield path, array
+
+
+def _numbered(root: Group, settings: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays of `.weights.h5`, which have numbers for names."""
     for path, kinds, arrays in _layers(root, "", ""):
         names = _array_names(path, kinds, arrays, settings.get(path))
@@ -131,17 +169,17 @@ def _numbered(root: Any, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _layers(group: Any, path: str, kind: str) -> Iterator[tuple[str, Any, list[Any]]]:
     """Path, possible kinds and arrays of each layer: `layers/dense_1/vars/0` of name `hidden2`."""
-    children = members(group)
+    children = members(group, path)
     if "vars" in children:
-        variables = members(children.pop("vars"))
-        arrays = [variables[str(index)] for index in range(len(variables))]
+        variables = members(children.pop("vars"), f"{path}/vars")
+        arrays = [checked(path, variables[str(index)]) for index in range(len(variables))]
         if arrays:
             yield path or "model", {_kind(kind), _kind(path.rpartition("/")[2])}, arrays
     if not path:
         children.pop("optimizer", None)
     inner = [(name, name, child) for name, child in children.items() if name != "layers"]
     if "layers" in children:
-        listed = members(children["layers"])
+        listed = members(children["layers"], f"{path}/layers")
         inner += [(_layer_name(name, child), name, child) for name, child in listed.items()]
     for name, kind, child in inner:
         yield from _layers(child, f"{path}/{name}".removeprefix("/"), kind)
@@ -149,9 +187,9 @@ def _layers(group: Any, path: str, kind: str) -> Iterator[tuple[str, Any, list[A
 
 def _layer_name(name: str, group: Any) -> str:
     """The user's name of a layer, which stands with its variables."""
-    variables = members(group).get("vars")
-    given = name if variables is None else variables.attrs.get("name", name)
-    if not isinstance(given, str) or "/" in given:
+    variables = members(group, name).get("vars")
+    given = (isinstance(variables, Group) and variables.given) or name
+    if "/" in given:
         raise UnfitError(f"has a layer of the name {given!r}")
     return given
 
@@ -184,10 +222,9 @@ def _array_names(path: str, kinds: set[str], arrays: list[Any], settings: Any) -
     return list(known[: len(arrays)])
 
 
-def _legacy(root: Any) -> Iterator[tuple[str, Any]]:
+def _legacy(root: Group) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays of a legacy `.h5`: `model_weights/hidden1/sequential/hidden1/kernel:0`."""
-    groups = members(root)
-    groups = members(groups["model_weights"]) if "model_weights" in groups else groups
+    groups = members(root.get("model_weights", root), "model_weights")
     groups.pop("optimizer_weights", None)
     for layer, group in groups.items():
         for path, array in _walked(group, layer):
@@ -198,10 +235,10 @@ def _legacy(root: Any) -> Iterator[tuple[str, Any]]:
             yield "/".join([*parts, _NAMES.get(name, name)]), array
 
 
-def _walked(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _walked(group: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays under a group, by path."""
-    if hasattr(group, "shape"):
+    if not isinstance(group, Group):
         yield path, group
         return
-    for name, child in members(group).items():
+    for name, child in group.items():
         yield from _walked(child, f"{path}/{name}")

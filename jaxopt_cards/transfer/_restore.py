@@ -2,14 +2,19 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
+from jaxopt_cards.training._stored import is_key
 from jaxopt_cards.transfer._load import load
 
 PyTree = Any
@@ -51,7 +56,8 @@ def restore(
     Works on any two trees: NNX modules or states, Linen's dictionaries, what `from_torch` and its
     like return; or with the path of a file or folder, whose format is told by what is in it. An
     array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
-    report tells what became of every path. Of an NNX module, running statistics are restored too.
+    report tells what became of every path. Of an NNX module, running statistics are restored too;
+    dropout rates and random streams, which are no weights, never are.
 
     Equation:
         .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
@@ -78,8 +84,10 @@ def restore(
         None.
 
     Raises:
-        ValueError: a pattern, also one of `rename`, matches no path; nothing at all could be taken;
-            a file or folder is damaged or of no format that is known.
+        ValueError: a pattern, also one of `rename`, matches no path; a replacement is no text, or
+            names a group that its pattern does not have; a leaf is no number or array of numbers;
+            nothing at all could be taken; a file or folder is damaged or of no format that is
+            known.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -107,17 +115,23 @@ def restore(
     saved = load("restore", checkpoint) if is_file else checkpoint
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     report = RestoreReport({}, {}, {})
+    no_weights = _no_weights(params)
 
     def one(path: Any, leaf: Any) -> Any:
         name = path_name(path)
         if not next(wanted):
             report.skipped[name] = "the pattern does not match"
             return leaf
+        if name in no_weights:
+            report.skipped[name] = no_weights[name]
+            return leaf
         origin = origins[name]
         if origin not in source:
             report.skipped[name] = f"nothing was saved under {origin}"
             return leaf
-        if _is_key(leaf) and not _is_key(source[origin]):
+        _check_numbers("params", name, leaf)
+        _check_numbers("checkpoint", origin, source[origin])
+        if [hasattr(x, "dtype") and is_key(x) for x in (leaf, source[origin])] == [True, False]:
             report.skipped[name] = "a random key is no weight"
             return leaf
         found = _in_precision(source[origin], leaf) if cast else source[origin]
@@ -152,8 +166,34 @@ def _origins(names: list[str], rename: Any) -> dict[str, str]:
                 f"restore: rename has {pattern!r}, which matches none of the paths"
                 f"{listed(origins.values())}"
             )
-        origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
+        try:
+            origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
+        except (re.error, IndexError, TypeError) as error:
+            raise ValueError(
+                f"restore: rename has {pattern!r}, whose replacement must be text with groups of "
+                f"the pattern, got {replacement!r}: {error}"
+            ) from None
     return origins
+
+
+def _no_weights(params: Any) -> dict[str, str]:
+    """What an NNX module has beside parameters and statistics, by path, and why it stays."""
+    reasons = {nnx.RngState: "a random stream is no weight", Rate: "a rate is no weight"}
+    kinds = tuple(reasons)
+    variables = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda v: isinstance(v, kinds))
+    return {
+        path_name(path): reason
+        for path, variable in variables
+        for kind, reason in reasons.items()
+        if isinstance(variable, kind)
+    }
+
+
+def _check_numbers(argument: str, path: str, leaf: Any) -> None:
+    """Raises unless a leaf is a number, an array of numbers, or a random key."""
+    # A random key's dtype has no kind; those without numbers are Python's objects, texts and times.
+    if getattr(_dtype(leaf), "kind", "f") in "OSUmM":
+        raise HyperparameterError("restore", f"{argument} at {path!r}", "be an array", leaf)
 
 
 def _misfit(wanted: Any, found: Any) -> str:
@@ -180,10 +220,6 @@ def _as_it_is(array: Any) -> Any:
     return moved if moved.dtype == _dtype(array) else array
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(_dtype(leaf), jax.dtypes.prng_key)
-
-
 def _dtype(array: Any) -> Any:
-    # Not JAX's result_type, to which float64 is float32 while 64-bit types are off.
-    return array.dtype if hasattr(array, "dtype") else np.result_type(array)
+    # Not JAX's asarray, to which float64 is float32 while 64-bit types are off.
+    return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype

@@ -37,7 +37,16 @@ def from_torch(
     become `scale`, `bias`, `mean` and `var`. The path before is kept: `net.hidden1.weight` is
     `net/hidden1/kernel`. A file is read without PyTorch, and nothing in it is ever called: what is
     not a description of arrays is refused by name. From a checkpoint with more in it, such as
-    `{"state_dict": ..., "epoch": 3}`, all tensors are read, under the names of their dictionaries.
+    `{"state_dict": ..., "epoch": 3}`, all tensors are read, under the names of their dictionaries,
+    and the rest is left out; so it is from memory.
+
+    A dense layer on a flattened convolution expects its inputs by channel, height, width; Flax
+    flattens height, width, channel, and nothing in a state_dict tells. Put them in order yourself,
+    here for `fc` on 8 channels of 5 times 5:
+
+        kernel = saved["fc"]["kernel"].reshape(8, 5, 5, -1)
+        saved["fc"]["kernel"] = kernel.transpose(1, 2, 0, 3).reshape(8 * 5 * 5, -1)
+        model, report = transfer.restore(model, saved)
 
     Equation:
         .. math:: W_{\mathrm{NNX}} = W_{\mathrm{torch}}^\top, \qquad
@@ -58,7 +67,7 @@ def from_torch(
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or asks for anything beyond
-            a state_dict; a tensor is no plain array (sparse, quantised).
+            a state_dict; a tensor is no plain array (sparse, quantised, a conjugate view).
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -78,7 +87,8 @@ def from_torch(
     compiled("from_torch", embeddings)
     if isinstance(source, Mapping):
         try:
-            arrays = [(name, _in_memory(name, value)) for name, value in _named(source)]
+            named = [(name, value) for name, value in _named(source) if hasattr(value, "shape")]
+            arrays = [(name, _in_memory(name, value)) for name, value in named]
             return from_convention(arrays, "torch", embeddings)
         except UnfitError as error:
             raise ValueError(f"from_torch: the state_dict {error}") from None
@@ -162,6 +172,6 @@ def _in_memory(name: str, value: Any) -> np.ndarray:
         array = np.array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnfitError(f"has {name!r}, which is no plain array: {error}") from None
-    if array.dtype.kind not in "biufcV" or not hasattr(value, "shape"):
+    if array.dtype.kind not in "biufcV":
         raise UnfitError(f"has {name!r}, which is no array but a {type(value).__name__}")
     return array

@@ -209,7 +209,9 @@ def _built(name: str, arguments: tuple[Any, ...]) -> Any:
     if name not in _TENSORS:
         raise UnfitError(f"asks to call {name.replace(' ', '.')}, which no state_dict needs")
     storage, offset, shape, strides = arguments[:4]
-    if name.endswith("v3"):
+    is_v3 = name.endswith("v3")
+    _check_metadata(arguments[7 if is_v3 else 6 :])
+    if is_v3:
         dtype = np.dtype(_DTYPES[arguments[6].name])
         storage = Storage(storage.key, dtype, storage.size // dtype.itemsize)
     sizes = (offset, *shape, *strides)
@@ -220,6 +222,18 @@ def _built(name: str, arguments: tuple[Any, ...]) -> Any:
             "is damaged: data.pkl has a tensor of sizes that are no whole numbers >= 0"
         )
     return Tensor(storage, offset, shape, strides)
+
+
+def _check_metadata(rest: tuple[Any, ...]) -> None:
+    """Raises if the numbers of a tensor are not those of its array, but their conjugates, say."""
+    if any(rest):
+        # Only its keys, which are text: the values can be endless.
+        known = type(rest[0]) is dict
+        kinds = " and ".join(str(key)[:60] for key in [*rest[0]][:3]) if known else "metadata"
+        raise UnfitError(
+            f"has a tensor with {kinds}, which is no plain array: save tensor.resolve_conj()"
+            ".resolve_neg()"
+        )
 
 
 def _is_size(value: Any) -> bool:

@@ -18,6 +18,13 @@ FOREIGN = Path(__file__).parent / "foreign"
 NORMS = {r"^hidden(\d)_norm": r"norm\1"}
 
 
+BESIDE_WEIGHTS = {
+    "dropout/rate": "a rate is no weight",
+    "dropout/rngs/count": "a random stream is no weight",
+    "dropout/rngs/key": "a random stream is no weight",
+}
+
+
 def net(**kwargs):
     model = layers.MLP(64, 10, units=(16, 8), batch_norm=True, rngs=nnx.Rngs(0), **kwargs)
     model.eval()
@@ -45,6 +52,28 @@ def test_a_foreign_network_says_here_what_it_said_there(name, rename, network):
     assert not report.refused
     assert len(report.taken) == 12
     np.testing.assert_allclose(model(expected["x"]), expected[network], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("keras", True), ("weights.h5", False), ("legacy.h5", True)]
+)
+def test_the_epsilon_of_keras_is_not_lost(name, said):
+    expected = np.load(FOREIGN / "outputs.npz")
+    path = FOREIGN / (f"keras_epsilon_{name}" if "legacy" in name else f"keras_epsilon.{name}")
+
+    def outputs(**epsilon):
+        model = layers.MLP(64, 10, units=(16,), batch_norm=True, rngs=nnx.Rngs(0))
+        model.eval()
+        model, report = transfer.restore(model, transfer.from_keras(path, **epsilon))
+        assert len(report.taken) == 7
+        return np.asarray(model(expected["x"]))
+
+    theirs = expected["keras_epsilon"]
+    np.testing.assert_allclose(outputs(epsilon=1e-3), theirs, rtol=1e-5, atol=1e-5)
+    # What the file says comes first; without a word of it, the outputs are others.
+    assert np.allclose(outputs(), theirs, rtol=1e-5, atol=1e-5) == said
+    with pytest.raises(ValueError, match=r"from_keras: epsilon must lie in \[0, inf\), got -1"):
+        outputs(epsilon=-1)
 
 
 def test_the_format_is_told_by_the_content(tmp_path):
@@ -117,7 +146,7 @@ def test_the_best_model_of_a_checkpoint_dir(fitted):
     folder, result = fitted
     assert result.best_epoch < 5
     model, report = transfer.restore(net(dropout_rate=0.1), folder)
-    assert report.skipped == {"dropout/rngs/key": "a random key is no weight"}
+    assert report.skipped == BESIDE_WEIGHTS
     jax.tree.map(np.testing.assert_array_equal, arrays(model), arrays(result.model))
 
 
@@ -184,3 +213,49 @@ def test_unasked_arrays_are_told_and_nothing_is_half_restored():
     assert report.unused == ("c",)
     np.testing.assert_array_equal(params["a"], 0)
     np.testing.assert_array_equal(filled["b"], 0)
+
+
+@pytest.mark.parametrize("as_state", [False, True], ids=["module", "state"])
+def test_rates_and_random_streams_stay(as_state):
+    theirs = layers.MLP(64, 10, units=(16, 8), batch_norm=True, dropout_rate=0.5, rngs=nnx.Rngs(7))
+    theirs(np.ones((2, 64), "float32"))  # its stream and its statistics go on
+    ours = net(dropout_rate=0.2)
+    model, report = transfer.restore(nnx.state(ours) if as_state else ours, theirs)
+    assert report.skipped == BESIDE_WEIGHTS
+    model = nnx.merge(nnx.graphdef(ours), model) if as_state else model
+    assert float(model.dropout.rate[...]) == np.float32(0.2)
+    assert int(model.dropout.rngs.count[...]) == 0
+    jax.tree.map(np.testing.assert_array_equal, arrays(model), arrays(theirs))
+    with pytest.raises(ValueError, match=r"dropout/rate: a rate is no weight"):
+        transfer.restore(net(dropout_rate=0.2), theirs, "dropout/rate")
+
+
+def test_a_random_key_is_not_filled_with_numbers():
+    params = {"key": jax.random.key(0), "kernel": np.zeros(2)}
+    _, report = transfer.restore(params, {"key": np.zeros(2, "uint32"), "kernel": np.ones(2)})
+    assert report.skipped == {"key": "a random key is no weight"}
+    filled, _ = transfer.restore(params, params | {"key": jax.random.key(1)})
+    assert filled["key"] == jax.random.key(1)
+
+
+@pytest.mark.parametrize("replacement", [3, None, r"\3", r"\g<layer>"])
+def test_replacements_that_cannot_be_are_named(replacement):
+    with pytest.raises(ValueError, match=r"restore: rename has 'hidden', whose replacement must"):
+        transfer.restore(net(), net(), rename={"hidden": replacement})
+
+
+@pytest.mark.parametrize("text", ["abc", "f4", np.array(["abc"]), b"abc", object()])
+def test_leaves_that_are_no_numbers_are_named(text):
+    array = np.ones(2)
+    with pytest.raises(ValueError, match=r"restore: checkpoint at 'a' must be an array, got"):
+        transfer.restore({"a": array}, {"a": text})
+    with pytest.raises(ValueError, match=r"restore: params at 'a' must be an array, got"):
+        transfer.restore({"a": text}, {"a": array})
+    # It may stand beside what is taken.
+    assert transfer.restore({"a": array}, {"a": array, "note": text})[1].unused == ("note",)
+
+
+def test_numbers_of_python_are_arrays_without_axes():
+    filled, report = transfer.restore({"a": 1.0, "b": 2}, {"a": 3.0, "b": 4.0})
+    assert (filled["a"], filled["b"]) == (3, 2)
+    assert report.refused == {"b": "saved is float64[], needed is int64[]"}

@@ -124,6 +124,25 @@ def with_keras():
     return {"keras": np.asarray(net(X[:32])), "keras_conv": np.asarray(conv(images))}
 
 
+def with_epsilon_of_keras():
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((64,)),
+        keras.layers.Dense(16, use_bias=False, name="hidden1"),
+        keras.layers.BatchNormalization(name="hidden1_norm"),
+        keras.layers.Activation("elu"),
+        keras.layers.Dense(10, name="logits"),
+    ]
+    net = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.SGD(0.1), loss)
+    net.fit(X, Y, epochs=2, verbose=0)
+    net.save(HERE / "keras_epsilon.keras")
+    net.save(HERE / "keras_epsilon_legacy.h5")
+    net.save_weights(HERE / "keras_epsilon.weights.h5")
+    return {"keras_epsilon": np.asarray(net(X[:32]))}
+
+
 if __name__ == "__main__":
-    outputs = with_torch() | with_keras()
+    outputs = with_torch() | with_keras() | with_epsilon_of_keras()
     np.savez(HERE / "outputs.npz", x=X[:32], **outputs)
