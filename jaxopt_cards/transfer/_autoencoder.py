@@ -14,6 +14,7 @@ from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
 from jaxopt_cards.training._fit import Loss
 from jaxopt_cards.training._inputs import check_tx
+from jaxopt_cards.transfer._mlp_parts import parts_of
 from jaxopt_cards.transfer._pretraining import (
     Pretrained,
     checked_depth,
@@ -21,9 +22,6 @@ from jaxopt_cards.transfer._pretraining import (
     greedily,
     hidden,
 )
-
-# What belongs to hidden layer 1 of an `MLP`, by the ends of its names.
-_PARTS = ("", "_norm", "_activation")
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -146,15 +144,13 @@ def _autoencoder(model: MLP, index: int, rngs: nnx.Rngs) -> MLP:
     layer = hidden(model, index)
     width = layer.in_features
     one = MLP(width, width, (layer.out_features,), model.activation, rngs=rngs)
-    for part in _PARTS:
-        if (found := getattr(model, f"hidden{index}{part}", None)) is not None:
-            setattr(one, f"hidden1{part}", nnx.clone(found))
+    for end, part in parts_of(model, index).items():
+        setattr(one, f"hidden1{end}", nnx.clone(part))
     return one
 
 
-def _copy_layer(one: nnx.Module, model: MLP, index: int) -> None:
+def _copy_layer(one: Any, model: MLP, index: int) -> None:
     """Gives the model what its layer has learnt."""
-    for part in _PARTS:
-        if (learnt := getattr(one, f"hidden1{part}", None)) is not None:
-            learnt_state = nnx.state(learnt, nnx.Any(nnx.Param, nnx.BatchStat))
-            nnx.update(getattr(model, f"hidden{index}{part}"), learnt_state)
+    for end, part in parts_of(model, index).items():
+        learnt = nnx.state(parts_of(one, 1)[end], nnx.Any(nnx.Param, nnx.BatchStat))
+        nnx.update(part, learnt)

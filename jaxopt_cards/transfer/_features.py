@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.data import Examples
 from jaxopt_cards.transfer._feature_files import fingerprint, on_disk
 
@@ -29,7 +30,7 @@ def cache_features(
     of twenty. Where all hidden layers are cached, the layer above is `model.logits`: train it by
     itself.
 
-    The lower layers run in evaluation mode, whatever the model's: dropout drops nothing and batch
+    The lower layers run in eval mode, whatever the model's: dropout drops nothing and batch
     normalisation uses its running statistics, which do not move. Features of augmented inputs
     cannot be cached, since they are others in each epoch.
 
@@ -60,7 +61,8 @@ def cache_features(
         None.
 
     Raises:
-        ValueError: the layer does not exist, data do not fit the model, `directory` is a file.
+        ValueError: the layer does not exist, data are not finite or do not fit the model,
+            `directory` is a file.
         OSError: the features could not be written, as when the disk is full; no half file is left.
 
     References:
@@ -81,6 +83,8 @@ def cache_features(
     check_count("cache_features", "upto", upto)
     check_count("cache_features", "batch_size", batch_size)
     x, y = _checked(data)
+    _check_finite("inputs", x, batch_size)
+    _check_finite("labels", y, batch_size)
     lower = _lower_part(model, upto, x[:batch_size])
     shape = (len(x), *lower.row.shape)
     if directory is not None:
@@ -118,8 +122,25 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
+    """Raises if a number is not finite, as `fit` does; a few rows at a time, to spare memory."""
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        return
+    # As JAX will see them: a large float64 is infinite in float32.
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    for start in range(0, len(array), rows):
+        with np.errstate(over="ignore"):
+            some = array[start : start + rows].astype(dtype, copy=False)
+        if not np.isfinite(some).all():
+            row, *rest = np.argwhere(~np.isfinite(some))[0].tolist()
+            raise ValueError(
+                f"cache_features: the {name} of data must be finite, got {some[row, *rest]} at "
+                f"{[start + row, *rest]}"
+            )
+
+
 def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
-    """The lower layers of a copy in evaluation mode, if they take such rows."""
+    """The lower layers of a copy in eval mode, if they take such rows."""
     if not (isinstance(model, nnx.Module) and callable(getattr(model, "features", None))):
         raise ValueError(
             "cache_features: model must be an nnx.Module with a method features(x, upto), got "
@@ -131,7 +152,9 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
     lower = jax.jit(lambda state, rows: nnx.merge(graph, state).features(rows, upto))
     try:
         features = jax.eval_shape(lower, state, rows)
-    except TypeError as error:
+    except HyperparameterError:
+        raise  # of a layer that is not there
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"cache_features: the model does not take inputs of the shape {rows.shape[1:]}: {error}"
         ) from error

@@ -1,13 +1,22 @@
 """The upper end of a trained network: a new head, fewer hidden layers, more of them."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.layers import MLP, he_normal
-from jaxopt_cards.transfer._mlp_parts import check_mlp, check_upto, look_of, parts_of
+from jaxopt_cards.layers._initializers import initializer
+from jaxopt_cards.training._inputs import check_model
+from jaxopt_cards.transfer._mlp_parts import (
+    check_mlp,
+    check_rngs,
+    check_upto,
+    dense_layers,
+    look_of,
+    parts_of,
+)
 
 _Model = TypeVar("_Model", bound=nnx.Module)
 _MLP = TypeVar("_MLP", bound=MLP)
@@ -35,7 +44,7 @@ def replace_head(
         model: NNX module with a dense layer `name`.
         out_features: whole number > 0; classes of the new task.
         rngs: `nnx.Rngs`, the source of the new weights.
-        name: attribute of the layer to replace.
+        name: attribute of the output layer; of a `layers.MLP` only `"logits"`.
         kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
 
     Returns:
@@ -45,8 +54,8 @@ def replace_head(
         Parameters `logits/kernel` and `logits/bias`, new.
 
     Raises:
-        ValueError: the model has no dense layer of that name, or a width that is not a whole
-            number > 0.
+        ValueError: the model has no dense layer of that name, or it is a hidden layer of an MLP; a
+            width that is not a whole number > 0.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -62,13 +71,10 @@ def replace_head(
         >>> transfer.replace_head(model, 7, rngs=nnx.Rngs(1)).logits.kernel.shape
         (2, 7)
     """
+    check_model("replace_head", model)
     check_count("replace_head", "out_features", out_features)
-    head = getattr(model, name, None)
-    if not isinstance(head, nnx.Linear):
-        layers = [key for key, value in vars(model).items() if isinstance(value, nnx.Linear)]
-        raise HyperparameterError(
-            "replace_head", "name", f"be a dense layer, one of {layers}", name
-        )
+    check_rngs("replace_head", rngs)
+    head = _head_of(model, name)
     new = nnx.clone(model)
     fresh = nnx.Linear(
         head.in_features,
@@ -76,11 +82,23 @@ def replace_head(
         use_bias=head.use_bias,
         dtype=head.dtype,
         param_dtype=head.param_dtype,
-        kernel_init=kernel_init,
+        kernel_init=initializer("replace_head", kernel_init),
         rngs=rngs,
     )
     setattr(new, name, fresh)
     return new
+
+
+def _head_of(model: nnx.Module, name: Any) -> nnx.Linear:
+    """The dense layer of that name; of an MLP only the last, as others feed the next layer."""
+    dense = {key: layer for key, layer in vars(model).items() if isinstance(layer, nnx.Linear)}
+    if isinstance(model, MLP):
+        dense = {key: layer for key, layer in dense.items() if key == "logits"}
+    if name not in list(dense):  # of a list: the name may be no text
+        raise HyperparameterError(
+            "replace_head", "name", f"be a dense output layer, one of {list(dense)}", name
+        )
+    return dense[name]
 
 
 def drop_layers(
@@ -210,24 +228,22 @@ def _with_top(
     if out_features is None:
         out_features = model.logits.out_features
     check_count(function, "out_features", out_features)
-    if not isinstance(rngs, nnx.Rngs):
-        raise HyperparameterError(function, "rngs", "be an nnx.Rngs", rngs)
-    above = [*(getattr(model, f"hidden{i + 1}") for i in range(model.depth)), model.logits][upto]
+    check_rngs(function, rngs)
     top = MLP(
-        above.in_features,
+        dense_layers(model)[upto].in_features,
         out_features,
         units,
-        kernel_init=kernel_init,
+        kernel_init=initializer(function, kernel_init),
         rngs=rngs,
         **look_of(model),
     )
     new = nnx.clone(model)
     for index in range(upto + 1, model.depth + 1):
-        for name in parts_of(model, index):
-            delattr(new, name)
+        for end in parts_of(model, index):
+            delattr(new, f"hidden{index}{end}")
     for index in range(1, len(units) + 1):
-        for name, part in parts_of(top, index).items():
-            setattr(new, name.replace(str(index), str(upto + index)), part)
+        for end, part in parts_of(top, index).items():
+            setattr(new, f"hidden{upto + index}{end}", part)
     new.depth, new.logits = upto + len(units), top.logits
     new.train()  # new layers are, and a network is of one mode
     return new

@@ -28,7 +28,7 @@ class _HeldNorm(nnx.BatchNorm):
         self.hold = _Hold(jnp.asarray(hold))
 
     def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-        """By the running statistics where they are held, else by the batch, which moves them."""
+        """By the running statistics where they are frozen, else by the batch, which moves them."""
         by_running = super().__call__(x, use_running_average=True)
         if self.use_running_average:
             return by_running

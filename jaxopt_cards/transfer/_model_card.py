@@ -8,13 +8,12 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from jaxopt_cards.transfer._safetensors import DTYPES
+
 MAX_CARD_BYTES = 2**23  # 50,000 arrays
-DTYPES = {
-    **{"BOOL": "bool", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"},
-    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-    "C64": "complex64",
-}  # as safetensors and NumPy call them
+DTYPE_NAMES = [np.dtype(dtype).name for dtype in DTYPES.values()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +135,7 @@ def _is_array(value: Any) -> bool:
     dtype, _, sizes = value[:-1].partition("[")
     digits = [size for size in sizes.split(", ") if sizes]
     numbers = all(size.isascii() and size.isdigit() and len(size) < 16 for size in digits)
-    return dtype in DTYPES.values() and len(digits) <= 32 and numbers
+    return dtype in DTYPE_NAMES and len(digits) <= 32 and numbers
 
 
 def _are_arrays(value: Any) -> bool:

@@ -4,16 +4,19 @@ import itertools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers._activations import ACTIVATIONS
-from jaxopt_cards.selection import listed, path_name
+from jaxopt_cards.selection import listed, named, path_names
 from jaxopt_cards.training._stored import plain_arrays
-from jaxopt_cards.transfer._model_card import DTYPES, ModelCard, is_text
+from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer._mlp_parts import dense_layers
+from jaxopt_cards.transfer._model_card import DTYPE_NAMES, ModelCard, is_text
+from jaxopt_cards.transfer._restore import as_it_is
+from jaxopt_cards.transfer._safetensors import array_of
 
 _RATES = ("dropout", "input_dropout", "drop_connect")
 
@@ -38,8 +41,8 @@ def to_bytes(function: str, arrays: dict[str, Any]) -> bytes:
     # Rows one after the other: the library takes the memory of an array as it lies.
     plain = {path: np.asarray(array, order="C") for path, array in arrays.items()}
     for path, array in plain.items():
-        if str(array.dtype) not in DTYPES.values():
-            expected = f"have a dtype that safetensors knows, one of {list(DTYPES.values())}"
+        if str(array.dtype) not in DTYPE_NAMES:
+            expected = f"have a dtype that safetensors knows, one of {DTYPE_NAMES}"
             raise HyperparameterError(function, f"the array {path!r}", expected, str(array.dtype))
     return library.numpy.save(plain, metadata={"format": "flax"})
 
@@ -51,15 +54,13 @@ def from_bytes(function: str, contents: bytes) -> dict[str, np.ndarray]:
         tensors = library.deserialize(contents)
     except library.SafetensorError as error:
         raise ValueError(f"it is not a whole safetensors file: {error}") from None
-    arrays = {}
-    for path, tensor in tensors:
+    for path, _ in tensors:
         if not is_text(path):
             raise ValueError(f"an array has the name {path[:50]!r}, which is no path")
-        if tensor["dtype"] not in DTYPES:
-            raise ValueError(f"{path!r} has the dtype {tensor['dtype']}, which NumPy has not")
-        dtype = jnp.dtype(DTYPES[tensor["dtype"]])
-        arrays[path] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
-    return arrays
+    try:
+        return dict(array_of(*entry) for entry in tensors)
+    except UnfitError as error:
+        raise ValueError(f"it {error}") from None
 
 
 def arrays_of(function: str, model: Any) -> dict[str, Any]:
@@ -68,11 +69,9 @@ def arrays_of(function: str, model: Any) -> dict[str, Any]:
 
 
 def filled(model: nnx.Module, arrays: dict[str, np.ndarray]) -> Any:
-    """A copy of the model, in evaluation mode, with these arrays, which must have its paths."""
+    """A copy of the model, in eval mode, with these arrays, which must have its paths."""
     graph, streams, rest = _parts(model)
-    leaves = [
-        _as_it_is(arrays[path_name(path)]) for path, _ in jax.tree_util.tree_leaves_with_path(rest)
-    ]
+    leaves = [as_it_is(arrays[path]) for path in path_names(rest)]
     return nnx.merge(graph, streams, jax.tree.unflatten(jax.tree.structure(rest), leaves))
 
 
@@ -84,12 +83,12 @@ def settings_of(model: Any) -> dict[str, Any] | None:
     if not activations:
         return None
     try:
-        hidden = [getattr(model, f"hidden{index + 1}") for index in range(model.depth)]
+        dense = dense_layers(model)
         norm = getattr(model, "hidden1_norm", None)
         settings = {
-            "in_features": int([*hidden, model.logits][0].in_features),
-            "out_features": int(model.logits.out_features),
-            "units": [int(layer.out_features) for layer in hidden],
+            "in_features": int(dense[0].in_features),
+            "out_features": int(dense[-1].out_features),
+            "units": [int(layer.out_features) for layer in dense[:-1]],
             "activation": activations[0],
             "batch_norm": norm is not None,
             "batch_norm_momentum": 0.99 if norm is None else float(norm.momentum),
@@ -99,7 +98,9 @@ def settings_of(model: Any) -> dict[str, Any] | None:
         return None
     # Layers may have been changed one by one: only a model of the same graph counts.
     again, given = (_parts(each) for each in (nnx.eval_shape(lambda: built(settings)), model))
-    same = again[0] == given[0] and described(_by_path(again[2])) == described(_by_path(given[2]))
+    same = again[0] == given[0] and described(dict(named(again[2]))) == described(
+        dict(named(given[2]))
+    )
     return settings if same else None
 
 
@@ -136,23 +137,13 @@ def check_same(saved: dict[str, str], wanted: dict[str, str], where: str, other:
 
 
 def _parts(model: nnx.Module) -> tuple[Any, Any, Any]:
-    """Graph, random streams and all other variables of a copy in evaluation mode."""
+    """Graph, random streams and all other variables of a copy in eval mode."""
     model = nnx.clone(model)
     model.eval()
     parts: Any = nnx.split(model, nnx.RngState, ...)  # typed for one filter only
     return parts
 
 
-def _by_path(state: Any) -> dict[str, Any]:
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
-
-
 def _rate(dropout: Any) -> float | None:
     # By way of its shortest text, so that the card says 0.2 for the float32 next to it.
     return None if dropout is None else float(str(np.float32(dropout.rate[...])))
-
-
-def _as_it_is(array: np.ndarray) -> Any:
-    """The array on the device, unless JAX would cast it, as float64 while 64-bit types are off."""
-    moved = jnp.asarray(array)
-    return moved if moved.dtype == array.dtype else array

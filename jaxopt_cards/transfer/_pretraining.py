@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training._inputs import on_device
 from jaxopt_cards.transfer._features import cache_features
+from jaxopt_cards.transfer._mlp_parts import check_mlp, check_upto
 
 _Model = TypeVar("_Model", bound=MLP)
 
@@ -44,12 +45,11 @@ def greedily(
 
 def checked_depth(function: str, model: Any, upto: int | None) -> int:
     """How many layers to pretrain, if the model has them."""
-    if not isinstance(model, MLP) or model.depth == 0:
-        raise HyperparameterError(function, "model", "be a layers.MLP with hidden layers", model)
+    check_mlp(function, model)
+    if model.depth == 0:
+        raise HyperparameterError(function, "model", "have hidden layers", model)
     upto = model.depth if upto is None else upto
-    check_count(function, "upto", upto)
-    if upto > model.depth:
-        raise HyperparameterError(function, "upto", f"be at most {model.depth}", upto)
+    check_upto(function, "upto", upto, model, least=1)
     return upto
 
 

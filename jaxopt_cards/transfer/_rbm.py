@@ -138,7 +138,7 @@ def _trained(
     seed: int,
     progress: bool,
 ) -> tuple[nnx.Module, np.ndarray]:
-    """The machine after the last epoch, in evaluation mode, and its error after each.
+    """The machine after the last epoch, in eval mode, and its error after each.
 
     Not by `fit`, which keeps the epoch of the least error: that of reconstruction rises at first,
     while the likelihood rises too.
@@ -166,7 +166,7 @@ class RBM(Noisy):
     """A restricted Boltzmann machine, of which `fit` makes its own loss.
 
     In training the output is, for each example, a number whose gradient is that of contrastive
-    divergence; in evaluation the error of reconstruction, since the likelihood is out of reach.
+    divergence; in eval mode the error of reconstruction, since the likelihood is out of reach.
     """
 
     def __init__(self, x: jax.Array, units: int, k: int, *, rngs: nnx.Rngs):

@@ -141,7 +141,7 @@ def restore(
         report.taken[name] = origin
         if found is not source[origin]:
             report.cast[name] = str(_dtype(source[origin]))
-        return _as_it_is(found)
+        return as_it_is(found)
 
     wanted = iter(chosen)
     filled = jax.tree_util.tree_map_with_path(one, params)
@@ -214,7 +214,7 @@ def _in_precision(found: Any, wanted: Any) -> Any:
     return new if np.array_equal(np.isfinite(new), np.isfinite(array)) else found
 
 
-def _as_it_is(array: Any) -> Any:
+def as_it_is(array: Any) -> Any:
     """The array on the device, unless JAX would cast it, as float64 while 64-bit types are off."""
     moved = jnp.asarray(array)
     return moved if moved.dtype == _dtype(array) else array

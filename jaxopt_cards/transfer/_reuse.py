@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,13 @@ from jaxopt_cards.training._inputs import check_tx
 from jaxopt_cards.training._population import MakeTx
 from jaxopt_cards.training._search import scores
 from jaxopt_cards.transfer._hold import held, released
-from jaxopt_cards.transfer._mlp_parts import check_mlp, check_upto, look_of, parts_of
+from jaxopt_cards.transfer._mlp_parts import (
+    check_mlp,
+    check_upto,
+    dense_layers,
+    look_of,
+    parts_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +39,7 @@ class ReuseResult(SearchResult):
             deviations over seeds of `valid_loss` and `valid_accuracy` in the best epoch, and the
             mean `best_epoch`.
         best: `{"depth": …}`, of the least mean validation loss.
-        model: the best model of that depth, an MLP in evaluation mode.
+        model: the best model of that depth, an MLP in eval mode.
         results: for each depth a `FitResult` for each seed.
     """
 
@@ -126,10 +133,9 @@ def reuse_layers(
     check_tx("reuse_layers", tx)
     check_count("reuse_layers", "out_features", out_features)
     depths = range(model.depth + 1) if depths is None else depths
-    for depth in _distinct("depths", depths):
+    depths, seeds = _distinct("depths", depths), _distinct("seeds", seeds)
+    for depth in depths:
         check_upto("reuse_layers", "each of depths", depth, model)
-    for seed in _distinct("seeds", seeds):
-        check_count("reuse_layers", "each of seeds", seed, least=0)
     if not isinstance(freeze, bool):
         raise HyperparameterError("reuse_layers", "freeze", "be True or False", freeze)
     for argument in {"trainable", "hyperparameters", "folds"} & settings.keys():
@@ -157,37 +163,42 @@ def reuse_layers(
     return _compared(results)
 
 
-def _distinct(argument: str, values: Any) -> Sequence[Any]:
-    """A list of whole numbers as it is, unless it is none, empty, or has one twice."""
-    is_list = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
-    if not is_list or not len(values) or len(set(values)) < len(values):
+def _distinct(argument: str, values: Any) -> list[int]:
+    """The whole numbers >= 0 of a list, unless it is none, empty, or has one twice."""
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    numbers = list(values) if is_list else []
+    for number in numbers:
+        check_count("reuse_layers", f"each of {argument}", number, least=0)
+    numbers = [operator.index(number) for number in numbers]  # arrays of one have no hash
+    if not numbers or len(set(numbers)) < len(numbers):
         expected = "be a list of whole numbers, each of them once"
         raise HyperparameterError("reuse_layers", argument, expected, values)
-    return values
+    return numbers
 
 
 def _network(
     model: MLP, out_features: int, kernel_init: nnx.Initializer, depth: int, seed: int
 ) -> MLP:
     """A new network of the model's architecture whose lower layers are copies of the model's."""
-    hidden = [getattr(model, f"hidden{index + 1}") for index in range(model.depth)]
+    dense = dense_layers(model)
     noise: dict[str, Any] = {
         f"{name}_rate": jnp.copy(getattr(model, name).rate[...])
         for name in ("dropout", "input_dropout", "drop_connect")
         if getattr(model, name) is not None
     }
     network = MLP(
-        [*hidden, model.logits][0].in_features,
+        dense[0].in_features,
         out_features,
-        [layer.out_features for layer in hidden],
+        [layer.out_features for layer in dense[:-1]],
         kernel_init=kernel_init,
-        rngs=nnx.Rngs(int(seed)),
+        rngs=nnx.Rngs(seed),
         **look_of(model),
         **noise,
     )
     for index in range(1, depth + 1):
-        for name, part in parts_of(model, index).items():
-            copy = nnx.clone(part)
+        for end, part in parts_of(model, index).items():
+            name, copy = f"hidden{index}{end}", nnx.clone(part)
             # Noise is the seed's: runs of several seeds are to differ in it.
             nnx.update(copy, nnx.state(getattr(network, name), nnx.RngState))
             setattr(network, name, copy)

@@ -17,7 +17,7 @@ from jaxopt_cards.transfer._foreign import (
 )
 from jaxopt_cards.transfer._numpy import check_convention
 
-_DTYPES: dict[str, Any] = {
+DTYPES: dict[str, Any] = {
     "BOOL": np.bool,
     "U8": np.uint8,
     "I8": np.int8,
@@ -98,7 +98,7 @@ def from_safetensors(
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
         metadata = _metadata(file)
-        arrays = [_array(*entry) for entry in safetensors.deserialize(file.read())]
+        arrays = [array_of(*entry) for entry in safetensors.deserialize(file.read())]
         if convention is None and metadata.get("format") == "pt":
             convention = "torch"
         return from_convention(arrays, convention, embeddings)
@@ -121,8 +121,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _array(name: str, entry: dict[str, Any]) -> tuple[str, np.ndarray]:
-    if entry["dtype"] not in _DTYPES:
+def array_of(name: str, entry: dict[str, Any]) -> tuple[str, np.ndarray]:
+    """The name and the array of an entry as the library gives it."""
+    if entry["dtype"] not in DTYPES:
         raise UnfitError(f"has {name!r} of dtype {entry['dtype']}, which NumPy does not have")
-    flat = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
+    flat = np.frombuffer(entry["data"], DTYPES[entry["dtype"]])
     return name, flat.reshape(entry["shape"])

@@ -142,11 +142,11 @@ class Zoo:
             versions={library: importlib.metadata.version(library) for library in _LIBRARIES},
         )
         files = {"weights.safetensors": weights, "card.json": text_of("Zoo.store", card)}
-        write(self._directory, name, files)
+        write(self._directory, name, files, replace)
         return card
 
     def load(self, name: str, into: nnx.Module | None = None) -> Any:
-        """The model, in evaluation mode, with the bits that were stored.
+        """The model, in eval mode, with the bits that were stored.
 
         `into` is a model of the same layers, which is copied and filled; an MLP as it was made
         needs none: its card has the settings.

@@ -26,9 +26,13 @@ def check_free(directory: Path, name: Any, replace: bool) -> None:
     check_name("Zoo.store", name)
     taken = os.path.lexists(directory / name)
     if (taken or name in model_names(directory)) and not replace:
-        raise HyperparameterError("Zoo.store", "name", "be new, or give replace=True", name)
+        raise _taken(name)
     if taken:
         folder_of(directory, "Zoo.store", name)
+
+
+def _taken(name: str) -> HyperparameterError:
+    return HyperparameterError("Zoo.store", "name", "be new, or give replace=True", name)
 
 
 def model_names(directory: Path) -> list[str]:
@@ -73,7 +77,7 @@ def read_whole(file: Path, most: int) -> bytes:
         return stream.read(most)
 
 
-def write(directory: Path, name: str, files: dict[str, bytes]) -> None:
+def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) -> None:
     """Writes a folder under a temporary name, and renames it when it is whole."""
     part = directory / f".storing-{uuid.uuid4().hex}"
     try:
@@ -83,7 +87,10 @@ def write(directory: Path, name: str, files: dict[str, bytes]) -> None:
                 stream.write(contents)
                 stream.flush()
                 os.fsync(stream.fileno())
-        _put(part, directory / name, directory / f".replaced-{name}")
+        if replace:
+            _replace(part, directory / name, directory / f".replaced-{name}")
+        else:
+            _add(part, directory / name)
     except OSError as error:
         message = f"Zoo.store: {name!r} could not be written to {directory}: {error}"
         raise OSError(error.errno, message) from error
@@ -91,7 +98,17 @@ def write(directory: Path, name: str, files: dict[str, bytes]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _put(part: Path, target: Path, former: Path) -> None:
+def _add(part: Path, target: Path) -> None:
+    """Gives a folder its name; refused if another writer took it since `check_free`."""
+    try:
+        part.rename(target)  # which itself fails if there is a folder that is not empty
+    except OSError:
+        if os.path.lexists(target):
+            raise _taken(target.name) from None
+        raise
+
+
+def _replace(part: Path, target: Path, former: Path) -> None:
     """Gives a folder its name; a folder of that name goes once the new one is in its place."""
     if os.path.lexists(target):
         shutil.rmtree(former, ignore_errors=True)

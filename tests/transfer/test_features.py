@@ -1,13 +1,12 @@
 """Features computed once: in memory, or on disk where only what is whole and fresh is used."""
 
 import json
-import os
-import random
-import resource
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -34,6 +33,13 @@ def examples(n=40, seed=0):
     return data.Examples(rng.normal(size=(n, 5)).astype("float32"), rng.integers(0, 3, n))
 
 
+def with_(number):
+    """Inputs, one of which is no number that a network can take."""
+    x = examples().x.astype(float)
+    x[21, 2] = number
+    return x
+
+
 def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -57,33 +63,37 @@ def written(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_training_on_cached_features_gives_the_same_parameters(tmp_path, on_disk):
+def test_training_on_cached_features_gives_the_same_parameters(tmp_path):
     net, task, held_out = model(), examples(), examples(seed=1)
     settings = {"batch_size": 7, "epochs": 10, "progress": False}
     adam = jc.adam(0.01)
     whole = training.fit(
         net, adam, train=task, valid=held_out, trainable=transfer.freeze("hidden"), **settings
     )
-    folder = tmp_path if on_disk else None
-    parts = [transfer.cache_features(net, 3, part, directory=folder) for part in (task, held_out)]
-    assert isinstance(parts[0].x, np.memmap) == on_disk
-    head = training.fit(net.logits, adam, train=parts[0], valid=parts[1], **settings)
-    chex.assert_trees_all_close(
-        params_of(whole.model.logits), params_of(head.model), rtol=1e-4, atol=1e-6
-    )
-    assert whole.best_epoch == head.best_epoch
+    for folder in (None, tmp_path):
+        train, valid = (
+            transfer.cache_features(net, 3, x, directory=folder) for x in (task, held_out)
+        )
+        assert isinstance(train.x, np.memmap) == (folder is not None)
+        head = training.fit(net.logits, adam, train=train, valid=valid, **settings)
+        chex.assert_trees_all_close(
+            params_of(whole.model.logits), params_of(head.model), rtol=1e-4, atol=1e-6
+        )
+        assert whole.best_epoch == head.best_epoch
 
 
 def test_features_are_those_of_evaluation_whatever_the_batches():
     net, task = model(dropout_rate=0.5, batch_norm=True), examples(23)
-    net(task.x)  # moves the running statistics
+    for norm in (net.hidden1_norm, net.hidden2_norm):
+        norm.mean[...] += 0.1
+        norm.var[...] *= 2
     statistics = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)))
     whole = transfer.cache_features(net, 2, task)
     parts = transfer.cache_features(net, 2, task, batch_size=5)
     chex.assert_trees_all_equal(nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)), statistics)
     net.eval()
-    np.testing.assert_allclose(whole.x, net.features(task.x, 2), rtol=1e-5, atol=1e-6)
+    expected = nnx.jit(lambda net: net.features(task.x, 2))(net)
+    np.testing.assert_allclose(whole.x, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(parts.x, whole.x, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(parts.y, task.y)
 
@@ -147,9 +157,10 @@ def test_another_model_or_other_data_are_computed_anew(tmp_path, written, change
 
 
 def test_precision_is_part_of_the_program(tmp_path, written):
-    cached(tmp_path)
+    net = model()
+    cached(tmp_path, net)
     with jax.default_matmul_precision("highest"):
-        cached(tmp_path)
+        cached(tmp_path, net)
     assert len(set(written)) == 2
 
 
@@ -175,20 +186,6 @@ def test_what_a_layer_closes_over_counts(tmp_path, written):
     for hidden in (np.arange(200.0, dtype="float32").reshape(40, 5), np.ones((40, 5), "float32")):
         np.testing.assert_array_equal(cached(tmp_path, Shifted(None)), examples().x + hidden)
     assert len(set(written)) == 2
-
-
-def test_a_cache_is_found_by_another_process(tmp_path, written):
-    code = (
-        "import sys, numpy as np; sys.path.insert(0, sys.argv[1]);"
-        "from tests.transfer.test_features import cached; from pathlib import Path;"
-        "cached(Path(sys.argv[2]))"
-    )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    command = [sys.executable, "-c", code, root, str(tmp_path)]
-    subprocess.run(command, check=True, capture_output=True)
-    assert len(files(tmp_path)) == 2
-    np.testing.assert_array_equal(cached(tmp_path), cached(None))
-    assert written == []
 
 
 def truncate(file):
@@ -231,13 +228,15 @@ def test_a_damaged_cache_is_computed_again(tmp_path, written, damage):
 
 def test_any_flipped_bit_is_found(tmp_path, written):
     expected = np.array(cached(tmp_path))
-    file, rng = tmp_path / written[0], random.Random(0)
-    for trial in range(25):
-        content = bytearray(file.read_bytes())
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        file.write_bytes(content)
-        np.testing.assert_array_equal(cached(tmp_path), expected)
-        assert len(written) == 2 + trial
+    file, found = tmp_path / written[0], _feature_files._found
+    content = file.read_bytes()
+    for place in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        assert found(file, expected.shape, expected.dtype) is None
+    file.write_bytes(content)
+    np.testing.assert_array_equal(found(file, expected.shape, expected.dtype), expected)
 
 
 def test_a_cache_in_use_stays_while_it_is_written_again(tmp_path, written):
@@ -249,14 +248,10 @@ def test_a_cache_in_use_stays_while_it_is_written_again(tmp_path, written):
     assert len(written) == 2
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(OSError, match=f"could not be written to {tmp_path}. Is the disk full"):
-            cached(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path, files_of_at_most):
+    message = f"could not be written to {tmp_path}. Is the disk full"
+    with files_of_at_most(500), pytest.raises(OSError, match=message):
+        cached(tmp_path)
     assert files(tmp_path) == []
     np.testing.assert_array_equal(cached(tmp_path), cached(None))
 
@@ -275,31 +270,54 @@ def test_a_model_that_breaks_half_way_leaves_no_half_file(tmp_path, monkeypatch)
     assert files(tmp_path) == []
 
 
-KILLED = """
+# Three processes, of which one is killed before the first file has its name, one before the second.
+OTHERS = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from jaxopt_cards.transfer import _feature_files
 from tests.transfer.test_features import cached
-replace, left = Path.replace, [int(sys.argv[3])]
-def killed(self, target):
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    return replace(self, target)
-Path.replace = killed
-cached(Path(sys.argv[2]))
+replace = Path.replace
+def run(folder, left):
+    def killed(self, target):
+        nonlocal left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return replace(self, target)
+    Path.replace = killed
+    cached(Path(folder))
+    os._exit(0)
+for left in range(3):
+    if not os.fork():
+        run(f"{sys.argv[2]}/{left}", left)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """The folder in which they wrote, and how they ended."""
+    folder, root = tmp_path_factory.mktemp("others"), Path(__file__).parents[2]
+    command = [sys.executable, "-c", OTHERS, str(root), str(folder)]
+    ends = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return folder, [int(end) for end in ends]
+
+
 @pytest.mark.parametrize("files_in_place", [0, 1])
-def test_a_killed_run_leaves_nothing_that_is_taken_for_whole(tmp_path, written, files_in_place):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    command = [sys.executable, "-c", KILLED, root, str(tmp_path), str(files_in_place)]
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
-    assert len(files(tmp_path)) == 1 + files_in_place
-    np.testing.assert_array_equal(cached(tmp_path), cached(None))
+def test_a_killed_run_leaves_nothing_that_is_taken_for_whole(others, written, files_in_place):
+    folder, ends = others[0] / str(files_in_place), others[1]
+    assert ends[files_in_place] == -signal.SIGKILL
+    assert len(files(folder)) == 1 + files_in_place
+    np.testing.assert_array_equal(cached(folder), cached(None))
     assert len(written) == 1
+
+
+def test_a_cache_is_found_by_another_process(others, written):
+    folder, ends = others[0] / "2", others[1]
+    assert ends[2] == 0
+    assert len(files(folder)) == 2
+    np.testing.assert_array_equal(cached(folder), cached(None))
+    assert written == []
 
 
 def test_inputs_may_be_mapped_from_a_file(tmp_path, written):
@@ -328,6 +346,13 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
         (1, (examples().x[:, :4], examples().y), r"not take inputs of the shape \(4,\)"),
         (1, (*examples(), np.ones(40)), r"data must be \(x, y\).*; weights stay outside: \(\*cac"),
         (1, 3, r"data must be \(x, y\), arrays of numbers, got int"),
+        (
+            1,
+            (with_(np.nan), examples().y),
+            r"the inputs of data must be finite, got nan at \[21, 2",
+        ),
+        (1, (with_(1e300), examples().y), r"the inputs of data must be finite, got inf at \[21, 2"),
+        (1, (examples().x, with_(-np.inf)[:, 2]), r"the labels of data .* got -inf at \[21\]"),
         (1, (np.array([{}] * 3), np.zeros(3)), "not take inputs of the shape|arrays of numbers"),
     ],
 )
@@ -335,7 +360,7 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
 def test_bad_input_to_the_cache(tmp_path, upto, task, message, on_disk):
     folder = tmp_path / "cache" if on_disk else None
     with pytest.raises(ValueError, match=message):
-        transfer.cache_features(model(), upto, task, directory=folder)
+        transfer.cache_features(model(), upto, task, batch_size=10, directory=folder)
     assert files(tmp_path) == []
 
 
@@ -352,3 +377,19 @@ def test_bad_models_and_folders(tmp_path):
 
     with pytest.raises(ValueError, match="features must be one array with a row for each input"):
         cached(tmp_path, Mean())
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 5), (4, 8, 8), (4, 8, 8, 3)])
+def test_a_convolution_takes_pictures_alone(shape):
+    class Net(nnx.Module):
+        def __init__(self):
+            self.conv = nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0))
+
+        def features(self, x, upto):
+            return self.conv(x)
+
+    message = (
+        rf"cache_features: the model does not take inputs of the shape {re.escape(str(shape[1:]))}"
+    )
+    with pytest.raises(ValueError, match=message):
+        transfer.cache_features(Net(), 1, (np.ones(shape, "float32"), np.zeros(4, int)))

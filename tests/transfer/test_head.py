@@ -100,11 +100,35 @@ def test_a_new_head_is_trained_alone_on_frozen_layers(look):
     chex.assert_trees_all_equal(before, after)
 
 
-def test_bad_heads_are_refused():
-    with pytest.raises(ValueError, match=r"replace_head: name must be a dense layer, one of \["):
-        transfer.replace_head(trained({}), 7, rngs=nnx.Rngs(0), name="top")
-    with pytest.raises(ValueError, match="replace_head: out_features must be a whole number >= 1"):
-        transfer.replace_head(trained({}), 0, rngs=nnx.Rngs(0))
+def test_the_head_of_another_network_is_known_by_name():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.body, self.top = (nnx.Linear(6, width, rngs=rngs) for width in (6, 3))
+
+        def __call__(self, x):
+            return self.top(self.body(x))
+
+    new = transfer.replace_head(Net(nnx.Rngs(0)), 7, rngs=nnx.Rngs(1), name="top")
+    assert new(VALID.x).shape == (len(VALID.x), 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "top"}, r"name must be a dense output layer, one of \['logits'\], got 'top'"),
+        ({"name": "hidden1"}, r"name must be .* one of \['logits'\], got 'hidden1'"),
+        ({"name": ["logits"]}, r"name must be a dense output layer"),
+        ({"out_features": 0}, "out_features must be a whole number >= 1"),
+        ({"rngs": 0}, "rngs must be an nnx.Rngs, got 0"),
+        ({"model": 3}, "model must be an nnx.Module, an instance, got int"),
+        ({"model": nnx.Linear}, "model must be an nnx.Module, an instance, got Linear"),
+        ({"kernel_init": 3}, "kernel_init must be"),
+    ],
+)
+def test_bad_heads_are_refused(arguments, message):
+    given = {"model": trained({}), "out_features": 7, "rngs": nnx.Rngs(0)}
+    with pytest.raises(ValueError, match=f"^replace_head: {message}"):
+        transfer.replace_head(**given | arguments)
 
 
 @looks
@@ -162,9 +186,15 @@ def test_whatever_is_cut_and_put_on_is_a_network_as_made_at_once(data):
     units, added = data.draw(widths.filter(len)), data.draw(widths.filter(len))
     upto = data.draw(st.integers(1, len(units)))
     classes = data.draw(st.integers(1, 5))
-    lower = transfer.drop_layers(trained(look, units), upto, rngs=nnx.Rngs(1))
-    new = transfer.insert_layers(lower, added, classes, rngs=nnx.Rngs(1))
-    made = layers.MLP(6, classes, [*units[:upto], *added], rngs=nnx.Rngs(2), **look)
+
+    def put_together():
+        lower = transfer.drop_layers(trained(look, units), upto, rngs=nnx.Rngs(1))
+        return transfer.insert_layers(lower, added, classes, rngs=nnx.Rngs(1))
+
+    def made_at_once():
+        return layers.MLP(6, classes, [*units[:upto], *added], rngs=nnx.Rngs(2), **look)
+
+    new, made = nnx.eval_shape(put_together), nnx.eval_shape(made_at_once)
     # One graph: the same program, and a card of the zoo can build it.
     assert nnx.graphdef(new) == nnx.graphdef(made)
     chex.assert_trees_all_equal_shapes_and_dtypes(arrays_of(new), arrays_of(made))
@@ -212,6 +242,7 @@ def test_the_zoo_caches_and_frozen_layers_take_what_comes_out(look, tmp_path):
         (lambda net, rngs: transfer.insert_layers(net, (5, 0), rngs=rngs), "each of units must"),
         (lambda net, rngs: transfer.insert_layers(net, (5,), 0, rngs=rngs), "out_features must be"),
         (lambda net, rngs: transfer.insert_layers(net, (5,), rngs=None), "rngs must be an nnx"),
+        (lambda net, rngs: transfer.drop_layers(net, 1, rngs=rngs, kernel_init=3), "kernel_init m"),
     ],
 )
 def test_bad_cuts_are_refused(call, message):

@@ -83,13 +83,13 @@ def test_the_pretrained_model_trains_on(pretrain):
 @pytest.mark.parametrize(
     ("model", "x", "more", "message"),
     [
-        (layers.MLP(64, 10, (), rngs=nnx.Rngs(0)), X, {}, "model must be a layers.MLP with hidden"),
-        (nnx.Linear(64, 10, rngs=nnx.Rngs(0)), X, {}, "model must be a layers.MLP with hidden"),
+        (layers.MLP(64, 10, (), rngs=nnx.Rngs(0)), X, {}, "model must have hidden layers"),
+        (nnx.Linear(64, 10, rngs=nnx.Rngs(0)), X, {}, "model must be a layers.MLP, got 'Linear'"),
         (network(), X[:, :63], {}, r"x must be of floating point, shape \(n, 64\), got .*\[200,"),
         (network(), X.astype(int), {}, r"x must be of floating point, .* got 'int32\[200, 64\]'"),
         (network(), X[:0], {}, "x is empty"),
         (network(), np.full_like(X, np.nan), {}, "of x must be finite, got nan"),
-        (network(), X, {"upto": 3}, "upto must be at most 2, got 3"),
+        (network(), X, {"upto": 3}, "upto must be at most the 2 hidden layers of the model, got 3"),
         (network(), X, {"upto": 0}, "upto must be a whole number >= 1, got 0"),
         (network(), X, {"epochs": 0}, "epochs must be a whole number >= 1, got 0"),
         (network(), X, {"batch_size": 201}, "batch_size must be at most the 200 training examples"),
