@@ -24,7 +24,8 @@ def table(results: dict) -> str:
     """The chapter's table in Markdown: ours, and the notebook's."""
     what = {8: "trained on digits 0–4", 9: "trained on digits 0–4, then …", 10: "trained on"}
     lines = [
-        f"| | {what[results['settings']['exercise']]} | test accuracy, % | seconds | the book's notebook, % |",
+        f"| | {what[results['settings']['exercise']]} | test accuracy, % | seconds | the book's "
+        "notebook, % |",
         "|---|---|--:|--:|--:|",
     ]
     for row in results["rows"]:

@@ -85,8 +85,8 @@ def main() -> None:
     speedups, differences, caching, whole = zip(*notes, strict=True)
     print(
         f"9.3 is 9.2, only faster: {np.median(speedups):.1f} times an epoch, after "
-        f"{np.median(caching):.2f} s of caching; with these, {np.median(whole):.1f} times the whole "
-        f"run. Parameters differ by {max(differences):.1e} at most, the rounding of float32."
+        f"{np.median(caching):.2f} s of caching; with these, {np.median(whole):.1f} times in all. "
+        f"Parameters differ by {max(differences):.1e} at most, the rounding of float32."
     )
 
 
