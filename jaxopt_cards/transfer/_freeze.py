@@ -23,8 +23,8 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
         pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
             freezes two layers.
         batch_stats: whether batch normalisation whose parameters are all frozen is frozen, too: in
-            `fit` it then normalises by its running statistics and keeps them, as in Keras. False: its
-            statistics follow the data, though its scale and bias stay.
+            `fit` it then normalises by its running statistics and keeps them, as in Keras. False:
+            its statistics follow the data, though its scale and bias stay.
 
     Returns:
         An NNX filter.
