@@ -119,17 +119,20 @@ def tasks(name: str | None) -> tuple[str, data.Splits, data.Splits]:
     return name, task_a, task_b
 
 
-def report(rows: Sequence[Row], settings: dict, folder: Path) -> None:
-    """Prints the table, and writes results.json and the learning curves into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = settings | {
-        "batch_size": BATCH,
-        "patience": PATIENCE,
+def surroundings() -> dict[str, str]:
+    """What else the results may depend on."""
+    return {
         "jax": jax.__version__,
         "jaxopt_cards": version("jaxopt_cards"),
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),
     }
+
+
+def report(rows: Sequence[Row], settings: dict, folder: Path) -> None:
+    """Prints the table, and writes results.json and the learning curves into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = settings | {"batch_size": BATCH, "patience": PATIENCE} | surroundings()
     kept = ("row", "what", "accuracy", "seconds", "notebook")
     results = {
         "settings": settings,

@@ -4,16 +4,14 @@ python examples/pretraining.py --data mnist --seeds 5
 """
 
 import json
-import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from chapter import PATIENCE, arguments, images, mean_and_deviation
+from chapter import PATIENCE, arguments, images, mean_and_deviation, surroundings
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
@@ -209,11 +207,7 @@ def main() -> None:
         "pretraining epochs a layer or task": PRETRAINING_EPOCHS[name],
         "batch_size": BATCH,
         "patience": PATIENCE,
-        "jax": jax.__version__,
-        "jaxopt_cards": version("jaxopt_cards"),
-        "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(),
-    }
+    } | surroundings()
     options.output.mkdir(parents=True, exist_ok=True)
     results = json.dumps({"settings": settings, "rows": rows}, indent=1)
     (options.output / "results.json").write_text(results + "\n")

@@ -1,14 +1,12 @@
 """Checkpoints survive kills, damage, full disks and SIGTERM; what comes back has the same bits."""
 
 import concurrent.futures
-import contextlib
 import errno
 import gc
 import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,6 +25,7 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training
 from jaxopt_cards.training import Checkpointer
 from jaxopt_cards.training._termination import Termination
+from tests.limits import no_file_longer_than
 
 # Orbax leaves tasks behind when a file cannot be read or written; Python tells of them when it
 # collects them, which the fixture below makes it do in the test that they are of.
@@ -318,17 +317,6 @@ def fit(folder, **kwargs):
     model = layers.MLP(6, 2, units=(64, 64), rngs=nnx.Rngs(0))
     result = training.fit(model, TX, **(settings | kwargs))
     return nnx.to_pure_dict(nnx.state(result.model, nnx.Param))
-
-
-@contextlib.contextmanager
-def no_file_longer_than(size):
-    """The system refuses to write more, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path):

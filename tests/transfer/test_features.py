@@ -18,6 +18,7 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.transfer import _feature_files
+from tests.limits import no_file_longer_than
 
 
 def model(seed=0, units=(8, 6, 4), classes=3, **kwargs):
@@ -248,9 +249,9 @@ def test_a_cache_in_use_stays_while_it_is_written_again(tmp_path, written):
     assert len(written) == 2
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path, files_of_at_most):
+def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path):
     message = f"could not be written to {tmp_path}. Is the disk full"
-    with files_of_at_most(500), pytest.raises(OSError, match=message):
+    with no_file_longer_than(500), pytest.raises(OSError, match=message):
         cached(tmp_path)
     assert files(tmp_path) == []
     np.testing.assert_array_equal(cached(tmp_path), cached(None))

@@ -109,3 +109,24 @@ def test_caching_under_batch_normalisation_trains_as_without():
         rtol=1e-4,
         atol=1e-6,
     )
+
+
+def test_freeze_selects_what_is_trained():
+    trained = nnx.state(model(), transfer.freeze("hidden[12]"))
+    assert sorted(trained) == ["hidden3", "logits"]
+    with pytest.raises(ValueError, match=r"freeze: 'hidden\[' is not a regular expression"):
+        transfer.freeze("hidden[")
+
+
+def test_freeze_works_with_flax_s_own_optimizer_and_gradient():
+    net, wrt = model(), transfer.freeze("hidden")
+    before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(net, nnx.Param)))
+    optimizer = nnx.Optimizer(net, jc.adamw(0.1, weight_decay=0.5), wrt=wrt)
+    x = TRAIN.x
+    grads = nnx.grad(lambda net: (net(x) ** 2).mean(), argnums=nnx.DiffState(0, wrt))(net)
+    with jax.numpy_dtype_promotion("standard"):  # nnx.Optimizer counts its steps in uint32
+        optimizer.update(net, grads)
+    after = nnx.to_pure_dict(nnx.state(net, nnx.Param))
+    for name in ("hidden1", "hidden2", "hidden3"):
+        chex.assert_trees_all_equal(before[name], after[name])
+    assert not np.array_equal(before["logits"]["kernel"], after["logits"]["kernel"])

@@ -25,6 +25,7 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from jaxopt_cards.transfer import Zoo, _zoo, _zoo_folder
 from jaxopt_cards.transfer._model_card import CHECKS, DTYPE_NAMES, card_from
+from tests.limits import no_file_longer_than
 
 X = np.random.default_rng(0).normal(size=(20, 5)).astype("float32")
 ABOUT = {"data": "digits", "accuracy": 0.9}
@@ -321,10 +322,10 @@ def test_a_store_that_breaks_leaves_what_was_there(zoo, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["net"]
 
 
-def test_a_full_disk_is_an_error_and_leaves_nothing_of_the_model(zoo, tmp_path, files_of_at_most):
+def test_a_full_disk_is_an_error_and_leaves_nothing_of_the_model(zoo, tmp_path):
     zoo.store("net", model(0), **ABOUT)
     message = r"Zoo.store: 'net' could not be written to"
-    with files_of_at_most(1000), pytest.raises(OSError, match=message):
+    with no_file_longer_than(1000), pytest.raises(OSError, match=message):
         zoo.store("net", model(1, units=(99,)), **ABOUT, replace=True)
     assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["net"]
     np.testing.assert_array_equal(zoo.load("net")(X), outputs(model(0)))
