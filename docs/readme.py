@@ -52,7 +52,7 @@ def draw(results: dict, path: Path) -> None:
     names = [f"{row['row']}: {row['what']}" for row in reversed(rows)]
     axis.set_yticks(range(len(rows)), names)
     axis.set_xlabel("test accuracy, %")
-    axis.set_xlim(60, 100)
+    axis.set_xlim(60, 100.5)
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)

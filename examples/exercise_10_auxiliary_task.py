@@ -5,7 +5,7 @@ python examples/exercise_10_auxiliary_task.py --data mnist --seeds 5
 Split 1, most images, says which images show the same digit, and nothing else; split 2, few images,
 says which digit. A tenth of each is held out for validation. The rows that end in "toolbox" have
 the chapter's other techniques as well: images moved and bent, wider layers, dropout, head first,
-rates by layer. The pairs of MNIST take 3 GB of memory.
+rates by layer. The pairs of MNIST take 4 GB of memory.
 """
 
 import functools
