@@ -149,6 +149,8 @@ def _patches(key: jax.Array, n: int, size: tuple[int, int], sigma: float) -> jax
 
 
 def _check_lengths(function: str, examples: Examples) -> None:
+    if not isinstance(examples, Examples):
+        raise HyperparameterError(function, "examples", "be Examples(x, y)", type(examples))
     shapes = examples.x.shape, examples.y.shape
     if examples.y.ndim != 1 or examples.x.ndim < 2 or len(examples.x) != len(examples.y):
         expected = "have x of shape (n, ...) and y of shape (n,)"

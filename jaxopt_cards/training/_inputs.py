@@ -60,7 +60,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            f"{function}: {what} must be {kinds}, arrays of numbers, got {type(examples)}"
+            f"{function}: {what} must be {kinds}, arrays of numbers, got {_types(examples)}"
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
@@ -72,6 +72,12 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     for name, array in zip(("inputs", "labels", "weights"), (x, y, *weight), strict=False):
         _check_finite(f"{function}: the {name} of {what}", array)
     return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
+
+
+def _types(examples: Any) -> str:
+    if not isinstance(examples, tuple | list):
+        return str(type(examples))
+    return f"({', '.join(type(part).__name__ for part in examples)})"
 
 
 def _check_finite(what: str, array: jax.Array) -> None:

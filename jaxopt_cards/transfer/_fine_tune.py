@@ -1,6 +1,7 @@
 """Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ def fine_tune(
     First only the head is trained, at `base_lr`; then everything, the top layer at half of
     `base_lr`, the lowest at `lr_mult` times less, those in between at rates of a geometric series.
     Each stage is a cycle of warm-up and cosine decay. The meaning and the numbers are fastai's,
-    without its cycle of Adam's momentum. Moments are kept from stage to stage.
+    without its cycle of Adam's momentum; they suit thousands of steps. With a few hundred, raise
+    `base_lr` and lower `lr_mult`. Moments are kept from stage to stage.
 
     Equation:
         .. math:: \eta^{(l)}_t = \eta_t\, m^{-(L - l) / (L - 1)}
@@ -71,7 +73,8 @@ def fine_tune(
             `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
         batch_size: as in `fit`.
         seed: whole number >= 0; seed of the examples' order, another one in each stage.
-        checkpoint_dir: as in `fit`; each stage has a folder in it.
+        checkpoint_dir: as in `fit`, but the call must be the same to go on; each stage has a folder
+            in it, `stage0`, `stage1`, ….
         settings: all else that `fit` takes, such as `augment`.
 
     Returns:
@@ -153,9 +156,14 @@ def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -
     """Raises unless what must be a function is one, and nothing is given that stages need."""
     for argument in {"trainable", "opt_state", "patience"} & settings.keys():
         raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
+    if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
+        raise ValueError(f"fine_tune: there is no argument {sorted(unknown)}; see also fit")
     if not callable(make_tx) or not isinstance(make_tx, Hashable):
         raise HyperparameterError(
-            "fine_tune", "make_tx", "be a function from a schedule to an optimizer: adam", make_tx
+            "fine_tune",
+            "make_tx",
+            "be a function from a rate to an optimizer: adam, not adam(1e-3)",
+            make_tx,
         )
     if not isinstance(schedule, UnfreezeSchedule | None):
         raise HyperparameterError("fine_tune", "schedule", "be made by unfreeze_schedule", schedule)

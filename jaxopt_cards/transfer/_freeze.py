@@ -12,7 +12,9 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
     `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
     frozen parameters out of the gradient, of the optimizer's state and of the update. Weight decay
-    cannot move them either. (`optax.freeze` is another thing: a stage of a chain that zeroes
+    cannot move them either. In a loop of your own,
+    `nnx.state(model, freeze(...))` shows what is left to train, and frozen batch normalisation is
+    put into eval mode by hand. (`optax.freeze` is another thing: a stage of a chain that zeroes
     updates.)
 
     Equation:

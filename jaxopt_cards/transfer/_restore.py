@@ -22,13 +22,21 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class RestoreReport:
-    """What became of each parameter: `print` it."""
+    """What became of each parameter: `print` it.
 
-    taken: dict[str, str]  # path: the path it was saved under
-    skipped: dict[str, str]  # path: why it was left alone
-    refused: dict[str, str]  # path: why what was saved does not fit
-    cast: dict[str, str] = dataclasses.field(default_factory=dict)  # path: dtypes, if `cast=True`
-    unused: tuple[str, ...] = ()  # what else was saved; not printed
+    Attributes:
+        taken: from paths to those that they were saved under.
+        skipped: from paths to why they were left alone.
+        refused: from paths to why what was saved does not fit.
+        cast: from paths to the dtype that was saved, where `cast=True` changed it.
+        unused: what else was saved.
+    """
+
+    taken: dict[str, str]
+    skipped: dict[str, str]
+    refused: dict[str, str]
+    cast: dict[str, str] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line a path."""
@@ -40,6 +48,7 @@ class RestoreReport:
         ]
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
         lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
+        lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
         return "\n".join(lines)
 
 
@@ -68,12 +77,13 @@ def restore(
         params: the tree to fill: an NNX module, a state, a dictionary.
         checkpoint: the tree to take from, or a path: a file that `from_numpy`, `from_safetensors`,
             `from_torch` or `from_keras` reads, a folder of Orbax, or the `checkpoint_dir` of
-            `training.fit`, of which the best model is taken: all of it but what was frozen.
+            `training.fit`, of which the best model is taken: all of it but what was frozen. That of
+            `fine_tune` has such a folder for each stage: `stage0`, `stage1`, ….
         pattern: regular expression, searched for in the paths of `params`, such as
             `"hidden[123]"`. Default: all.
         rename: regular expressions and their replacements, applied in turn to the paths of
-            `params` to get those of `checkpoint`: `{"^hidden": "layer"}`, `{"^": "state_dict/"}`.
-            The report shows the outcome.
+            `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
+            `{"^": "state_dict/"}`. The report shows the outcome.
         cast: bool; numbers of floating point are taken in another precision, such as float64 for
             float32 or float32 for bfloat16, unless they would become infinite.
 
@@ -108,7 +118,16 @@ def restore(
         taken    hidden1/kernel
         skipped  logits/bias: the pattern does not match
         skipped  logits/kernel: the pattern does not match
+        unused   hidden2/bias was saved, but taken by nothing
+        unused   hidden2/kernel was saved, but taken by nothing
+        unused   logits/bias was saved, but taken by nothing
+        unused   logits/kernel was saved, but taken by nothing
     """
+    for argument, tree in (("params", params), ("checkpoint", checkpoint)):
+        if tree is None:
+            raise HyperparameterError("restore", argument, "be a tree of arrays", tree)
+    if isinstance(params, str | os.PathLike):
+        raise HyperparameterError("restore", "params", "be the tree to fill", params)
     chosen = jax.tree.leaves(marked("restore", params, pattern))
     origins = _origins(path_names(params), rename)
     is_file = isinstance(checkpoint, str | os.PathLike)
@@ -199,7 +218,11 @@ def _check_numbers(argument: str, path: str, leaf: Any) -> None:
 def _misfit(wanted: Any, found: Any) -> str:
     """Why an array cannot take another's place; empty if it can."""
     ours, theirs = (f"{_dtype(array)}{list(np.shape(array))}" for array in (wanted, found))
-    return "" if ours == theirs else f"saved is {theirs}, needed is {ours}"
+    if ours == theirs:
+        return ""
+    floats = all(jnp.issubdtype(_dtype(array), jnp.floating) for array in (wanted, found))
+    hint = "; cast=True would cast it" if floats and np.shape(wanted) == np.shape(found) else ""
+    return f"saved is {theirs}, needed is {ours}{hint}"
 
 
 def _in_precision(found: Any, wanted: Any) -> Any:

@@ -73,7 +73,9 @@ def add_l2_sp(
     def init(params):
         leaves = dict(named(params))
         found = {path: leaf for path, leaf in leaves.items() if path in known}
-        if not found and leaves:
+        # Where a part is masked out, as by `partition`, this part may well have nothing pretrained.
+        whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
+        if not found and leaves and whole:
             raise ValueError(
                 f"add_l2_sp: pretrained has none of the parameters{listed(leaves)}\nbut"
                 f"{listed(known)}"

@@ -182,7 +182,9 @@ def test_another_precision_is_refused_unless_asked_for(dtype):
     params = {"kernel": np.zeros(2, "float32"), "bias": np.zeros(2, "float32")}
     saved = {"kernel": np.array([0.1, np.inf]).astype(dtype), "bias": np.ones(2, "float32")}
     filled, report = transfer.restore(params, saved)
-    assert report.refused == {"kernel": f"saved is {dtype}[2], needed is float32[2]"}
+    assert report.refused == {
+        "kernel": f"saved is {dtype}[2], needed is float32[2]; cast=True would cast it"
+    }
     np.testing.assert_array_equal(filled["kernel"], 0)
     filled, report = transfer.restore(params, saved, cast=True)
     np.testing.assert_array_equal(filled["kernel"], saved["kernel"].astype("float32"))

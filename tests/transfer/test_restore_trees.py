@@ -42,7 +42,7 @@ def test_restore_refuses_other_shapes_and_dtypes_and_never_adapts_them():
     saved["hidden1"]["bias"] = saved["hidden1"]["bias"].astype("bfloat16")
     filled, report = transfer.restore(new, saved)
     assert report.refused == {
-        "hidden1/bias": "saved is bfloat16[8], needed is float32[8]",
+        "hidden1/bias": "saved is bfloat16[8], needed is float32[8]; cast=True would cast it",
         "hidden2/bias": "saved is float32[7], needed is float32[6]",
         "hidden2/kernel": "saved is float32[8, 7], needed is float32[8, 6]",
         "hidden3/kernel": "saved is float32[7, 4], needed is float32[6, 4]",

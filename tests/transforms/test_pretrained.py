@@ -79,6 +79,16 @@ def test_leaves_that_are_left_out_shift_no_other():
         np.testing.assert_array_equal(updates["b"], [1.0])
 
 
+def test_a_part_of_a_partition_may_have_nothing_pretrained():
+    label = lambda params: {name: name for name in params}  # noqa: E731
+    parts = {name: jc.add_l2_sp(START, alpha=0.3, beta=0.2) for name in PARAMS}
+    tx = jc.partition(parts, label)
+    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS)
+    alone = jc.add_l2_sp(START, alpha=0.3, beta=0.2)
+    expected, _ = alone.update(GRADS, alone.init(PARAMS), PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, updates, expected)
+
+
 def test_strengths_may_be_traced():
     def pull(alpha):
         tx = jc.add_l2_sp(START, alpha=alpha)
