@@ -41,7 +41,6 @@ SPACES: dict[str, dict[str, Any]] = {
         "batch_norm": [True],
         "batch_norm_momentum": [0.9, 0.99],
         "units": SHAPES,
-        "activation": ["elu", "relu", "leaky_relu"],
         "batch_size": [50, 100],
         "learning_rate": RATES,
     },
