@@ -40,7 +40,10 @@ def run(monkeypatch, tmp_path, pytestconfig):
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def test_exercise_9_on_digits(run, tmp_path, capsys):
+def test_exercise_9_on_digits(run, tmp_path, monkeypatch, capsys):
+    exercise = importlib.import_module("exercise_09_transfer_learning")
+    monkeypatch.setattr(exercise, "EPOCHS_TOOLBOX", 3)
+    monkeypatch.setattr(exercise, "EPOCHS_B", 20)
     results = run("exercise_09_transfer_learning", "--data", "digits", "--seeds", "2")
     rows = {row["row"]: row for row in results["rows"]}
     assert list(rows) == ROWS_9
