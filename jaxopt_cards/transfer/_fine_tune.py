@@ -214,7 +214,11 @@ def _optimizer(
     )
 
     def of_stage(begin: int) -> optax.GradientTransformation:
-        return make_tx(lambda count: rates(count + begin))
+        def rate(count: Any) -> Any:
+            with jax.numpy_dtype_promotion("standard"):  # Optax's cycle mixes bool and float
+                return rates(count + begin)
+
+        return make_tx(rate)
 
     def joined(params: Any) -> Any:
         """In which stage each parameter joined: the first whose pattern it matches."""
