@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, training
+from jaxopt_cards import data, training, transfer
 
 BATCH, PATIENCE, EPOCHS = 20, 20, 1000
-# The network of the rows with the chapter's whole toolbox; its units are tuned, as 8.3 asks.
+# Of the rows with the chapter's whole toolbox; the units are tuned, as 8.3 asks.
+ADAM = functools.partial(jc.adamw, weight_decay=0.01)
 TOOLBOX = {"units": (400,) * 3, "activation": "relu", "batch_norm": True, "dropout_rate": 0.1}
 
 
@@ -42,16 +43,20 @@ class Row:
     ) -> training.FitResult:
         """Trains as the chapter does, with early stopping, and adds the result to the row."""
         settings = {"batch_size": BATCH, "patience": PATIENCE, "epochs": EPOCHS} | more
-        self.begins()
-        result = training.fit(model, tx, train=task.train, valid=task.valid, seed=seed, **settings)
-        return self.ended(result, task)
+        return self._ended(training.fit, task, model, tx, seed=seed, **settings)
 
-    def begins(self) -> None:
-        """Says what is trained now."""
+    def fine_tune(
+        self, model: nnx.Module, task: data.Splits, seed: int, **settings
+    ) -> training.FitResult:
+        """Head first, then all at discriminative rates, and adds the result to the row."""
+        return self._ended(transfer.fine_tune, task, model, ADAM, seed=seed, **settings)
+
+    def _ended(
+        self, train: Callable[..., training.FitResult], task: data.Splits, *args, **settings
+    ) -> training.FitResult:
+        """Trains, and looks at the test set: the only place that does."""
         print(f"{self.row}, {self.what}", flush=True)
-
-    def ended(self, result: training.FitResult, task: data.Splits) -> training.FitResult:
-        """Adds a result to the row. This is the only place that looks at the test set."""
+        result = train(*args, train=task.train, valid=task.valid, **settings)
         self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
         self.seconds.append(result.seconds)
         self.histories.append(result.history)

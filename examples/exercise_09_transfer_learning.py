@@ -6,7 +6,6 @@ The rows that end in "toolbox" have the chapter's other techniques as well: imag
 (the same few), batch normalisation, dropout, a schedule, head first, rates by layer.
 """
 
-import functools
 import time
 
 import jax
@@ -39,7 +38,6 @@ OPTIMIZER_B = jc.adamw(RATE, weight_decay=DECAY)
 RATE_NEW, DECAY_NEW = 3e-3, 1.0
 OPTIMIZER_NEW = jc.adamw(RATE_NEW, weight_decay=DECAY_NEW)
 EPOCHS_TOOLBOX, EPOCHS_B = 25, 500
-ADAM = functools.partial(jc.adamw, weight_decay=0.01)
 
 
 def main() -> None:
@@ -142,20 +140,15 @@ def with_toolbox(
     base = rows["8.2 toolbox"].train(model, cycle, task_a, seed, **settings).model
 
     few = {"batch_size": 50, "epochs": EPOCHS_B, "augment": augment}
-    row = rows["9.5 all toolbox"]
-    row.begins()
-    tuned = transfer.fine_tune(
+    tuned = rows["9.5 all toolbox"].fine_tune(
         transfer.replace_head(base, 5, rngs=nnx.Rngs(seed + 1000)),
-        ADAM,
-        train=task_b.train,
-        valid=task_b.valid,
+        task_b,
+        seed,
         freeze_epochs=10,
         base_lr=4e-3,
         lr_mult=1.5,
-        seed=seed,
         **few,
     )
-    row.ended(tuned, task_b)
 
     model = layers.MLP(task_b.train.x.shape[1], 5, **TOOLBOX, rngs=nnx.Rngs(seed + 3000))
     cycle = one_cycle(2e-3, len(task_b.train.y), 50, EPOCHS_B)

@@ -26,7 +26,6 @@ CHAPTER = {"batch_norm": True, "activation": "relu"}  # five layers of 100 units
 PAIRS = {"mnist": 200_000, "digits": 20_000}
 EPOCHS_PAIRS, EPOCHS_MOVED, EPOCHS_DIGITS = 10, 14, 100
 OPTIMIZER = jc.adamw(1e-3, weight_decay=0.1)
-ADAM = functools.partial(jc.adamw, weight_decay=0.01)
 
 
 class PairNet(nnx.Module):
@@ -62,7 +61,7 @@ def main() -> None:
             Row("10 scratch toolbox", "split 2 alone", 94.6),
         )
     }
-    few = data.Splits(*halved(splits.valid), splits.test)
+    few = data.Splits(*held_out(splits.valid), splits.test)
     for seed in range(options.seeds):
         print(f"Seed {seed}")
         pairs = paired(splits, PAIRS[name], seed)
@@ -81,7 +80,7 @@ def main() -> None:
     draw_errors(best, few.test, options.output / "errors.png", "0123456789")
 
 
-def halved(examples: data.Examples) -> tuple[data.Examples, data.Examples]:
+def held_out(examples: data.Examples) -> tuple[data.Examples, data.Examples]:
     """Nine tenths to train on, and one to choose by."""
     cut = len(examples.y) * 9 // 10
     return data.Examples(*(part[:cut] for part in examples)), data.Examples(
@@ -91,7 +90,7 @@ def halved(examples: data.Examples) -> tuple[data.Examples, data.Examples]:
 
 def paired(splits: data.Splits, n: int, seed: int) -> data.Splits:
     """Pairs of split 1 for training and validation, and 10,000 pairs of test images."""
-    train, valid = halved(splits.train)
+    train, valid = held_out(splits.train)
     return data.Splits(
         data.pairs(train, n, seed=seed),
         data.pairs(valid, 5_000, seed=0),
@@ -131,20 +130,15 @@ def with_toolbox(
     pair_net = row.train(model, cycle, pairs, seed, augment=moved_pairs(name), **settings).model
 
     settings = {"batch_size": 100, "epochs": EPOCHS_DIGITS, "augment": augment}
-    row = rows["10.4 toolbox"]
-    row.begins()
-    tuned = transfer.fine_tune(
+    tuned = rows["10.4 toolbox"].fine_tune(
         transfer.replace_head(pair_net.a, 10, rngs=nnx.Rngs(seed + 1000)),
-        ADAM,
-        train=few.train,
-        valid=few.valid,
+        few,
+        seed,
         freeze_epochs=5,
         base_lr=4e-3,
         lr_mult=3,
-        seed=seed,
         **settings,
     )
-    row.ended(tuned, few)
 
     new = layers.MLP(features, 10, **TOOLBOX, rngs=nnx.Rngs(seed + 2000))
     cycle = one_cycle(2e-3, len(few.train.y), 100, EPOCHS_DIGITS)
