@@ -31,7 +31,7 @@ def check_tx(function: str, tx: Any) -> None:
 
 def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
     """Raises unless the optimizer's state has the structure, shapes and types that it must have."""
-    there, here = ({name: _kind(leaf) for name, leaf in named(s)} for s in (wanted, opt_state))
+    there, here = ({name: array_kind(leaf) for name, leaf in named(s)} for s in (wanted, opt_state))
     differing = [
         f"{name} is {here.get(name, 'missing')}, expected {there.get(name, 'none')}"
         for name in sorted(there.keys() | here.keys())
@@ -47,7 +47,8 @@ def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
         )
 
 
-def _kind(leaf: Any) -> str:
+def array_kind(leaf: Any) -> str:
+    """Dtype and shape, as `float32[2, 3]`."""
     return f"{jnp.result_type(leaf)}{list(np.shape(leaf))}"
 
 

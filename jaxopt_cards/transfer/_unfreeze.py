@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import compiled, named, path_name
 from jaxopt_cards.training._frozen import Frozen
+from jaxopt_cards.training._inputs import array_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
 
     def one(path: Any, leaf: Any) -> Any:
         name = path_name(path)
-        if name not in old or _kind(old[name]) != _kind(leaf):
+        if name not in old or array_kind(old[name]) != array_kind(leaf):
             return leaf
         taken.append(name)
         return old[name]
@@ -137,7 +137,3 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
             f"{[name for name, _ in named(new_state)]}"
         )
     return filled
-
-
-def _kind(leaf: Any) -> tuple:
-    return jnp.shape(leaf), jnp.result_type(leaf)
