@@ -1,9 +1,11 @@
 """What importing the package gives, and what it does not cost."""
 
+import ast
 import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import optax
 import pytest
@@ -70,21 +72,40 @@ def test_every_technique_has_its_place_in_the_docs(technique, pytestconfig):
 
 
 def test_all_lists_every_public_name():
-    names = {name for name in vars(jaxopt_cards) if not name.startswith("_")}
-    submodules = {"data", "layers", "optimizers", "selection", "training", "transfer", "transforms"}
-    assert names - submodules == set(jaxopt_cards.__all__)
+    stub = Path(jaxopt_cards.__file__).with_suffix(".pyi")
+    listed = next(node.value for node in ast.parse(stub.read_text()).body if _is_all(node))
+    assert ast.literal_eval(listed) == sorted(jaxopt_cards.__all__, key=lambda n: (n.islower(), n))
+    for name in jaxopt_cards.__all__:
+        assert getattr(jaxopt_cards, name).__name__.endswith(name)
 
 
-def test_importing_imports_neither_flax_nor_anything_for_training():
-    heavy = {"flax", "orbax", "matplotlib", "sklearn", "rich", "chex"}
+def _is_all(node):
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets) == "__all__"
+
+
+def loaded_by(code):
+    """The packages that a new process imports beyond Optax and what that needs."""
     code = (
-        "import sys, optax; before = set(sys.modules); import jaxopt_cards;"
+        f"import sys, optax; before = set(sys.modules); import jaxopt_cards; {code};"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
-    assert not heavy & set(loaded.stdout.split())
+    return set(loaded.stdout.split())
+
+
+def test_optimizers_import_neither_flax_nor_anything_for_training():
+    heavy = {"flax", "orbax", "matplotlib", "sklearn", "rich", "chex"}
+    apart = {"cards", "data", "layers", "training", "transfer"}
+    names = f"{set(jaxopt_cards.__all__) - apart}"
+    assert not heavy & loaded_by(f"[getattr(jaxopt_cards, name) for name in {names}]")
+
+
+def test_the_package_alone_does_not_import_jax():
+    code = "import sys, jaxopt_cards; print('jax' in sys.modules, 'optax' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert loaded.stdout.split() == ["False", "False"], loaded.stderr
 
 
 # What code that uses Optax, the chapter and the papers expects to find.
