@@ -143,7 +143,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, uninterrupted):
-    delays, firsts = random.Random(0), []
+    delays, firsts, lasts = random.Random(0), [], [1]
     # Epochs seen by each process before its end comes: in the first save, soon, and later.
     for seen in (1, 4, 3):
         process = start(tmp_path / "run", tmp_path / "out.npz")
@@ -153,12 +153,14 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, uninterrup
         _, errors = process.communicate()
         assert process.returncode == -signal.SIGKILL, errors
         firsts.append(numbers[0])
+        lasts.append(numbers[-1])
     process = start(tmp_path / "run", tmp_path / "out.npz")
     firsts.append(next(epochs_of(process)))
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert firsts == sorted(firsts)
-    assert firsts[-1] > 4
+    # A save waits for the one before it: only the one under way is lost.
+    for first, last in zip(firsts, lasts, strict=True):
+        assert first >= last - 1
     assert_same_files(tmp_path / "out.npz", uninterrupted)
 
 
