@@ -8,6 +8,7 @@ from jaxopt_cards.training._fit import FitResult, History, evaluate, fit
 from jaxopt_cards.training._many import fit_many
 from jaxopt_cards.training._online import OnlineResult, fit_online
 from jaxopt_cards.training._rates import RateRange, learning_rate_range
+from jaxopt_cards.training._report import report
 from jaxopt_cards.training._search import SearchResult, cross_validate, random_search
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "fit_online",
     "learning_rate_range",
     "random_search",
+    "report",
 ]
 
 
