@@ -62,7 +62,7 @@ class Checkpointer:
         OSError: a checkpoint could not be written, or none of those there can be read.
 
     References:
-        W. Wesley Peterson and D. T. Brown (1961), Cyclic Codes for Error Detection. Chapter 11,
+        Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Chapter 11,
         exercise 8: checkpoints at regular intervals.
 
     Use when: a loop of your own should survive; `fit` has it built in.

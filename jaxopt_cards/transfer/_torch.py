@@ -71,8 +71,8 @@ def from_torch(
         OSError: there is no such file, or it may not be read.
 
     References:
-        PyTorch developers, Serialization semantics. Chapter 11, "Reusing Models from Other
-        Frameworks".
+        Adam Paszke et al. (2019), PyTorch: An Imperative Style, High-Performance Deep Learning
+        Library. Chapter 11, "Reusing Models from Other Frameworks".
 
     Use when: a network was trained with PyTorch.
     Avoid when: the file has a pickled module or TorchScript; save its state_dict first.

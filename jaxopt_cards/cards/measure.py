@@ -1,0 +1,177 @@
+"""Measures the facts of each transformation: `python -m jaxopt_cards.cards.measure` writes them."""
+
+import ast
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxopt_cards as jc
+from jaxopt_cards.cards._catalogue import PACKAGE, entries
+from jaxopt_cards.cards._facts import FILE, Facts
+
+# So large that the few numbers which go with an array do not count, and blocks of state are full.
+SHAPE = (512, 512)
+SIZE = SHAPE[0] * SHAPE[1]
+# What stands in arguments that have no default, as a card tells it.
+SETTINGS = {
+    **dict.fromkeys(["learning_rate", "momentum", "decay", "l1", "l2", "strength"], "0.1"),
+    **dict.fromkeys(["max_delta", "max_norm", "threshold", "clipping"], "1.0"),
+    **dict.fromkeys(["inner", "fast"], "sgd(0.1)"),
+    "order": "['hidden1']",
+    "pretrained": "params",
+}
+# Where other settings say more: gradient descent has no state that could be compressed.
+INSTEAD = {
+    "compress_state": {"inner": "adam(0.1)"},
+    "magnitude_prune": {"threshold": "1.0"},
+}
+# What else must be set for an argument to be used at all.
+BESIDE = {
+    ("compress_state", "block_size"): {"bits": "8"},
+    ("magnitude_prune", "sparsity"): {"threshold": "None"},
+}
+
+
+def transformations() -> dict[str, Callable[..., Any]]:
+    """The public functions that make a transformation of numbers and other transformations."""
+    names = [name for name, known in entries().items() if known.module == PACKAGE]
+    made = {name: getattr(jc, name) for name in names}
+    return {name: make for name, make in made.items() if _settings(name) is not None}
+
+
+def measure(name: str) -> Facts:
+    """Builds the transformation, compiles an update of one array, and takes it apart."""
+    # As users find it; a caller may be stricter.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        tx = _built(name)
+        params, grads = _tree(0), _tree(1)
+        state = tx.init(params)
+        update = jax.jit(_update(tx)).lower(grads, state, params).compile()
+        costs: dict[str, float] = update.cost_analysis() or {}
+        held = sum(leaf.size * leaf.dtype.itemsize for leaf in _arrays(state))
+        return Facts(
+            state_bytes=round(held / SIZE, 2),
+            passes=round(costs["bytes accessed"] / (4 * SIZE), 1),
+            # Roots and powers are counted apart by the compiler.
+            operations=round((costs["flops"] + costs.get("transcendentals", 0)) / SIZE, 1),
+            needs_params=_needs_params(tx, grads, state),
+            elementwise=_is_elementwise(update, grads, state, params),
+            traced=tuple(each for each in _numbers(name) if _may_be_traced(name, each)),
+            settings=_told(name),
+        )
+
+
+def _settings(name: str) -> dict[str, str] | None:
+    """What stands in required arguments; `None` for what makes no transformation of them."""
+    signature = inspect.signature(getattr(jc, name))
+    if "GradientTransformation" not in str(signature.return_annotation):
+        return None
+    required = [p.name for p in signature.parameters.values() if p.default is p.empty]
+    if not set(required) <= set(SETTINGS):
+        return None  # `leafwise`: its arguments are the equation
+    return {key: SETTINGS[key] for key in required} | INSTEAD.get(name, {})
+
+
+def _told(name: str) -> str:
+    """The settings on which the numbers depend; they are the same for every learning rate."""
+    settings = _settings(name) or {}
+    bearing = {k: v for k, v in settings.items() if k in INSTEAD.get(name, {}) or v[0].isalpha()}
+    return ", ".join(f"{key}={text}" for key, text in bearing.items())
+
+
+def _built(name: str, **numbers: Any) -> optax.GradientTransformationExtraArgs:
+    """The transformation with settings, and with some numbers in their place."""
+    words = {"sgd": jc.sgd, "adam": jc.adam, "params": _tree(0)}
+    texts = _settings(name) or {}
+    for argument in numbers:
+        texts |= BESIDE.get((name, argument), {})
+    settings = {key: eval(text, words) for key, text in texts.items()}  # of the tables above
+    return optax.with_extra_args_support(getattr(jc, name)(**settings | numbers))
+
+
+def _tree(seed: int) -> Any:
+    """Parameters or gradients: one array in one layer."""
+    numbers = np.random.default_rng(seed).standard_normal(SHAPE, dtype=np.float32)
+    return {"hidden1": {"kernel": jnp.asarray(numbers)}}
+
+
+def _arrays(state: Any) -> list[jax.ShapeDtypeStruct]:
+    return jax.tree.leaves(jax.eval_shape(lambda: state))
+
+
+def _update(tx: optax.GradientTransformationExtraArgs) -> Callable[..., Any]:
+    """A step, with the loss that some want to know."""
+    return lambda grads, state, params: tx.update(grads, state, params, value=jnp.float32(1))
+
+
+def _needs_params(tx: optax.GradientTransformationExtraArgs, grads: Any, state: Any) -> bool:
+    """Whether an update without parameters is refused."""
+    try:
+        jax.eval_shape(_update(tx), grads, state, None)
+    except ValueError:
+        return True
+    return False
+
+
+def _is_elementwise(update: Callable[..., Any], grads: Any, state: Any, params: Any) -> bool:
+    """Whether one gradient that is huge, or no number, changes no update but its own."""
+
+    def updates(factor: float) -> np.ndarray:
+        changed = jax.tree.map(lambda grad: grad.at[3, 5].multiply(factor), grads)
+        after = state
+        for _ in range(2):
+            result, after = update(changed, after, params)
+        return np.delete(np.asarray(result["hidden1"]["kernel"]).ravel(), 3 * SHAPE[1] + 5)
+
+    usual = updates(1.0)
+    return all(np.array_equal(usual, updates(factor)) for factor in (1e4, float("nan")))
+
+
+def _numbers(name: str) -> list[str]:
+    """The arguments that are numbers."""
+    definition = entries()[name].definition
+    assert isinstance(definition, ast.FunctionDef)
+    parameters = (*definition.args.args, *definition.args.kwonlyargs)
+    return [each.arg for each in parameters if _is_number(ast.unparse(each.annotation or each))]
+
+
+def _is_number(annotation: str) -> bool:
+    """Whether an annotation allows a number, which may then be traced or not."""
+    words = ("ArrayLike", "ScalarOrSchedule", "float", "int")
+    return any(word in annotation.split(" | ")[0].split(".") for word in words)
+
+
+def _may_be_traced(name: str, argument: str) -> bool:
+    """Whether one program may hold many values of an argument, side by side."""
+    default = inspect.signature(getattr(jc, name)).parameters[argument].default
+    value = default if type(default) in (int, float) else 0.5
+
+    def step(value: jax.Array) -> Any:
+        tx = _built(name, **{argument: value})
+        return _update(tx)(_tree(1), tx.init(_tree(0)), _tree(0))[0]
+
+    try:
+        jax.eval_shape(jax.vmap(step), jnp.asarray([value, value]))
+    except (ValueError, TypeError, jax.errors.JAXTypeError):
+        return False
+    return True
+
+
+def main() -> None:
+    """Measures all, and writes the file of facts."""
+    techniques = {name: measure(name)._asdict() for name in transformations()}
+    content = {"jax": jax.__version__, "platform": jax.default_backend(), "techniques": techniques}
+    path = Path(__file__).with_name(FILE)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{path}: {len(techniques)} techniques")
+
+
+if __name__ == "__main__":
+    main()
