@@ -1,0 +1,20 @@
+"""What the commands that write pictures share."""
+
+from pathlib import Path
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def check_output(output: Path, *more: str) -> None:
+    """Raises before anything is computed if this picture could not be written."""
+    endings = (*ENDINGS, *more)
+    if output.suffix.lower() not in endings:
+        raise ValueError(f"--output must end with one of {', '.join(endings)}, got {str(output)!r}")
+    if not output.absolute().parent.is_dir():
+        raise ValueError(f"--output: there is no folder {str(output.parent)!r}")
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise ValueError(
+            "--output needs matplotlib: pip install 'jaxopt_cards[examples]'"
+        ) from None
