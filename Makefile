@@ -30,7 +30,7 @@ docs: .venv/.installed-docs ## the site, in docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 clean: ## remove .venv and everything that was made
-	rm -rf .venv output docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv output docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp an extra: what is installed is not installed again, unless pyproject.toml changes.

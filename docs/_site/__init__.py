@@ -1,0 +1,1 @@
+"""What the site needs beyond Sphinx: formulas without a network, cards and examples as pages."""
