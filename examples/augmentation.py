@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from chapter import tasks
 
-from jaxopt_cards import data
+from jaxopt_cards import data, training
 
 VERSIONS = 10
 # Strengths in pixels are for MNIST's 28; smaller images get their share.
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=folder, metavar="DIR", help=f"default {folder}"
     )
+    parser.add_argument("--report", action="store_true", help="write report.html as well")
     options = parser.parse_args()
     name, task, _ = tasks(options.data)
     side = round(task.valid.x.shape[1] ** 0.5)
@@ -85,6 +86,15 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     draw(firsts, options.output / "augmentation.png")
     print(f"Wrote augmentation.png, from {name}, into {options.output}/")
+    if options.report:
+        path = training.report(
+            None,
+            options.output / "report.html",
+            title=__doc__.splitlines()[0].rstrip("."),
+            settings={"data": name} | {what: for_size(s, side) for what, s in SETTINGS.items()},
+            figures={"A digit, and versions of it": options.output / "augmentation.png"},
+        )
+        print(f"Wrote {path}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import functools
 import json
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, training, transfer
+from jaxopt_cards import data, pictures, training, transfer
 
 BATCH, PATIENCE, EPOCHS = 20, 20, 1000
 # Of the rows with the chapter's whole toolbox; the units are tuned, as 8.3 asks.
@@ -36,7 +36,12 @@ class Row:
     notebook: float | None  # the accuracy that the book's notebook prints, in percent
     accuracy: list[float] = field(default_factory=list)  # of the test set, in percent
     seconds: list[float] = field(default_factory=list)  # of training, without compilation
-    histories: list[training.History] = field(default_factory=list)
+    results: list[training.FitResult] = field(default_factory=list)
+
+    @property
+    def histories(self) -> list[training.History]:
+        """One for each seed."""
+        return [result.history for result in self.results]
 
     def train(
         self, model: nnx.Module, tx: jc.GradientTransformation, task: data.Splits, seed: int, **more
@@ -59,7 +64,8 @@ class Row:
         result = train(*args, train=task.train, valid=task.valid, **settings)
         self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
         self.seconds.append(result.seconds)
-        self.histories.append(result.history)
+        # Not what a next run would go on from: twice the parameters, and more.
+        self.results.append(replace(result, last=None, opt_state=None))
         return result
 
 
@@ -98,6 +104,7 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=folder, metavar="DIR", help=f"default {folder}"
     )
+    parser.add_argument("--report", action="store_true", help="write report.html as well")
     options = parser.parse_args()
     if options.seeds < 1:
         parser.error(f"--seeds must be at least 1, got {options.seeds}")
@@ -141,12 +148,45 @@ def report(rows: Sequence[Row], settings: dict, folder: Path) -> None:
     kept = ("row", "what", "accuracy", "seconds", "notebook")
     results = {
         "settings": settings,
-        "rows": [{key: asdict(row)[key] for key in kept} for row in rows],
+        "rows": [{key: getattr(row, key) for key in kept} for row in rows],
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     draw_curves(rows, folder / "learning_curves.png")
     print_table(results)
     print(f"Wrote results.json and learning_curves.png into {folder}/")
+
+
+def write_page(
+    options: argparse.Namespace,
+    description: str,
+    rows: Sequence[Row],
+    settings: dict,
+    figures: Mapping[str, str],
+    text: str = "",
+) -> None:
+    """If asked for, all of it on one page: table, runs, curves, pictures of the folder."""
+    if not options.report:
+        return
+    lines = [
+        {
+            "exercise": row.row,
+            "what": row.what,
+            "ours, %": row.accuracy,
+            "seconds": row.seconds,
+            "notebook, %": row.notebook,
+        }
+        for row in rows
+    ]
+    path = training.report(
+        {f"{row.row}, {row.what}": row.results for row in rows},
+        options.output / "report.html",
+        title=description.splitlines()[0].rstrip("."),
+        settings=settings | {"batch_size": BATCH, "patience": PATIENCE},
+        tables={f"Test accuracy on {settings['data']}": lines},
+        figures={caption: options.output / name for caption, name in figures.items()},
+        text=text,
+    )
+    print(f"Wrote {path}")
 
 
 def print_table(results: dict) -> None:
@@ -212,19 +252,10 @@ def draw_errors(model: nnx.Module, examples: data.Examples, path: Path, classes:
     model.eval()
     logits = np.asarray(nnx.jit(lambda model, x: model(x))(model, examples.x))
     guess, rows = logits.argmax(axis=1), np.arange(len(logits))
-    excess = logits[rows, guess] - logits[rows, examples.y]
-    worst = [row for row in np.argsort(-excess)[:20] if excess[row] > 0]
-    figure, axes = plt.subplots(2, 10, figsize=(9, 2.4), layout="constrained")
-    for axis in axes.flat:
-        axis.set_axis_off()
-    side = round(examples.x.shape[1] ** 0.5)
-    for axis, row in zip(axes.flat, worst, strict=False):
-        axis.imshow(examples.x[row].reshape(side, side), cmap="gray_r", vmin=0, vmax=1)
-        axis.set_title(f"{classes[examples.y[row]]} → {classes[guess[row]]}", fontsize=9)
-    wrong = int((excess > 0).sum())
-    figure.suptitle(
-        f"{wrong} of {len(excess)} are wrong; the surest of them, digit → guess", fontsize=10
-    )
+    order = np.argsort(logits[rows, examples.y] - logits[rows, guess], kind="stable")
+    figure, axis = plt.subplots(figsize=(9, 2.4), layout="constrained")
+    wrong = (examples.x[order], examples.y[order], guess[order])
+    pictures.misclassified(axis, *wrong, classes)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 import scipy.stats
-from chapter import Row, arguments, draw_losses, moved, report, tasks
+from chapter import Row, arguments, draw_losses, moved, report, tasks, write_page
 from flax import nnx
 
 import jaxopt_cards as jc
@@ -77,8 +77,10 @@ def main() -> None:
         for row, chosen in rows:
             train(row, chosen, task, seed, folder)
     settings = {"exercise": 8, "data": name, "seeds": options.seeds, "tuned": found}
-    report([row for row, _ in rows], settings, options.output)
-    draw_losses([row for row, _ in rows], options.output / "losses.png")
+    results = [row for row, _ in rows]
+    report(results, settings, options.output)
+    draw_losses(results, options.output / "losses.png")
+    write_page(options, __doc__, results, settings, {"Losses by epoch": "losses.png"})
 
 
 def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from chapter import (
     one_cycle,
     report,
     tasks,
+    write_page,
 )
 from flax import nnx
 
@@ -81,11 +82,14 @@ def main() -> None:
     report(list(rows.values()), settings, options.output)
     draw_errors(best, task_b.test, options.output / "errors.png", "56789")
     speedups, differences, caching, whole = zip(*notes, strict=True)
-    print(
+    conclusion = (
         f"9.3 is 9.2, only faster: {np.median(speedups):.1f} times an epoch, after "
         f"{np.median(caching):.2f} s of caching; with these, {np.median(whole):.1f} times in all. "
         f"Parameters differ by {max(differences):.1e} at most, the rounding of float32."
     )
+    print(conclusion)
+    figures = {"9.5 all toolbox: the test images it is most surely wrong about": "errors.png"}
+    write_page(options, __doc__, list(rows.values()), settings, figures, conclusion)
 
 
 def transfer_frozen(

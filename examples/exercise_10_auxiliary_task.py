@@ -16,7 +16,17 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from chapter import TOOLBOX, Row, arguments, draw_errors, images, moved, one_cycle, report
+from chapter import (
+    TOOLBOX,
+    Row,
+    arguments,
+    draw_errors,
+    images,
+    moved,
+    one_cycle,
+    report,
+    write_page,
+)
 from flax import nnx
 
 import jaxopt_cards as jc
@@ -78,6 +88,11 @@ def main() -> None:
     report(list(rows.values()), settings, options.output)
     draw_pairs(pair_net, pairs.test, options.output / "pairs.png")
     draw_errors(best, few.test, options.output / "errors.png", "0123456789")
+    figures = {
+        "10.3 toolbox: pairs that it is right about, and wrong": "pairs.png",
+        "10.4 toolbox: the test images it is most surely wrong about": "errors.png",
+    }
+    write_page(options, __doc__, list(rows.values()), settings, figures)
 
 
 def held_out(examples: data.Examples) -> tuple[data.Examples, data.Examples]:

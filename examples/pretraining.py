@@ -194,6 +194,25 @@ def draw(name: str, rows: Sequence[dict], path: Path) -> None:
     plt.close(figure)
 
 
+def write_page(name: str, rows: Sequence[dict], settings: dict, folder: Path) -> None:
+    """Tables and picture on one page."""
+    tables = {f"{name}, {row['activation']}": [] for row in rows}
+    for row in rows:
+        cells = dict(zip(map(str, LABELS[name]), row["accuracy"], strict=True))
+        line = {"pretraining": row["method"]} | cells | {"seconds": row["seconds"]}
+        tables[f"{name}, {row['activation']}"].append(line)
+    path = training.report(
+        None,
+        folder / "report.html",
+        title=__doc__.splitlines()[0].rstrip("."),
+        settings=settings,
+        tables=tables,
+        figures={"Test accuracy by labels a class": folder / "pretraining.png"},
+        text="Test accuracy in %, by labels a class; seconds of pretraining, with compilation.",
+    )
+    print(f"Wrote {path}")
+
+
 def main() -> None:
     """Pretrains in every way, trains on few labels and more, and reports."""
     options = arguments(__doc__)
@@ -207,14 +226,16 @@ def main() -> None:
         "pretraining epochs a layer or task": PRETRAINING_EPOCHS[name],
         "batch_size": BATCH,
         "patience": PATIENCE,
-    } | surroundings()
+    }
     options.output.mkdir(parents=True, exist_ok=True)
-    results = json.dumps({"settings": settings, "rows": rows}, indent=1)
+    results = json.dumps({"settings": settings | surroundings(), "rows": rows}, indent=1)
     (options.output / "results.json").write_text(results + "\n")
     draw(name, rows, options.output / "pretraining.png")
     print_tables(name, rows, options.seeds)
     print("labels: of training images, for each class; seconds: of pretraining, with compilation.")
     print(f"Wrote results.json and pretraining.png into {options.output}/")
+    if options.report:
+        write_page(name, rows, settings, options.output)
 
 
 if __name__ == "__main__":

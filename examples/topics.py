@@ -4,7 +4,7 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,15 @@ from chapter import mean_and_deviation, surroundings
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
+from topic_pictures import save
 
+import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training
 
 # Of MNIST, so that a comparison of many takes a minute: few enough that regularisation shows.
 TRAIN, VALID, TEST = 5000, 1000, 2000
+BATCH = 32
+Maker = Callable[..., nnx.Module] | Sequence[nnx.Module]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Variant:
     name: str
     results: Sequence[training.FitResult]
     accuracy: Sequence[float]  # of the test set, in percent
+    rate: float = float("nan")  # the learning rate, where it was searched
 
     @property
     def histories(self) -> list[training.History]:
@@ -38,7 +43,24 @@ class Variant:
     @property
     def loss(self) -> float:
         """The mean of the best validation losses: what choices are made by."""
-        return float(np.mean([np.nanmin(history.valid_loss) for history in self.histories]))
+        losses = [history.valid_loss for history in self.histories]
+        return float(
+            np.mean([np.min(loss, where=~np.isnan(loss), initial=np.inf) for loss in losses])
+        )
+
+    @property
+    def valid_accuracy(self) -> list[float]:
+        """In percent, of each run's best epoch."""
+        epochs = [max(result.best_epoch, 1) - 1 for result in self.results]
+        return [
+            100 * float(history.valid_accuracy[epoch])
+            for history, epoch in zip(self.histories, epochs, strict=True)
+        ]
+
+    @property
+    def failed(self) -> int:
+        """How many runs ended with a loss that is not finite."""
+        return sum(result.stopped == "not finite" for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -84,14 +106,104 @@ class Topic:
         self, name: str, make: functools.partial, tx: optax.GradientTransformation, **settings
     ) -> Variant:
         """Trains one model for each seed, all in one compiled program."""
-        print(name, flush=True)
-        seeds = range(self.options.seeds)
-        models = [make(rngs=nnx.Rngs(seed)) for seed in seeds]
-        settings = {"epochs": self.options.epochs, "progress": False} | settings
-        results = training.fit_many(
-            models, tx, train=self.images.train, valid=self.images.valid, seeds=seeds, **settings
+        return self.population([(name, make, {})], tx, **settings)[0]
+
+    def sweep(
+        self,
+        name: str,
+        make: functools.partial,
+        make_tx: Callable[..., optax.GradientTransformation],
+        rates: Iterable[float],
+        **settings,
+    ) -> list[Variant]:
+        """As `train` at each learning rate, all in one compiled program."""
+        return self.population(
+            [(name, make, {"learning_rate": rate}) for rate in rates], make_tx, **settings
         )
-        return Variant(name, results, [self.accuracy(result.model) for result in results])
+
+    def tune(self, *arguments, **settings) -> Variant:
+        """Of `sweep`, the rate with the least validation loss."""
+        return best(self.sweep(*arguments, **settings))
+
+    def fit_each(
+        self,
+        name: str,
+        make: functools.partial,
+        tx: optax.GradientTransformation,
+        **settings,
+    ) -> Variant:
+        """As `train`, run after run: the results have the last model and the optimizer's state."""
+        print(name, flush=True)
+        settings = self._settings() | settings
+        return self.measured(
+            name,
+            [
+                training.fit(model, tx, seed=seed, **settings)
+                for seed, model in enumerate(self._models(make))
+            ],
+        )
+
+    def watch(
+        self,
+        name: str,
+        make: functools.partial,
+        tx: optax.GradientTransformation,
+        every: int = 1,
+        **settings,
+    ) -> tuple[Variant, list[dict[str, jc.Probes]]]:
+        """As `fit_each`, and what `jc.probe` saw in each of the runs."""
+        steps = self.options.epochs * -(-len(self.images.train.y) // BATCH)
+        watched = jc.probe(tx, last=-(-steps // every), every=every)
+        variant = self.fit_each(name, make, watched, **settings)
+        return variant, [jc.read_probes(result.opt_state) for result in variant.results]
+
+    def _settings(self) -> dict:
+        """Of each run, if not said otherwise."""
+        return {
+            "train": self.images.train,
+            "valid": self.images.valid,
+            "epochs": self.options.epochs,
+            "batch_size": BATCH,
+            "progress": False,
+        }
+
+    def population(
+        self,
+        members: Sequence[tuple[str, Maker, Mapping[str, float]]],
+        tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
+        **settings,
+    ) -> list[Variant]:
+        """A variant for each name, maker of models from `rngs`, and hyperparameters of `tx`.
+
+        In the place of a maker may stand trained models, one for each seed.
+        """
+        names, makes, hyperparameters = zip(*members, strict=True)
+        print(", ".join(dict.fromkeys(names)), flush=True)
+        n = self.options.seeds
+        results = training.fit_many(
+            [model for make in makes for model in self._models(make)],
+            tx,
+            [numbers for numbers in hyperparameters for _ in range(n)],
+            seeds=[*range(n)] * len(members),
+            **(self._settings() | settings),
+        )
+        rates = [numbers.get("learning_rate", float("nan")) for numbers in hyperparameters]
+        return [
+            self.measured(name, results[index * n : (index + 1) * n], rates[index])
+            for index, name in enumerate(names)
+        ]
+
+    def _models(self, make: Maker) -> Sequence[nnx.Module]:
+        """One for each seed."""
+        if isinstance(make, Sequence):
+            return make
+        return [make(rngs=nnx.Rngs(seed)) for seed in range(self.options.seeds)]
+
+    def measured(
+        self, name: str, results: Sequence[training.FitResult], rate: float = float("nan")
+    ) -> Variant:
+        """One result for each seed, with its accuracy."""
+        return Variant(name, results, [self.accuracy(result.model) for result in results], rate)
 
     def accuracy(self, model: nnx.Module) -> float:
         """Of the test set, in percent."""
@@ -114,20 +226,74 @@ class Topic:
         _print_table(f"{self.title} ({self.options.data})", rows)
         print(conclusion)
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=150)
+            save(figure, folder / f"{name}.png")
         if self.options.report:
+            there_anyway = surroundings()
             training.report(
                 None,
                 folder / "report.html",
-                title=self.title,
-                settings=settings,
-                figures=figures,
-                tables={"Results": rows},
+                title=self.title.rstrip("."),
+                settings={k: v for k, v in settings.items() if k not in there_anyway},
+                figures={name.replace("_", " "): figure for name, figure in figures.items()},
+                tables={f"On {self.options.data}, {self.options.seeds} seeds": rows},
                 text=conclusion,
             )
+            print(f"Wrote {folder / 'report.html'}")
         for figure in figures.values():
             plt.close(figure)
         print(f"Wrote results.json and {', '.join(f'{name}.png' for name in figures)} to {folder}/")
+
+
+def best(variants: Iterable[Variant]) -> Variant:
+    """The one with the least validation loss."""
+    return min(variants, key=lambda variant: variant.loss)
+
+
+def verdict(variants: Sequence[Variant], baseline: Variant) -> str:
+    """A sentence on who wins by validation loss, and by how much on the test set."""
+    winner = best(variants)
+    other = baseline
+    if winner is baseline:
+        other = best(variant for variant in variants if variant is not baseline)
+    means = [np.mean(variant.accuracy) for variant in (winner, other)]
+    spread = np.hypot(*(np.std(variant.accuracy) for variant in (winner, other)))
+    gain = means[0] - means[1]
+    judged = f"{abs(gain):.2f} points {'above' if gain > 0 else 'below'}"
+    if abs(gain) <= spread:
+        judged = "no further than the seeds' spread from"
+    return (
+        f"{winner.name} has the least validation loss; its test accuracy of {means[0]:.2f} % is "
+        f"{judged} the {means[1]:.2f} % of {other.name}."
+    )
+
+
+def at_highest(lines: Mapping[str, Sequence[Variant]], plain: str) -> str:
+    """A sentence on who is the most accurate at the highest learning rate of all."""
+    highest = {name: variants[-1] for name, variants in lines.items()}
+    accuracy = {name: np.mean(variant.accuracy) for name, variant in highest.items()}
+    steadiest = max(accuracy, key=accuracy.__getitem__)
+    said = f"At the highest rate, {highest[plain].rate:g}, {steadiest} has the best test accuracy"
+    if steadiest == plain:
+        return f"{said}, {accuracy[plain]:.2f} %."
+    return f"{said}, {accuracy[steadiest]:.2f} %, where {plain} has {accuracy[plain]:.2f} %."
+
+
+def epochs_to(loss: float, variant: Variant, quantity: str = "valid_loss") -> float | str:
+    """How many epochs, on average, until a loss was as low as this in all runs."""
+    below = [getattr(history, quantity) <= loss for history in variant.histories]
+    if not all(reached.any() for reached in below):
+        return "never"
+    return float(np.mean([1 + np.argmax(reached) for reached in below]))
+
+
+def row_of_rates(kind: str, sweep: Sequence[Variant]) -> dict:
+    """Validation accuracy at each rate, and the test set's at the rate that validation chose."""
+    chosen = best(sweep)
+    row = {kind: chosen.name}
+    for at in sweep:
+        accuracy = f"{np.mean(at.valid_accuracy):.1f}"
+        row[f"at {at.rate:g}"] = f"{accuracy} ({at.failed} failed)" if at.failed else accuracy
+    return row | {"best rate": chosen.rate, "test, %": chosen.accuracy}
 
 
 def _images(name: str) -> data.Splits:
@@ -147,7 +313,9 @@ def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[
     """Text to the left, numbers to the right, several numbers as mean and deviation."""
     table = Table(title=title)
     for heading, value in rows[0].items():
-        table.add_column(heading, justify="left" if isinstance(value, str) else "right")
+        table.add_column(
+            heading, justify="left" if isinstance(value, str) else "right", overflow="fold"
+        )
     for row in rows:
         table.add_row(*map(shown, row.values()))
     Console(highlight=False).print(table)
@@ -155,8 +323,8 @@ def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[
 
 def shown(value: str | float | Sequence[float]) -> str:
     """A cell of a table."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | int):
+        return str(value)
     if isinstance(value, Sequence):
         return mean_and_deviation(value, 2)
     return f"{value:.4g}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-HELPERS = {"chapter", "topics"}
+HELPERS = {"chapter", "topic_pictures", "topics"}
 HEADERS = {
     "": ("The examples", "Each is one file that prints a table and writes its pictures."),
     "exercises": ("Exercises", "The chapter's exercises at the keyboard."),

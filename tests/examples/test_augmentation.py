@@ -9,13 +9,12 @@ import pytest
 
 
 @pytest.fixture
-def example(monkeypatch, pytestconfig):
-    monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
+def example():
     return importlib.import_module("augmentation")
 
 
 def test_the_sheet_is_drawn_in_grey(example, monkeypatch, tmp_path, capsys):
-    options = ["--data", "digits", "--output", str(tmp_path / "new")]
+    options = ["--data", "digits", "--report", "--output", str(tmp_path / "new")]
     monkeypatch.setattr(sys, "argv", ["augmentation.py", *options])
     monkeypatch.setattr(example, "VERSIONS", 2)
     monkeypatch.setattr(
@@ -26,6 +25,9 @@ def test_the_sheet_is_drawn_in_grey(example, monkeypatch, tmp_path, capsys):
     assert np.ptp(picture, axis=-1).max() < 0.01
     assert len(np.unique(picture)) > 16
     assert "Wrote augmentation.png, from digits, into" in capsys.readouterr().out
+    page = (tmp_path / "new" / "report.html").read_text()
+    assert "<h1>Data augmentation: a sheet of digits" in page
+    assert "data:image/png" in page
 
 
 def test_strengths_in_pixels_go_with_the_size(example):

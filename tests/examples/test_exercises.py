@@ -22,12 +22,8 @@ NOTEBOOK_10 = [97.6, 96.5, 94.6] * 2
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, pytestconfig):
+def run(monkeypatch, tmp_path):
     """Runs an exercise as from the command line, and returns what it wrote to results.json."""
-    monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
-    # The examples are written for JAX as it comes.
-    jax.config.update("jax_numpy_rank_promotion", "allow")
-    jax.config.update("jax_numpy_dtype_promotion", "standard")
 
     def run(exercise, *arguments, folder="first"):
         options = ["--output", str(tmp_path / folder), *arguments]
@@ -35,16 +31,15 @@ def run(monkeypatch, tmp_path, pytestconfig):
         importlib.import_module(exercise).main()
         return json.loads((tmp_path / folder / "results.json").read_text())
 
-    yield run
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    return run
 
 
 def test_exercise_9_on_digits(run, tmp_path, monkeypatch, capsys):
     exercise = importlib.import_module("exercise_09_transfer_learning")
     monkeypatch.setattr(exercise, "EPOCHS_TOOLBOX", 3)
     monkeypatch.setattr(exercise, "EPOCHS_B", 20)
-    results = run("exercise_09_transfer_learning", "--data", "digits", "--seeds", "2")
+    options = ("--data", "digits", "--seeds", "2", "--report")
+    results = run("exercise_09_transfer_learning", *options)
     rows = {row["row"]: row for row in results["rows"]}
     assert list(rows) == ROWS_9
     assert [row["notebook"] for row in rows.values()] == NOTEBOOK_9
@@ -61,6 +56,9 @@ def test_exercise_9_on_digits(run, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert all(f"│ {name} " in printed for name in ROWS_9)
     assert "9.3 is 9.2, only faster" in printed
+    page = (tmp_path / "first" / "report.html").read_text()
+    assert all(f">{row['row']}, {row['what']}</th>" in page for row in results["rows"])
+    assert "9.3 is 9.2, only faster" in page
 
 
 def test_exercise_10_on_digits(run, tmp_path, monkeypatch, capsys):

@@ -4,7 +4,6 @@ import importlib
 import json
 import sys
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -14,19 +13,13 @@ from jaxopt_cards import data, layers
 
 
 @pytest.fixture
-def example(monkeypatch, pytestconfig):
-    monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
-    # The examples are written for JAX as it comes.
-    jax.config.update("jax_numpy_rank_promotion", "allow")
-    jax.config.update("jax_numpy_dtype_promotion", "standard")
-    yield importlib.import_module("pretraining")
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
+def example():
+    return importlib.import_module("pretraining")
 
 
 def test_every_way_is_measured_told_and_drawn(example, monkeypatch, tmp_path, capsys):
     folder = tmp_path / "new"
-    options = ["--data", "digits", "--seeds", "2", "--output", str(folder)]
+    options = ["--data", "digits", "--seeds", "2", "--report", "--output", str(folder)]
     monkeypatch.setattr(sys, "argv", ["pretraining.py", *options])
     monkeypatch.setattr(example, "UNITS", (30,))
     monkeypatch.setattr(example, "ACTIVATIONS", ("elu",))
@@ -46,6 +39,8 @@ def test_every_way_is_measured_told_and_drawn(example, monkeypatch, tmp_path, ca
         for few_or_many in accuracy:
             cell = f"{few_or_many.mean():.1f} ± {few_or_many.std(ddof=1):.1f}"
             assert cell in printed
+    page = (folder / "report.html").read_text()
+    assert all(f'<th scope="row">{method}</th>' in page for method in methods)
     few, many = np.array(results["rows"][0]["accuracy"])
     assert few.mean() < many.mean()
     picture = matplotlib.image.imread(folder / "pretraining.png")[..., :3]

@@ -1,0 +1,96 @@
+"""Gains of augmentation: what each change of the images brings, weak and strong.
+
+The sheet of `augmentation.py` shows the changes; here the network is trained with them. Every batch
+is changed anew, within the compiled epoch. Flipping changes some digits into no digit: a change
+that does not keep the label, and the table shows what that costs. Half or full strength is chosen
+by the validation loss.
+
+python examples/augmentation_gain.py --output output/augmentation_gain
+"""
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from augmentation import SETTINGS, for_size
+from topic_pictures import draw_over, panels
+from topics import Topic, Variant, best, verdict
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, pictures
+
+STRENGTHS = (0.5, 1.0)  # of the sheet's settings
+OPERATIONS = ("shift", "rotation", "scale", "shear", "elastic", "all five, milder")
+TX = jc.adam(1e-3)
+
+
+def settings(operation: str, strength: float, side: int) -> dict:
+    """Those of the sheet, at this strength, for images of this side."""
+    weaker = {key: value * strength for key, value in SETTINGS[operation].items()}
+    return for_size(weaker, side)
+
+
+def trained(topic: Topic, operation: str, strength: float, side: int) -> Variant:
+    """Trains with one change; flipping is there or not."""
+    chosen = SETTINGS["flip"] if operation == "flip" else settings(operation, strength, side)
+    name = operation if operation == "flip" else f"{operation} × {strength:g}"
+    return topic.train(name, topic.mlp(), TX, augment=data.augment((side, side), **chosen))
+
+
+def row(variant: Variant) -> dict:
+    """What the table says of one change."""
+    return {
+        "augmentation": variant.name,
+        "best epoch": float(np.mean([result.best_epoch for result in variant.results])),
+        "validation loss": variant.loss,
+        "test accuracy, %": variant.accuracy,
+    }
+
+
+@pictures.style()
+def draw(plain: Variant, lines: dict[str, list[Variant]], flip: Variant) -> plt.Figure:
+    """Accuracy over strength, where 0 is none; and learning curves of the best and the worst."""
+    figure, (left, right) = panels(2)
+    from_plain = {name: [plain, *variants] for name, variants in lines.items()}
+    draw_over(left, (0, *STRENGTHS), from_plain, label="strength, 1: that of the sheet")
+    left.set(title="Test accuracy; bars: all seeds", xticks=(0, *STRENGTHS))
+    winner = best(variant for variants in lines.values() for variant in variants)
+    shown = {variant.name: variant.histories for variant in (plain, winner, flip)}
+    pictures.learning_curves(right, shown, quantity="valid_loss")
+    right.set_title("Validation loss; bands: all seeds")
+    return figure
+
+
+@pictures.style()
+def draw_sheet(topic: Topic, operation: str, side: int) -> plt.Figure:
+    """The change that did best, on one image of each digit."""
+    figure, (ax,) = panels(1, width=6, height=6)
+    images = data.per_class(topic.images.valid, 1).x.reshape(-1, side, side)
+    change = data.augment((side, side), **settings(operation, 1.0, side))
+    versions = [np.asarray(change(jax.random.key(seed), images)) for seed in range(9)]
+    pictures.augmentation_sheet(ax, images, versions)
+    ax.set_title(f"{operation}, at full strength")
+    return figure
+
+
+def main() -> None:
+    """Trains with each change at each strength."""
+    topic = Topic.of(__doc__, epochs=40)
+    side = round(topic.images.train.x.shape[1] ** 0.5)
+    plain = topic.train("none", topic.mlp(), TX)
+    lines = {
+        operation: [trained(topic, operation, strength, side) for strength in STRENGTHS]
+        for operation in OPERATIONS
+    }
+    flip = trained(topic, "flip", 1.0, side)
+    tuned = {operation: best(variants) for operation, variants in lines.items()}
+    winner = min(tuned, key=lambda operation: tuned[operation].loss)
+    topic.finish(
+        [row(variant) for variant in (plain, *tuned.values(), flip)],
+        {"gain": draw(plain, lines, flip), "sheet": draw_sheet(topic, winner, side)},
+        verdict([plain, *tuned.values(), flip], plain),
+        strengths=STRENGTHS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Averages of the weights: Polyak averaging and Lookahead, against the last and the best weights.
+
+A learning rate that stays high leaves the weights walking around the minimum. Their average is
+nearer to it than the last of them, and is had from the same run; Lookahead averages while it
+trains. The best epoch, which early stopping keeps, is another cure for the same noise. All are
+measured at the end, at several rates, and each has the rate of its least validation loss.
+
+python examples/averaging_and_lookahead.py --output output/averaging_and_lookahead
+"""
+
+import dataclasses
+
+import matplotlib.pyplot as plt
+import numpy as np
+from flax import nnx
+from topic_pictures import draw_over, panels
+from topics import Topic, Variant, at_highest, best, verdict
+
+import jaxopt_cards as jc
+from jaxopt_cards import pictures, training
+
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+AVERAGES = {"average of the last": 0.99, "average of all": "uniform"}
+LAST, BEST, LOOKAHEAD = "last weights", "best epoch", "Lookahead"
+
+
+def averaged(rate: float) -> jc.GradientTransformation:
+    """Adam, watched by both averages."""
+    averages = {name: jc.polyak_average(decay) for name, decay in AVERAGES.items()}
+    return jc.named_chain(("adam", jc.adam(rate)), *averages.items())
+
+
+def holding(topic: Topic, result: training.FitResult, model: nnx.Module) -> training.FitResult:
+    """The result with another model, and the losses of that model alone."""
+    measured = training.evaluate(model, *topic.images.valid)
+    last = [column[-1:] for column in result.history]
+    history = training.History(*last)._replace(
+        valid_loss=np.array([measured["loss"]]), valid_accuracy=np.array([measured["accuracy"]])
+    )
+    return dataclasses.replace(result, model=model, history=history, best_epoch=1)
+
+
+def average(result: training.FitResult, name: str) -> nnx.Module:
+    """The last model with averaged weights."""
+    model = nnx.clone(result.last)
+    nnx.update(model, result.opt_state[name].average)
+    return model
+
+
+def at_rate(topic: Topic, rate: float) -> list[Variant]:
+    """Every way at one rate: all but Lookahead come from the same runs."""
+    plain = topic.fit_each(f"Adam at {rate}", topic.mlp(), averaged(rate))
+    ahead = topic.fit_each(f"Lookahead at {rate}", topic.mlp(), jc.lookahead(jc.adam(rate)))
+    models = {
+        LAST: [result.last for result in plain.results],
+        BEST: [result.model for result in plain.results],
+        **{name: [average(result, name) for result in plain.results] for name in AVERAGES},
+        LOOKAHEAD: [result.last for result in ahead.results],
+    }
+    return [
+        topic.measured(
+            name,
+            [
+                holding(topic, result, model)
+                for result, model in zip(plain.results, chosen, strict=True)
+            ],
+            rate,
+        )
+        for name, chosen in models.items()
+    ]
+
+
+def row(variants: list[Variant]) -> dict:
+    """What the table says of one way: its best rate, and how it stands the highest."""
+    chosen = best(variants)
+    return {
+        "weights": chosen.name,
+        "best rate": chosen.rate,
+        "validation loss": chosen.loss,
+        "test accuracy, %": chosen.accuracy,
+        f"at rate {RATES[-1]:g}, %": variants[-1].accuracy,
+    }
+
+
+@pictures.style()
+def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
+    """Accuracy over the rate, a line for each way."""
+    figure, (ax,) = panels(1, width=6.5, height=4.2)
+    draw_over(ax, RATES, lines, label="learning rate of Adam", log=True)
+    ax.set_title("What is taken from a run at a constant rate; bars: all seeds")
+    return figure
+
+
+def main() -> None:
+    """Trains at each rate, and compares what is kept."""
+    topic = Topic.of(__doc__, epochs=30)
+    by_rate = [at_rate(topic, rate) for rate in RATES]
+    lines = {variants[0].name: list(variants) for variants in zip(*by_rate, strict=True)}
+    tuned = {name: best(variants) for name, variants in lines.items()}
+    topic.finish(
+        [row(variants) for variants in lines.values()],
+        {"averages": draw(lines)},
+        verdict(list(tuned.values()), tuned[LAST]) + " " + at_highest(lines, LAST),
+        rates=RATES,
+    )
+
+
+if __name__ == "__main__":
+    main()
