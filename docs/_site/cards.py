@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -52,6 +53,7 @@ def _page(card: cards.Card, directive: str, examples: Path) -> str:
         f"![{card.summary}]({card.name}.png){{.card}}",
         f"```{{eval-rst}}\n.. currentmodule:: {card.module}\n\n{directive}```",
     ]
+    parts += map(_equation, card.builds_on)
     if card.facts:
         parts.append(_facts(card.facts))
     used = examples / f"{card.module}.{card.name}.examples"
@@ -59,6 +61,14 @@ def _page(card: cards.Card, directive: str, examples: Path) -> str:
         gallery = f".. minigallery:: {card.module}.{card.name}"
         parts.append(f"## In the examples\n\n```{{eval-rst}}\n{gallery}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _equation(name: str) -> str:
+    """The equation that a named optimizer takes from one of its parts."""
+    part = cards.card(name)
+    latex = textwrap.indent(part.equation, "    ")
+    text = f".. currentmodule:: {part.module}\n\n.. math::\n{latex}\n\n{part.symbols}"
+    return f"## Equation of [{name}]({name}.md)\n\n```{{eval-rst}}\n{text}\n```"
 
 
 def _facts(facts: cards.Facts) -> str:

@@ -61,7 +61,7 @@ def _folders(stem: str, results: Path) -> list[Path]:
     """Where the results of an example are kept: digits, MNIST, or one of them."""
     exercise = re.match(r"exercise_\d+", stem)
     names = [exercise.group()] if exercise else [stem, f"{stem}_mnist"]
-    return [results / name for name in names if (results / name / "results.json").exists()]
+    return [results / name for name in names if (results / name).is_dir()]
 
 
 def _command(paragraph: str) -> str:
@@ -73,11 +73,11 @@ def _command(paragraph: str) -> str:
 
 def _results(folder: Path, several: bool) -> list[str]:
     """Table, conclusion and pictures; an exercise's are on the page of the exercises."""
-    parts = []
-    results = json.loads((folder / "results.json").read_text())
+    parts, file = [], folder / "results.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
     if folder.name.startswith("exercise"):
         parts.append("Its table: :doc:`/exercises`.")
-    else:
+    elif "conclusion" in results:  # of a topic; others tell by their pictures alone
         if several:
             parts.append(f".. rubric:: On {results['settings']['data']}")
         parts += [_table(results["rows"]), _escaped(results["conclusion"])]
