@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from flax import nnx
 from topic_pictures import draw_over, panels
-from topics import Topic, Variant, at_highest, best, verdict
+from topics import Topic, Variant, at_highest, best, row_of_best, verdict
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures, training
@@ -70,18 +70,6 @@ def at_rate(topic: Topic, rate: float) -> list[Variant]:
     ]
 
 
-def row(variants: list[Variant]) -> dict:
-    """What the table says of one way: its best rate, and how it stands the highest."""
-    chosen = best(variants)
-    return {
-        "weights": chosen.name,
-        "best rate": chosen.rate,
-        "validation loss": chosen.loss,
-        "test accuracy, %": chosen.accuracy,
-        f"at rate {RATES[-1]:g}, %": variants[-1].accuracy,
-    }
-
-
 @pictures.style()
 def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
     """Accuracy over the rate, a line for each way."""
@@ -98,7 +86,7 @@ def main() -> None:
     lines = {variants[0].name: list(variants) for variants in zip(*by_rate, strict=True)}
     tuned = {name: best(variants) for name, variants in lines.items()}
     topic.finish(
-        [row(variants) for variants in lines.values()],
+        [row_of_best("weights", variants) for variants in lines.values()],
         {"averages": draw(lines)},
         verdict(list(tuned.values()), tuned[LAST]) + " " + at_highest(lines, LAST),
         rates=RATES,

@@ -9,7 +9,7 @@ python examples/max_norm_constraint.py --output output/max_norm_constraint
 
 import matplotlib.pyplot as plt
 from topic_pictures import draw_over, panels
-from topics import Topic, Variant, at_highest, best, verdict
+from topics import Topic, Variant, at_highest, best, row_of_best, verdict
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures
@@ -40,18 +40,6 @@ def trained(topic: Topic) -> dict[str, list[Variant]]:
     return lines | {name: variants[i * n : (i + 1) * n] for i, name in enumerate(names)}
 
 
-def row(name: str, variants: list[Variant]) -> dict:
-    """What the table says of one radius: its best rate, and how it stands the highest."""
-    chosen = best(variants)
-    return {
-        "constraint": name,
-        "best rate": chosen.rate,
-        "validation loss": chosen.loss,
-        "test accuracy, %": chosen.accuracy,
-        f"at rate {RATES[-1]:g}, %": variants[-1].accuracy,
-    }
-
-
 @pictures.style()
 def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
     """Accuracy over the rate, a line for each radius."""
@@ -67,7 +55,7 @@ def main() -> None:
     lines = trained(topic)
     chosen = {name: best(variants) for name, variants in lines.items()}
     topic.finish(
-        [row(name, variants) for name, variants in lines.items()],
+        [row_of_best("constraint", variants) for variants in lines.values()],
         {"max_norm": draw(lines)},
         verdict(list(chosen.values()), chosen[PLAIN]) + " " + at_highest(lines, PLAIN),
         rates=RATES,

@@ -286,6 +286,18 @@ def epochs_to(loss: float, variant: Variant, quantity: str = "valid_loss") -> fl
     return float(np.mean([1 + np.argmax(reached) for reached in below]))
 
 
+def row_of_best(kind: str, sweep: Sequence[Variant]) -> dict:
+    """What the best rate gives, and how it stands the highest."""
+    chosen = best(sweep)
+    return {
+        kind: chosen.name,
+        "best rate": chosen.rate,
+        "validation loss": chosen.loss,
+        "test accuracy, %": chosen.accuracy,
+        f"at rate {sweep[-1].rate:g}, %": sweep[-1].accuracy,
+    }
+
+
 def row_of_rates(kind: str, sweep: Sequence[Variant]) -> dict:
     """Validation accuracy at each rate, and the test set's at the rate that validation chose."""
     chosen = best(sweep)
