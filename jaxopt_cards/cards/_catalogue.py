@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -88,20 +88,20 @@ def entry(name: str) -> Entry:
             return known
     if name in _all(_read(_ROOT / "_from_optax.py").tree):
         hint = f": {name} is Optax's own, re-exported as it is"
-    elif near := nearest(name):
-        hint = f"; the nearest are {', '.join(near)}"
+    elif near := nearest(name, entries()):
+        hint = f"; nearest: {', '.join(near)}"
     else:
         hint = "; `jaxopt-cards list` has all of them"
     raise ValueError(f"card: name must be a technique of {PACKAGE}, got {name!r}{hint}")
 
 
-def nearest(name: str, count: int = 4) -> list[str]:
+def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
     """The names most like this one, whatever their case, and those that contain it."""
     known: dict[str, list[str]] = {}
-    for each in entries():
+    for each in among:
         known.setdefault(each.lower(), []).append(each)
     name = name.rpartition(".")[2].lower()
-    alike = difflib.get_close_matches(name, known, n=count)
+    alike = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
     containing = [each for each in known if name and name in each]
     return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:count]
 

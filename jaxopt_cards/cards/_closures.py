@@ -192,9 +192,12 @@ def _children(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if "init_fns" in found and "update_fns" in found:
         pairs = zip(found["init_fns"], found["update_fns"], strict=True)
         return [("", optax.GradientTransformation(*pair)) for pair in pairs]
+    own = [key for key, value in found.items() if is_transformation(value)]
     children = []
-    for value in found.values():
-        children += [("", value)] if is_transformation(value) else _labelled(value)
+    for key, value in found.items():
+        # One alone needs no label.
+        label = key if len(own) > 1 else ""
+        children += [(label, value)] if is_transformation(value) else _labelled(value)
     return children
 
 

@@ -12,6 +12,7 @@ import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.cards import _spec
+from jaxopt_cards.cards._spec_checks import check_step
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
 
 # Four rates a decade, from 1e-5 to 10: finer would tune to the surface more than anybody does.
@@ -73,8 +74,14 @@ def race(
     begin = np.asarray(ground.start if start is None else start, np.float64)
     if begin.shape != (2,) or not np.all(np.isfinite(begin)):
         raise HyperparameterError("race", "start", "be two finite numbers", start)
+    point = jnp.asarray(begin, float)
+    if not jnp.isfinite(ground.function(point)):
+        expected = "be where the surface is finite in float32"
+        raise HyperparameterError("race", "start", expected, begin.tolist())
     # All are built before the first runs: a misspelt name should not have to wait for the others.
     runners = [_runner(text) for text in optimizers]
+    for text, make, _ in runners:
+        check_step(text, make(RATES[0]), point, **_told(ground, point))
     return [tuned(*runner, ground, steps, begin) for runner in runners]
 
 
@@ -83,24 +90,22 @@ def _runner(text: str) -> tuple[str, Callable[[Any], Any], Sequence[float]]:
     parts = _spec.stages(text)
     if len(parts) == 1:
         spec = _spec.parse(text)
-        known = _spec.optimizers() | _spec.transformations()
+        known = _spec.transformations()
         parameter = inspect.signature(_spec.named(spec.name, known)).parameters.get("learning_rate")
-        given = {_spec.SHORT.get(key, key) for key in spec.kwargs}
         # A rate whose default is `None`, as that of L-BFGS, is found by a line search of its own.
         searched = parameter is not None and parameter.default is not None
-        if searched and not spec.args and "learning_rate" not in given:
+        if searched and not spec.args and "learning_rate" not in spec.kwargs:
             return text, _with_rate(spec, known), RATES
     tx = _spec.transformation(text)
     return text, lambda rate: tx, ()
 
 
 def _with_rate(spec: _spec.Spec, known: Any) -> Callable[[Any], Any]:
-    """Makes the optimizer with a learning rate; wrong arguments are found here already."""
+    """Makes the optimizer with a learning rate."""
 
     def make(rate: Any) -> Any:
         return _spec.build(spec._replace(kwargs=spec.kwargs | {"learning_rate": rate}), known)
 
-    make(RATES[0])
     return make
 
 
@@ -132,20 +137,23 @@ def way(
 ) -> tuple[jax.Array, jax.Array]:
     """Points and heights from the start on, in one scan."""
     tx = optax.with_extra_args_support(tx)
-    value_and_grad = jax.value_and_grad(surface.function)
 
     def step(carry: Any, index: jax.Array) -> Any:
         point, state = carry
-        value, _ = value_and_grad(point)
-        gradient = surface.gradient(point, index)
-        more = {"value": value, "grad": gradient, "value_fn": surface.function}
-        updates, state = tx.update(gradient, state, point, **more)
+        told = _told(surface, point, index)
+        updates, state = tx.update(told["grad"], state, point, **told)
         point = optax.apply_updates(point, updates)
         return (point, state), point
 
     _, points = jax.lax.scan(step, (start, tx.init(start)), jnp.arange(steps))
     points = jnp.concatenate([start[None], points])
     return points, jax.vmap(surface.function)(points)
+
+
+def _told(surface: Surface, point: jax.Array, index: Any = 0) -> dict[str, Any]:
+    """What an optimizer may want to know at a point, a line search above all."""
+    gradient = surface.gradient(point, index)
+    return {"value": surface.function(point), "grad": gradient, "value_fn": surface.function}
 
 
 def _arrival(heights: np.ndarray, limit: float) -> int | None:

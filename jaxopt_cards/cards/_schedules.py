@@ -3,10 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from jaxopt_cards.cards import _spec
 
 STEPS = 1000
@@ -36,10 +32,3 @@ def completed(text: str) -> str:
 def built(texts: list[str]) -> dict[str, Callable[[Any], Any]]:
     """The schedules by what was written, in full."""
     return {full: _spec.schedule(full) for full in map(completed, texts)}
-
-
-def values_of(schedule: Callable[[Any], Any], steps: np.ndarray) -> np.ndarray:
-    """The values at these steps."""
-    # Optax's own mix whole numbers with others, which stricter settings of JAX refuse.
-    with jax.numpy_dtype_promotion("standard"):
-        return np.asarray(jax.vmap(schedule)(jnp.asarray(steps)), np.float64)

@@ -7,15 +7,20 @@ is several of them with spaces between; a schedule among them is that of the lea
 """
 
 import ast
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import jax
+
+from jaxopt_cards.cards._catalogue import nearest
+from jaxopt_cards.cards._spec_checks import check_call, check_values
 
 WORDS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 SHORT = {"lr": "learning_rate"}
 WHOLE_STEPS = {"scale_by_learning_rate", "scale_by_true_nesterov", "scale_by_ftrl", "lbfgs"}
 SIGNED = {"scale", "scale_by_schedule"}  # steps if their number is below zero: the user's affair
+FEW = 12  # names that are all told where none is near
 
 
 class Spec(NamedTuple):
@@ -35,13 +40,15 @@ def parse(text: str) -> Spec:
     source = f"{name}({arguments})" if name.isidentifier() else name
     try:
         node = ast.parse(source, mode="eval").body
-        if isinstance(node, ast.Call):
-            return _call(node)
+        if not isinstance(node, ast.Call):
+            raise ValueError
+        spec = _call(node)
     except (SyntaxError, ValueError):
-        pass
-    raise ValueError(
-        f"cannot read {text!r}: write name:argument,key=value such as adam:1e-3,b1=0.5"
-    )
+        raise ValueError(
+            f"cannot read {text!r}: write name:argument,key=value such as adam:1e-3,b1=0.5"
+        ) from None
+    _check_given_once(node)
+    return spec
 
 
 def stages(text: str) -> list[str]:
@@ -50,7 +57,7 @@ def stages(text: str) -> list[str]:
     for letter in text:
         if quote or letter in "'\"":
             quote = "" if letter == quote else quote or letter
-        depth += 0 if quote else (letter in "([") - (letter in ")]")
+        depth += 0 if quote else (letter in "([{") - (letter in ")]}")
         if letter.isspace() and not quote and not depth:
             parts.append("")
         else:
@@ -58,22 +65,21 @@ def stages(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def build(
-    text: str | Spec,
-    among: Mapping[str, Callable[..., Any]],
-    inside: Mapping[str, Callable[..., Any]] | None = None,
-) -> Any:
-    """Calls what is written, with names from `among`; calls in its arguments from `inside`, too."""
+def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
+    """Calls what is written, also in its arguments, with names from `among`."""
     name, args, kwargs = parse(text) if isinstance(text, str) else text
     function = named(name, among)
-    kwargs = {SHORT.get(key, key): value for key, value in kwargs.items()}
-    _check_arguments(name, inspect.signature(function), args, kwargs)
-    within = {**among, **(inside or {})}
-    args = tuple(_built(value, within) for value in args)
-    kwargs = {key: _built(value, within) for key, value in kwargs.items()}
+    signature = inspect.signature(function)
+    _check_arguments(name, signature, args, kwargs)
+    args = tuple(_built(value, among) for value in args)
+    kwargs = {key: _built(value, among) for key, value in kwargs.items()}
+    check_values(name, signature.bind(*args, **kwargs))
     try:
         return function(*args, **kwargs)
-    except (TypeError, AttributeError) as error:  # such as text where a number is wanted
+    except (TypeError, AttributeError, ValueError) as error:
+        # Such as text where a number is wanted; Optax's errors do not say whose they are.
+        if isinstance(error, ValueError) and str(error).startswith(f"{name}: "):
+            raise
         raise ValueError(f"{name}: {error}") from None
 
 
@@ -90,6 +96,14 @@ def _check_arguments(
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ValueError(f"{name}: {error}; it is {name}{_shown(signature)}") from None
+
+
+def _check_given_once(node: ast.AST) -> None:
+    """Raises where an argument is given twice: of these Python would refuse the whole call."""
+    for call in (each for each in ast.walk(node) if isinstance(each, ast.Call)):
+        names = [SHORT.get(key.arg, key.arg) for key in call.keywords if key.arg]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{ast.unparse(call.func)}: {twice[0]} is given twice")
 
 
 def named(name: str, among: Mapping[str, Any]) -> Any:
@@ -129,9 +143,15 @@ def schedule(text: str) -> Any:
     from jaxopt_cards.schedules import constant
 
     try:
-        return constant(float(text))
+        number = float(text)
     except ValueError:
-        return build(text, schedules())
+        function = build(text, schedules())
+    else:
+        return constant(number)
+    # Optax's own mix whole numbers with others, which stricter settings of JAX refuse.
+    with jax.numpy_dtype_promotion("standard"):
+        check_call(text, function, 0)
+    return function
 
 
 def optimizers() -> dict[str, Callable[..., Any]]:
@@ -167,7 +187,7 @@ def _returned(function: Callable[..., Any]) -> str:
 def _call(node: ast.Call) -> Spec:
     if not isinstance(node.func, ast.Name) or any(key.arg is None for key in node.keywords):
         raise ValueError
-    kwargs = {key.arg: _value(key.value) for key in node.keywords if key.arg}
+    kwargs = {SHORT.get(key.arg, key.arg): _value(key.value) for key in node.keywords if key.arg}
     return Spec(node.func.id, tuple(map(_value, node.args)), kwargs)
 
 
@@ -208,10 +228,11 @@ def _names(value: Any) -> set[str]:
 
 
 def _nearest(name: str, among: Iterable[str]) -> str:
-    """The names most alike, or all where none is."""
+    """The names most alike; where none is, all of a few."""
     names = list(among)
-    near = difflib.get_close_matches(name, names, cutoff=0.5)
-    return f"; nearest: {', '.join(near)}" if near else f"; there are: {', '.join(names)}"
+    if near := nearest(name, names):
+        return f"; nearest: {', '.join(near)}"
+    return f"; there are: {', '.join(names)}" if len(names) <= FEW else ""
 
 
 def _shown(signature: inspect.Signature) -> str:

@@ -4,7 +4,7 @@ import csv
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def load(name: str, *, label: str = "", header: bool | None = None, seed: int = 
     if name in OURS:
         try:
             splits = OURS[name]()
-        except (ModuleNotFoundError, OSError) as error:
+        except ModuleNotFoundError as error:
             raise ValueError(str(error)) from None
         return Loaded(splits, [str(number) for number in range(10)])
     path = Path(name)
@@ -63,10 +63,17 @@ def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: in
         for part, (x, y) in parts.items()
     }
     splits = _split(name, examples, seed)
-    mean, deviation = splits.train.x.mean(axis=0), splits.train.x.std(axis=0)
+    # Squares of what float32 holds may be more than it holds.
+    wide = splits.train.x.astype(np.float64)
+    mean, deviation = wide.mean(axis=0).astype(np.float32), wide.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1).astype(np.float32)
     scaled = (Examples((x - mean) / deviation, y) for x, y in splits)
-    return Loaded(Splits(*scaled), [str(each) for each in classes.tolist()], (mean, deviation))
+    return Loaded(Splits(*scaled), list(map(_class, classes.tolist())), (mean, deviation))
+
+
+def _class(value: Any) -> str:
+    """The name of a class; 2.0 is whole, as `_check` has seen to."""
+    return str(int(value) if isinstance(value, float) else value)
 
 
 def _split(name: str, parts: dict[str, Examples], seed: int) -> Splits:
@@ -93,13 +100,16 @@ def _check(what: str, x: np.ndarray, y: np.ndarray) -> None:
         raise ValueError(
             f"{what}: y must have shape ({len(x)},), a label for each row of x, got {[*y.shape]}"
         )
-    if not np.isfinite(x).all():
-        row = int(np.argwhere(~np.isfinite(x))[0, 0])
-        raise ValueError(
-            f"{what}: x must be finite, got {x[row][~np.isfinite(x[row])][0]} in row {row}"
-        )
-    if y.dtype.kind not in "biuUS" and not (y.dtype.kind == "f" and (y == np.floor(y)).all()):
+    fits = np.abs(x) <= np.finfo(np.float32).max  # NaN does not
+    if not fits.all():
+        row = int(np.argwhere(~fits)[0, 0])
+        expected = "finite, and within the range of float32"
+        raise ValueError(f"{what}: x must be {expected}, got {x[row][~fits[row]][0]} in row {row}")
+    if y.dtype.kind not in "biufUS":
         raise ValueError(f"{what}: y must be classes, whole numbers or words, got {y.dtype}")
+    if y.dtype.kind == "f" and not (whole := np.isfinite(y) & (y == np.floor(y))).all():
+        got = y[~whole][0]
+        raise ValueError(f"{what}: y must be classes, whole numbers or words, got {got}")
 
 
 def _npz(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -115,19 +125,17 @@ def _npz(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndar
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ValueError(f"{path}: it is no file of plain arrays: {error}") from None
-    if "x" in arrays and "y" in arrays:
-        return {"train": (arrays["x"], arrays["y"])}
-    found = {
-        part: (arrays[f"x_{part}"], arrays[f"y_{part}"])
-        for part in ("train", "valid", "test")
-        if f"x_{part}" in arrays and f"y_{part}" in arrays
-    }
-    if "train" not in found:
+    # Others may be there, but none that looks like examples: to leave them out would be a guess.
+    named = {name for name in arrays if name.split("_")[0] in ("x", "y")}
+    parts = {part: (f"x_{part}", f"y_{part}") for part in ("train", "valid", "test")}
+    parts = {part: pair for part, pair in parts.items() if named.issuperset(pair)}
+    parts = {"train": ("x", "y")} if named == {"x", "y"} else parts
+    if "train" not in parts or named != {name for pair in parts.values() for name in pair}:
         raise ValueError(
-            f"{path}: must have arrays x and y, or x_train and y_train (and x_valid, y_valid, "
-            f"x_test, y_test), got {sorted(arrays)}"
+            f"{path}: must have arrays x and y, or x_train and y_train (and x_valid and y_valid, "
+            f"x_test and y_test), got {sorted(arrays)}"
         )
-    return found
+    return {part: (arrays[x], arrays[y]) for part, (x, y) in parts.items()}
 
 
 def _csv(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -144,7 +152,7 @@ def _csv(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndar
                 if index != column
             ]
         )
-        if not labels[-1]:
+        if labels[-1].lower() in ("", "nan"):
             raise ValueError(f"{path}, line {line}: the label is missing")
     return {"train": (np.array(inputs), _labels(labels))}
 
@@ -207,8 +215,10 @@ def _is_number(field: str) -> bool:
 
 
 def _labels(words: list[str]) -> np.ndarray:
-    """Whole numbers where all are, so that 10 comes after 9; else words."""
-    try:
-        return np.array([int(word) for word in words])
-    except ValueError:
-        return np.array(words)
+    """Numbers where all are, so that 10 comes after 9; else words."""
+    for kind in (int, float):
+        try:
+            return np.array(list(map(kind, words)))
+        except ValueError:
+            continue
+    return np.array(words)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxopt_cards._checks import HyperparameterError, check_count
-from jaxopt_cards.cards._schedules import values_of
+from jaxopt_cards._curve import values_of
 from jaxopt_cards.pictures._inputs import named, numbers
 from jaxopt_cards.pictures._style import colour, is_dark, line, marker, over
 

@@ -156,8 +156,7 @@ def confusion_matrix(
     ax.set_xticks(places, names)
     ax.set_yticks(places, names)
     ax.tick_params(length=0)
-    ax.set_xlabel("guess")
-    ax.set_ylabel("class")
+    ax.set(xlabel="guess", ylabel="class")
     return ax
 
 
@@ -172,8 +171,6 @@ def _tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
 
 def _sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
     """No axes, and room for the words above the images."""
-    ax.set_xlim(-0.05, width)
-    ax.set_ylim(height + 0.05, -above)
-    ax.set_aspect("equal")
+    ax.set(xlim=(-0.05, width), ylim=(height + 0.05, -above), aspect="equal")
     ax.set_axis_off()
     return ax

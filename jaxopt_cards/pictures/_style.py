@@ -123,8 +123,7 @@ def legend(ax: Axes, count: int) -> None:
 
 def over(ax: Axes, what: str, label: str, count: int) -> Axes:
     """Names both axes, and the lines if there are several; steps are whole numbers."""
-    ax.set_xlabel(what)
-    ax.set_ylabel(label)
+    ax.set(xlabel=what, ylabel=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.grid(alpha=0.15)
     legend(ax, count)

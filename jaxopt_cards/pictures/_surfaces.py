@@ -64,8 +64,7 @@ def contours(ax: Axes, surface: "Surface") -> Axes:
         ax.plot([place[0]], [place[1]], "*", linestyle="", **star)
     ax.set_xlim(*surface.bounds[0])
     ax.set_ylim(*surface.bounds[1])
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     return ax
 
 

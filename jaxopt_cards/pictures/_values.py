@@ -64,8 +64,7 @@ def activation_histograms(
         ax.stairs(heights, edges, baseline=index, color=colour(ax, 0), linewidth=0.8)
     ax.set_yticks(np.arange(len(arrays)), list(arrays))
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(-0.1, len(arrays))
-    ax.set_xlabel(label)
+    ax.set(ylim=(-0.1, len(arrays)), xlabel=label)
     return ax
 
 
@@ -99,8 +98,7 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
             raise HyperparameterError("sparsity", f"points[{name!r}]", expected, values[:, 0])
         look: dict[str, Any] = {"marker": marker(index), "markersize": 5} | line(ax, index)
         ax.plot(100 * values[:, 0], values[:, 1], label=name, **look)
-    ax.set_xlabel("weights that are zero, %")
-    ax.set_ylabel("accuracy, %")
+    ax.set(xlabel="weights that are zero, %", ylabel="accuracy, %")
     ax.grid(alpha=0.15)
     legend(ax, len(points))
     return ax

@@ -163,21 +163,22 @@ def test_a_card_by_hand():
 
 
 def test_a_name_with_a_letter_too_few_is_among_the_nearest():
+    names = list(cards.catalogue())
     for name in cards.catalogue():
-        for place in range(len(name) if len(name) > 4 else 0):
+        for place in range(0, len(name) if len(name) > 4 else 0, 3):
             misspelt = name[:place] + name[place + 1 :]
             if misspelt not in cards.catalogue():
-                assert name in _catalogue.nearest(misspelt), misspelt
-                assert name in _catalogue.nearest(misspelt.upper()), misspelt
+                assert name in _catalogue.nearest(misspelt, names), misspelt
+                assert name in _catalogue.nearest(misspelt.upper(), names), misspelt
 
 
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        ("adabuond", r"name must .*, got 'adabuond'; the nearest are adabound, "),
-        ("Adam", r"got 'Adam'; the nearest are adam, "),
+        ("adabuond", r"name must .*, got 'adabuond'; nearest: adabound, "),
+        ("Adam", r"got 'Adam'; nearest: adam, "),
         ("chain", r"got 'chain': chain is Optax's own"),
-        ("optax.adam", r"got 'optax.adam'; the nearest are "),
+        ("optax.adam", r"got 'optax.adam'; nearest: "),
         ("", r"got ''; `jaxopt-cards list` has all"),
         (jc.freeze, r"thing must be a technique of jaxopt_cards, got <function freeze"),
         (layers, r"thing must .*, got <module"),

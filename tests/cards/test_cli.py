@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from rich.cells import cell_len
@@ -122,13 +123,14 @@ def test_compare_as_json(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "adabuond"], "got 'adabuond'; the nearest are adabound"),
+        (["show", "adabuond"], "got 'adabuond'; nearest: adabound"),
         (["show", "chain"], "chain is Optax's own"),
-        (["compare", "adam", "sdg"], "got 'sdg'; the nearest are sgd"),
+        (["compare", "adam", "sdg"], "got 'sdg'; nearest: sgd"),
         (["compare", "adam"], "give two names or more"),
         (["lits"], "Did you mean 'list'?"),
         (["list", "--kind", "optimiser"], "'optimizer'"),
         (["show"], "Missing argument"),
+        (["show", "mlp"], "nearest: MLP"),
     ],
 )
 def test_a_mistake_ends_with_status_2_and_says_what_was_meant(run, arguments, message):
@@ -137,6 +139,18 @@ def test_a_mistake_ends_with_status_2_and_says_what_was_meant(run, arguments, me
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not BOXES.search(err)
+
+
+def test_a_full_disk_is_told_in_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("jaxopt-cards: [Errno 28]")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_told(run):
+    assert run("--version") == (0, f"{version('jaxopt_cards')}\n", "")
 
 
 @pytest.mark.parametrize(

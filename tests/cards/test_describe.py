@@ -107,6 +107,17 @@ def stages(description):
     return {stage.name: stage for stage in description.stages}
 
 
+def test_two_inside_of_one_are_told_by_their_arguments():
+    tx = optax.contrib.sam(optax.adam(0.1), optax.contrib.normalize())
+    found = [(stage.depth, stage.label, stage.name) for stage in cards.describe(tx).stages]
+    inside = [
+        ("optimizer", "scale_by_adam"),
+        ("optimizer", "scale"),
+        ("adv_optimizer", "normalize"),
+    ]
+    assert found == [(0, "", "sam"), *((1, *each) for each in inside)]
+
+
 def test_a_mask_is_told_leaf_by_leaf():
     tx = jc.chain(jc.scale_by_adam(), jc.masked(jc.add_decayed_weights(1e-4), KERNELS))
     description = cards.describe(tx, PARAMS)

@@ -1,12 +1,13 @@
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from jaxopt_cards import transfer
-from jaxopt_cards.cards._cli import app
+from jaxopt_cards.cards._cli import app, main
 
 RANDOM = np.random.default_rng(0)
 Y = np.arange(120) % 3
@@ -74,8 +75,7 @@ def test_the_terminal_is_told_of_data_chain_and_mistakes(blobs):
     ("arguments", "words"),
     [
         (["--tx", "adm:1"], "there is no 'adm'; nearest: adam"),
-        (["--tx", "lbfgs"], "'lbfgs' cannot be trained with here"),
-        (["--tx", "sgd:1e30"], "the validation loss was never finite"),
+        (["--tx", "lbfgs"], "'lbfgs' does not work here"),
         (["--units", "8,x"], "--units must be widths such as 100,50"),
         (["--activation", "rel"], "nearest: relu"),
         (["--dropout", "1"], r"dropout_rate must lie in \[0, 1\)"),
@@ -86,3 +86,13 @@ def test_the_terminal_is_told_of_data_chain_and_mistakes(blobs):
 def test_mistakes_are_told(blobs, arguments, words):
     with pytest.raises(ValueError, match=words):
         run(blobs, "--label", "heap", "--units", "4", "--epochs", 1, "--json", *arguments)
+
+
+def test_a_loss_that_overflows_is_no_mistake_of_the_command_line(blobs, monkeypatch, capsys):
+    arguments = ["fit", str(blobs), "--label", "heap", "--units", "4", "--tx", "sgd:1e30", "--json"]
+    monkeypatch.setattr(sys, "argv", ["jaxopt-cards", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    out, err = capsys.readouterr()
+    assert (exit_.value.code, out) == (1, "")
+    assert err.startswith("jaxopt-cards: fit: the validation loss was never finite")

@@ -8,12 +8,12 @@ from sklearn.datasets import load_digits
 from jaxopt_cards import cards, pictures
 from jaxopt_cards.cards._gallery import DRAWERS
 
-# One or two of each kind; the docs draw all of them, and stop where one fails.
+# One or two of each kind, and below some more; the docs draw all, and stop where one fails.
 SOME = """
-adam scale_by_rms clip_by_global_norm adaptive_grad_clip max_norm lookahead nesterov_point
-polyak_average add_l2_sp constant rrelu select merge_params pack_params leafwise compress_state
-skip_nonfinite reduce_on_plateau EarlyStopping MLP Dropout restore unfreeze_schedule fine_tune
-from_torch from_numpy migrate_state reuse_layers pretrain_rbm digits pairs subset report
+adam adaptive_grad_clip max_norm lookahead nesterov_point polyak_average add_l2_sp constant rrelu
+select merge_params pack_params leafwise skip_nonfinite reduce_on_plateau EarlyStopping MLP Dropout
+unfreeze_schedule fine_tune from_torch from_numpy migrate_state reuse_layers pretrain_rbm digits
+report
 """
 
 

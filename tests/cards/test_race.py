@@ -99,6 +99,8 @@ def test_line_searches_and_wrappers_race_as_well():
         (("bowl", ["sgd"], 0), "race: steps must be a whole number >= 1, got 0"),
         (("bowl", ["sgd"], 10, (1.0,)), "race: start must be two finite numbers"),
         (("bowl", ["sgd"], 10, (1.0, np.nan)), "race: start must be two finite numbers"),
+        (("bowl", ["sgd"], 10, (1e30, 0.0)), "start must be where the surface is finite"),
+        (("bowl", ["scale:abc"]), "'scale:abc' does not work here"),
     ],
 )
 def test_mistakes_are_named(arguments, message):
@@ -128,16 +130,17 @@ def test_command_writes_pictures_and_films(command, tmp_path):
     image = pytest.importorskip("PIL.Image")
     for ending in ("png", "gif"):
         output = tmp_path / f"race.{ending}"
-        told = command("race", "bowl", "sgd:lr=0.2", "--steps", "20", "--output", output)
+        told = command("race", "bowl", "sgd:lr=0.2", "--steps", "4", "--output", output)
         assert told.exit_code == 0, told.exception
         assert f"Wrote {output}" in told.stdout
         with image.open(output) as picture:
-            assert getattr(picture, "n_frames", 1) == (1 if ending == "png" else 20)
+            assert getattr(picture, "n_frames", 1) == (1 if ending == "png" else 4)
 
 
-@pytest.mark.parametrize("output", ["race.txt", "nowhere/race.png"])
-def test_a_picture_that_cannot_be_written_is_refused_at_once(command, output):
-    told = command("race", "bowl", "sgd", "--output", output)
+@pytest.mark.parametrize("output", ["race.txt", "nowhere/race.png", "folder.png"])
+def test_a_picture_that_cannot_be_written_is_refused_at_once(command, output, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    told = command("race", "bowl", "sgd", "--output", tmp_path / output)
     assert isinstance(told.exception, ValueError)
     assert output.split("/")[0] in str(told.exception)
 

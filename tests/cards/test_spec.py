@@ -42,6 +42,7 @@ def test_what_is_written_is_read(name, args, kwargs):
         ("clip:1 adam:1e-3", ["clip:1", "adam:1e-3"]),
         ("  adam( 1e-3, b1=0.5 )  ", ["adam( 1e-3, b1=0.5 )"]),
         ("a:[1, 2] b:'x y' c", ["a:[1, 2]", "b:'x y'", "c"]),
+        ("partition:{a: sgd(0.1)},a b", ["partition:{a: sgd(0.1)},a", "b"]),
     ],
 )
 def test_a_chain_is_parted_at_spaces_outside_of_brackets(text, parts):
@@ -94,7 +95,12 @@ def test_a_chain_does_what_it_does_in_python(text, tx):
         ("adam:1,b1=2", r"adam: b1 must lie in [0, 1), got 2"),
         ("adam:1,2,3,4,5,6,7,8", "adam: too many positional arguments"),
         ("adam:fast", "learning_rate must be a number"),
-        ("lookahead:sgd", "lookahead: "),
+        ("lookahead:sgd", "fast must be a transformation such as sgd(0.1), got 'sgd'"),
+        ("chain(adam(0.1),3)", "chain: args must be a transformation such as sgd(0.1), got 3"),
+        ("chain", "chain: "),
+        ("adam:lr=0.1,b1=0.5,learning_rate=1", "adam: learning_rate is given twice"),
+        ("sgd:linear_schedule(0,1,2,end_value=1,end_value=2)", "end_value is given twice"),
+        ("freeze:hidden1 sgd:0.1", "freeze: mask must be True or False, got 'hidden1'"),
         ("adam:1e-3:5", "cannot read 'adam:1e-3:5'"),
         ("adam:__import__('os').system('ls')", "cannot read"),
         ("adam:[x for x in y]", "cannot read"),
@@ -115,8 +121,24 @@ def test_schedules_are_built_and_a_number_is_one():
     assert float(_spec.schedule("power_decay:0.1,10")(10)) == pytest.approx(0.05)
     joined = _spec.schedule("join_schedules:[constant(1.0),constant(2.0)],[5]")
     assert [float(joined(step)) for step in (4, 5)] == [1.0, 2.0]
-    with pytest.raises(ValueError, match="nearest: exponential_decay"):
-        _spec.schedule("exponental_decay:0.1,10,0.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("exponental_decay:0.1,10,0.5", "nearest: exponential_decay"),
+        ("nan", "constant: value must lie in"),
+        ("linear_schedule:0,1,0", "transition_steps must be a whole number >= 1, got 0"),
+        ("warmup_constant_schedule:0,1,0", "warmup_steps must be a whole number >= 1, got 0"),
+        ("join_schedules:[constant(1),constant(2)],[]", "one longer than that of boundaries"),
+        ("join_schedules:3,4", "schedules must be a list"),
+        ("cosine_decay_schedule:1,0", "cosine_decay_schedule: "),
+        ("cosine_decay_schedule:a,10", "'cosine_decay_schedule:a,10' does not work here"),
+    ],
+)
+def test_mistakes_in_schedules_are_told(text, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        _spec.schedule(text)
 
 
 def test_every_transformation_of_ours_can_be_named():

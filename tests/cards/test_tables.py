@@ -89,9 +89,20 @@ def test_semicolons_quotes_and_a_mark_at_the_start_are_read(tmp_path):
     check_is_all_of_it(load(write(tmp_path, b"\xef\xbb\xbf" + rows.encode())), X[:, :1], Y)
 
 
-def test_labels_are_ordered_as_numbers(tmp_path):
-    rows = "\n".join(f"{index},{9 + index % 3}" for index in range(30))
+@pytest.mark.parametrize("ending", ["", ".0"])
+def test_labels_are_ordered_as_numbers(tmp_path, ending):
+    rows = "\n".join(f"{index},{9 + index % 3}{ending}" for index in range(30))
     assert load(write(tmp_path, rows)).classes == ["9", "10", "11"]
+
+
+def test_other_arrays_are_left_alone_and_whole_floats_are_classes(tmp_path):
+    path = save(tmp_path, x=X, y=Y.astype(float), columns=np.array(["a", "b", "c", "d"]))
+    assert load(path).classes == ["0", "1", "2"]
+
+
+def test_inputs_whose_squares_overflow_are_standardised(tmp_path):
+    check = load(save(tmp_path, x=X * 1e30, y=Y)).splits.train.x
+    np.testing.assert_allclose(check.std(axis=0), 1, atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -121,6 +132,9 @@ def test_numbers_survive_the_text(x, tmp_path_factory):
         ("1,2,a\n3,,b\n", {}, "line 2, column 2: '' is not a number"),
         ("1,nan,a\n", {}, "line 1, column 2: 'nan' is not finite"),
         ("1,2,\n", {}, "line 1: the label is missing"),
+        ("1,2,a\n1,2,NaN\n", {}, "line 2: the label is missing"),
+        ("1,0\n2,0.5\n", {}, "y must be classes, whole numbers or words, got 0.5"),
+        ("1e39,0\n2,1\n", {}, "within the range of float32, got 1e+39 in row 0"),
         ('1,2,a\n"3\n4",2,b', {}, "line 3, column 1"),
         ("x,y\n1,2\n", {"label": "z"}, "--label must name one column"),
         ("1,2\n1,2\n", {"label": "z"}, "its columns have no names"),
@@ -147,7 +161,11 @@ def test_mistakes_in_a_table_are_told_by_line(tmp_path, text, options, words):
     [
         ({"a": X}, "must have arrays x and y"),
         ({"x": X, "y": Y[:9]}, "y must have shape (50,)"),
-        ({"x": X, "y": Y + 0.5}, "y must be classes"),
+        ({"x": X, "y": Y + 0.5}, "y must be classes, whole numbers or words, got"),
+        ({"x": X, "y": np.where(Y == 1, np.inf, Y)}, "whole numbers or words, got inf"),
+        ({"x": X, "y": Y, "x_test": X, "y_test": Y}, "must have arrays x and y"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "x_valid and y_valid, x_test and y_test)"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": Y}, "got ['x_train', 'x_val'"),
         ({"x": X[:, 0], "y": Y}, "x must be numbers of shape (n, ...)"),
         ({"x": X.astype(str), "y": Y}, "x must be numbers"),
         ({"x": np.where(np.arange(50)[:, None] == 7, np.nan, X), "y": Y}, "in row 7"),

@@ -1,7 +1,12 @@
 """What the commands that write pictures share."""
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+Output = Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")]
+Dark = Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")]
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -10,6 +15,8 @@ def check_output(output: Path, *more: str) -> None:
     endings = (*ENDINGS, *more)
     if output.suffix.lower() not in endings:
         raise ValueError(f"--output must end with one of {', '.join(endings)}, got {str(output)!r}")
+    if output.is_dir():
+        raise ValueError(f"--output must be a file, got the folder {str(output)!r}")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"--output: there is no folder {str(output.parent)!r}")
     try:

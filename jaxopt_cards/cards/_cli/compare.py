@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cards._cli._terminal import (
+    AsJson,
     completed,
     grid,
     heading,
@@ -25,7 +26,7 @@ def compare(
     names: Annotated[
         list[str], typer.Argument(help="Such as adam adabound.", autocompletion=completed)
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compares techniques: what each costs, which arguments differ, when to use which."""
     from jaxopt_cards.cards._card import card

@@ -1,13 +1,18 @@
 """`jaxopt-cards doctor`: activations and gradients of networks, layer by layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from jaxopt_cards.cards._cli._pictures import Dark, Output, check_output
+from jaxopt_cards.cards._cli._terminal import AsJson, grid, heading, print_json, printing
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from jaxopt_cards.cards import LayerStatistics
 
 _EXAMPLES = 500
@@ -42,11 +47,9 @@ def doctor(
     width: Annotated[int, typer.Option(min=1, help="Units of each hidden layer.")] = 100,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")
-    ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Output = None,
+    dark: Dark = False,
+    as_json: AsJson = False,
 ) -> None:
     """Shows layer by layer why a deep network does not learn.
 
@@ -57,9 +60,6 @@ def doctor(
     first. Units are dead that give zero for every example; activations are saturated where the
     slope of the function is below 0.01: both are told of from half of a layer on.
     """
-    from jaxopt_cards.cards._cli._pictures import check_output
-    from jaxopt_cards.cards._cli._terminal import print_json
-
     if output:
         check_output(output)
     examined = [_examined(spec, data, width, batch_norm, seed) for spec in map(_filled, specs)]
@@ -140,13 +140,12 @@ def _record(
 
 def _print_tables(networks: Sequence[_Network]) -> None:
     """Of one network all columns; of several a table for each thing that differs."""
-    from jaxopt_cards.cards._cli._terminal import printing
-
     for number, network in enumerate(networks, start=1):
         mark = f"({number}) " if len(networks) > 1 else ""
         typer.echo(f"{mark}{network.spec}: {network.diagnosis}")
     with printing() as console:
         if len(networks) == 1:
+            console.print()
             console.print(_whole(networks[0]))
             return
         # Side by side: what vanishes, and what spreads, saturates or dies.
@@ -157,28 +156,25 @@ def _print_tables(networks: Sequence[_Network]) -> None:
             "dead": "dead units",
         }.items():
             if any(getattr(row, key) for network in networks for row in network.layers):
-                console.print(_compared(networks, key, title))
+                heading(console, title)
+                console.print(_compared(networks, key))
 
 
-def _whole(network: _Network):  # type: ignore[no-untyped-def]
-    from rich import box
-    from rich.table import Table
-
-    table = Table("layer", box=box.SIMPLE)
-    for heading in _HEADINGS.values():
-        table.add_column(heading, justify="right")
+def _whole(network: _Network) -> "Table":
+    table = _by_layer(_HEADINGS.values())
+    table.padding = (0, 1, 0, 0)  # so that all have their place in a terminal of 60 columns
     for row in network.layers:
         table.add_row(row.layer, *(_cell(key, getattr(row, key)) for key in _HEADINGS))
     return table
 
 
-def _compared(networks: Sequence[_Network], key: str, title: str):  # type: ignore[no-untyped-def]
-    from rich import box
-    from rich.table import Table
+def _by_layer(headings: Iterable[str]) -> "Table":
+    numbers = ({"header": each, "justify": "right", "no_wrap": True} for each in headings)
+    return grid({"header": "layer", "no_wrap": True}, *numbers)
 
-    table = Table("layer", title=title, title_justify="left", box=box.SIMPLE)
-    for number in range(1, len(networks) + 1):
-        table.add_column(f"({number})", justify="right")
+
+def _compared(networks: Sequence[_Network], key: str) -> "Table":
+    table = _by_layer(f"({number})" for number in range(1, len(networks) + 1))
     deepest = max(networks, key=lambda network: len(network.layers)).layers
     for index, row in enumerate(deepest):
         cells = [

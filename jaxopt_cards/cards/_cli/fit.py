@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxopt_cards.cards._cli._terminal import AsJson, print_json
+
 if TYPE_CHECKING:
     from jaxopt_cards.cards._tables import Loaded
     from jaxopt_cards.training import FitResult
@@ -51,7 +53,7 @@ def fit(
     output: Annotated[
         Path | None, typer.Option(help="Folder for model/, history.csv and report.html.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Trains a network on digits, MNIST or your data, with any chain.
 
@@ -64,8 +66,8 @@ def fit(
     from flax import nnx
 
     from jaxopt_cards.cards import describe
-    from jaxopt_cards.cards._cli._terminal import print_json
     from jaxopt_cards.cards._spec import transformation
+    from jaxopt_cards.cards._spec_checks import check_step
     from jaxopt_cards.cards._tables import load
 
     chain = transformation(tx)
@@ -74,7 +76,7 @@ def fit(
     loaded = load(data, label=label, header=header, seed=seed)
     model = _model(loaded, widths, activation, dropout, batch_norm, seed)
     params = nnx.state(model, nnx.Param)
-    _check_chain(tx, chain, params)
+    check_step(tx, chain, params, value=0.0)
     if not as_json:
         typer.echo(_told(data, loaded))
         typer.echo(f"\n{describe(chain, params)}\n")
@@ -149,20 +151,6 @@ def _model(
     )
 
 
-def _check_chain(text: str, chain: Any, params: Any) -> None:
-    """Raises unless the chain can make a step of what training gives it."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    full = optax.with_extra_args_support(chain)
-    try:
-        state = jax.eval_shape(full.init, params)
-        jax.eval_shape(full.update, params, state, params, value=jnp.zeros(()))
-    except TypeError as error:
-        raise ValueError(f"{text!r} cannot be trained with here: {error}") from None
-
-
 def _told(name: str, loaded: "Loaded") -> str:
     train, valid, test = (len(part.y) for part in loaded.splits)
     inputs = f"{loaded.splits.train.x.shape[1]} inputs, {len(loaded.classes)} classes"
@@ -176,10 +164,7 @@ def _trained(
     from jaxopt_cards import training
 
     train, valid, test = loaded.splits
-    try:
-        result = training.fit(model, chain, train=train, valid=valid, progress=progress, **settings)
-    except FloatingPointError as error:
-        raise ValueError(str(error)) from None
+    result = training.fit(model, chain, train=train, valid=valid, progress=progress, **settings)
     return result, training.evaluate(result.model, *test)
 
 

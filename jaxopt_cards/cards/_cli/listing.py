@@ -8,19 +8,18 @@ from typing import Annotated
 import typer
 
 from jaxopt_cards.cards._catalogue import KINDS, Entry, entries
+from jaxopt_cards.cards._cli._terminal import AsJson, grid, heading, print_json, printing, styled
 
 Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc] # of a table
 
 
 def listing(
     kind: Annotated[Kind | None, typer.Option(help="Only techniques of this kind.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Lists all techniques, kind by kind, each with what it does in one sentence."""
     known = [each for each in entries().values() if kind is None or each.kind == kind.value]
     if as_json:
-        from jaxopt_cards.cards._cli._terminal import print_json
-
         print_json([_record(each) for each in known])
     elif sys.stdout.isatty():
         _print_table(known)
@@ -45,8 +44,6 @@ def _record(entry: Entry) -> dict[str, str]:
 
 def _print_table(known: list[Entry]) -> None:
     """Family by family; long sentences take two lines."""
-    from jaxopt_cards.cards._cli._terminal import grid, heading, printing, styled
-
     with printing() as console:
         width = max(len(entry.name) for entry in known)
         for family, members in groupby(known, key=lambda entry: entry.family):

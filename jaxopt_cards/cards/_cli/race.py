@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cards._cli._pictures import check_output
+from jaxopt_cards.cards._cli._pictures import Dark, check_output
 from jaxopt_cards.cards._cli._terminal import grid, print_json, printing
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards._race import Run
     from jaxopt_cards.cards.surfaces import Surface
 
-_FRAMES = 60
+_FRAMES, _MILLISECONDS = 60, 70
 
 
 def race(
@@ -31,14 +31,14 @@ def race(
             "and with spaces, a chain.",
         ),
     ],
-    steps: Annotated[int, typer.Option(min=1, help="Steps that each may take.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps that each may take.")] = 500,
     start: Annotated[
         str | None, typer.Option(metavar="X,Y", help="Default: the surface's own.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the paths: .png, .svg or .pdf, or a film as .gif.")
     ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
+    dark: Dark = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all points.")] = False,
 ) -> None:
     """Lets optimizers race on a test surface, each at its best learning rate unless one is given.
@@ -152,24 +152,24 @@ def _draw(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> No
 def _film(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
     """The paths as they grow; the last frame stays a while."""
     import numpy as np
-    from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from jaxopt_cards import pictures
 
     steps = len(runs[0].path) - 1
-
-    def frame(step: int) -> None:
-        # Who has come this far waits there, so that markers stay where they are.
-        until = np.minimum(np.arange(steps + 1), step)
-        ax.clear()
-        pictures.paths(ax, surface, {run.name: run.path[until] for run in runs})
-        ax.set_title(f"{surface.name}, step {step}")
-
+    count = min(_FRAMES, steps)
     with pictures.style(dark=dark):
-        figure = Figure(figsize=(5, 4.2))
-        ax = figure.subplots()
-        count = min(_FRAMES, steps)
-        shown = [round(steps * index / count) for index in range(1, count + 1)]
-        film = FuncAnimation(figure, frame, frames=shown + shown[-1:] * 20)
-        film.save(output, writer=PillowWriter(fps=15), dpi=90)
+        figure = Figure(figsize=(5, 4.2), dpi=90)
+        canvas, ax, frames = FigureCanvasAgg(figure), figure.subplots(), []
+        for step in (round(steps * index / count) for index in range(1, count + 1)):
+            # Who has come this far waits there, so that markers stay where they are.
+            until = np.minimum(np.arange(steps + 1), step)
+            ax.clear()
+            pictures.paths(ax, surface, {run.name: run.path[until] for run in runs})
+            ax.set_title(f"{surface.name}, step {step}")
+            canvas.draw()
+            frames.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
+    times = [_MILLISECONDS] * (count - 1) + [20 * _MILLISECONDS]
+    frames[0].save(output, save_all=True, append_images=frames[1:], duration=times, loop=0)

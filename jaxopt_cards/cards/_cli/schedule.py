@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cards._cli._pictures import check_output
+from jaxopt_cards.cards._cli._pictures import Dark, Output, check_output
 from jaxopt_cards.cards._cli._terminal import grid, print_json, printing
 
 if TYPE_CHECKING:
@@ -20,17 +20,16 @@ def schedule(
             help="Such as exponential_decay:0.1,300,0.1; a name alone gets arguments that show it.",
         ),
     ],
-    steps: Annotated[int, typer.Option(min=2, help="Steps to show.")] = 1000,
-    output: Annotated[
-        Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")
-    ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
+    steps: Annotated[int, typer.Option(min=2, max=10_000_000, help="Steps to show.")] = 1000,
+    output: Output = None,
+    dark: Dark = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all values.")] = False,
 ) -> None:
     """Shows the values that schedules take, as a table, a picture or JSON."""
     import numpy as np
 
-    from jaxopt_cards.cards._schedules import built, values_of
+    from jaxopt_cards._curve import values_of
+    from jaxopt_cards.cards._schedules import built
 
     if output:
         check_output(output)

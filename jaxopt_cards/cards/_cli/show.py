@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxopt_cards.cards._cli._terminal import (
+    AsJson,
     completed,
     grid,
     heading,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def show(
     name: Annotated[str, typer.Argument(help="Such as adabound.", autocompletion=completed)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Shows the card of a technique: what it computes, its arguments, its costs, when to use it."""
     from jaxopt_cards.cards._card import card

@@ -44,8 +44,7 @@ def stacks(
         if arrows and index:
             _arrow(ax, x - 0.45, x - 0.05, max(len(boxes), len(columns[index - 1][1])) / 2)
     tallest = max(len(boxes) for _, boxes in columns)
-    ax.set_xlim(-0.1, 1.5 * len(columns) - 0.4)
-    ax.set_ylim(-0.6, tallest + 0.1)
+    ax.set(xlim=(-0.1, 1.5 * len(columns) - 0.4), ylim=(-0.6, tallest + 0.1))
     ax.set_axis_off()
     roles = dict.fromkeys(role for _, boxes in columns for _, role in boxes)
     key(ax, [role for role in roles if role != "given"])
@@ -94,8 +93,6 @@ def vectors(ax: Axes, ends: Sequence[np.ndarray], label: str, number: int, width
 
 def plane(ax: Axes, size: float) -> None:
     """Axes through the origin, to the same scale."""
-    ax.set_xlim(-size, size)
-    ax.set_ylim(-size, size)
-    ax.set_aspect("equal")
+    ax.set(xlim=(-size, size), ylim=(-size, size), aspect="equal")
     ax.axhline(0, color=ink(ax), linewidth=0.4)
     ax.axvline(0, color=ink(ax), linewidth=0.4)

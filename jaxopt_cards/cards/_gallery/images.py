@@ -87,9 +87,7 @@ def _counts(ax: Axes, name: str) -> str:
         said = "subset(train, range(5, 10))"
     ax.bar(range(10), np.bincount(train.y), color="none", edgecolor=colour(ax, 6), label="all")
     ax.bar(range(10), kept, color=colour(ax, 0), label="kept")
-    ax.set_xticks(range(10))
-    ax.set_xlabel("class")
-    ax.set_ylabel("examples")
+    ax.set(xticks=range(10), xlabel="class", ylabel="examples")
     ax.margins(y=0.25)
     ax.legend(loc="upper right", ncols=2)
     return said
@@ -114,10 +112,7 @@ def _mask(ax: Axes, values: jax.Array, x: str, y: str, what: str) -> str:
     for row, column in np.argwhere(numbers >= 0):
         text = f"{numbers[row, column]:.0f}"
         ax.text(column, row, text, ha="center", va="center", fontsize=7)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
     return f"{what} that were 1, dropped at rate 0.5"
 
 

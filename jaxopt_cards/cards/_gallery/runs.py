@@ -92,8 +92,7 @@ def _range(ax: Axes, name: str) -> str:
     )
     ax.loglog(found.rates, found.valid_loss, marker="o", markersize=4, **line(ax, 0))
     ax.axvline(found.best, linestyle=":", color=colour(ax, 1), label=f"best: {found.best:.2g}")
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel("validation loss")
+    ax.set(xlabel="learning rate", ylabel="validation loss")
     ax.legend(loc="best")
     return "a short run for each of twelve rates"
 
@@ -115,10 +114,7 @@ def _search(ax: Axes, name: str) -> str:
         points = np.array([[row["learning_rate"], row["valid_loss"]] for row in rows])
         look: dict[str, Any] = {"color": colour(ax, index), "label": f"momentum {momentum}"}
         ax.plot(*points.reshape(-1, 2).T, "os^"[index], **look)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel("validation loss")
+    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
     ax.legend(loc="best")
     return "sixteen candidates, one program"
 
@@ -132,8 +128,7 @@ def _online(ax: Axes, name: str) -> str:
     losses = training.fit_online(_model(), jc.adam(1e-2), iter(batches)).losses
     ax.plot(losses, **line(ax, 0))
     ax.axvline(50, linestyle=":", color=colour(ax, 1), label="images are turned")
-    ax.set_xlabel("batch")
-    ax.set_ylabel("loss before the step")
+    ax.set(xlabel="batch", ylabel="loss before the step")
     ax.legend(loc="best")
     return "a stream that drifts"
 
@@ -155,8 +150,7 @@ def _classifier(ax: Axes, name: str) -> str:
     ax.contourf(*grid, shown, [0, 0.5, 1], **look)
     for label in (0, 1):
         ax.plot(*x[y == label].T, "os"[label], color=colour(ax, label), markersize=3)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     return "two classes, and the line between"
 
 
@@ -174,8 +168,7 @@ def _checkpoints(ax: Axes, name: str) -> str:
     look = {"arrowstyle": "->", "color": ink(ax)}
     x = 1.1 * last + 0.5
     ax.annotate("restore", (x, 0.95), (x, 1.5), ha="center", fontsize=8, arrowprops=look)
-    ax.set_xlim(0.9, 6.7)
-    ax.set_ylim(-0.3, 1.8)
+    ax.set(xlim=(0.9, 6.7), ylim=(-0.3, 1.8))
     ax.set_axis_off()
     return "max_to_keep=2: the last two stay"
 

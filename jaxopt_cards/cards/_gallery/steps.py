@@ -69,8 +69,7 @@ def _guard(ax: Axes, name: str) -> str:
     ax.plot(guarded, label="skip_nonfinite(sgd)", **line(ax, 0))
     ax.plot(plain, "x", color=colour(ax, 1), markersize=4, label="sgd: NaN from step 11 on")
     ax.axvspan(10, 13, color=ink(ax), alpha=0.1, linewidth=0)
-    ax.set_xlabel("step")
-    ax.set_ylabel("parameter")
+    ax.set(xlabel="step", ylabel="parameter")
     ax.legend(loc="lower left")
     return "three gradients are NaN (grey)"
 
@@ -169,8 +168,7 @@ def _stopping(ax: Axes, name: str) -> str:
     ax.plot(epochs, losses, **line(ax, 0))
     ax.plot(best, losses[best], "o", color=colour(ax, 1), markersize=7, label="best")
     ax.plot(stop, losses[stop], "X", color=colour(ax, 2), markersize=8, label="stop")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("validation loss")
+    ax.set(xlabel="epoch", ylabel="validation loss")
     ax.legend(loc="upper center")
     return "patience=8: so long without a better one"
 
@@ -187,8 +185,7 @@ def _leafwise(ax: Axes, name: str) -> str:
             ax.annotate("", (end, row + 0.45), (start, row + 0.45), arrowprops=look)
     for x, title in ((0.65, "gradients"), (2.55, "your equation, leaf by leaf"), (4.45, "updates")):
         ax.text(x, -0.15, title, ha="center", va="top", fontsize=8)
-    ax.set_xlim(-0.1, 5.2)
-    ax.set_ylim(-0.5, 3.1)
+    ax.set(xlim=(-0.1, 5.2), ylim=(-0.5, 3.1))
     ax.set_axis_off()
     return "an equation on one array becomes one on a tree"
 

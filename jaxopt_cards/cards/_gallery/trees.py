@@ -58,8 +58,7 @@ def _packed(ax: Axes, name: str) -> str:
             box(ax, str(size), role, left, row, size - 0.4, 0.55)
             left += size
         ax.text(0, row + 0.62, f"{title}: {len(sizes)} arrays", fontsize=8)
-    ax.set_xlim(-1, sum(_sizes()) + 1)
-    ax.set_ylim(-0.2, 2)
+    ax.set(xlim=(-1, sum(_sizes()) + 1), ylim=(-0.2, 2))
     ax.set_axis_off()
     return f"{len(_sizes())} leaves, {len(rows['packed'])} arrays"
 

@@ -137,8 +137,7 @@ def _slopes(ax: Axes, name: str) -> str:
     )
     ax.plot(x, drawn, ".", markersize=3, color=colour(ax, 1), label="training")
     ax.plot(x, layers.rrelu(x), label="evaluation", **line(ax, 0))
-    ax.set_xlabel("input")
-    ax.set_ylabel("output")
+    ax.set(xlabel="input", ylabel="output")
     ax.grid(alpha=0.15)
     ax.legend(loc="upper left")
     return "slopes drawn anew for each negative input"
@@ -151,8 +150,7 @@ def _margin(ax: Axes, name: str) -> str:
     ax.plot(difference, loss, **line(ax, 0))
     ax.axvline(1, linestyle=":", color=ink(ax), linewidth=0.9)
     ax.text(1.05, 2.5, "margin", fontsize=8)
-    ax.set_xlabel("score of the good example less that of the bad")
-    ax.set_ylabel("loss")
+    ax.set(xlabel="score of the good example less that of the bad", ylabel="loss")
     ax.grid(alpha=0.15)
     return "no loss beyond the margin"
 
@@ -164,8 +162,7 @@ def _curve(ax: Axes, curves: dict[str, Any], x: str, y: str) -> None:
         ax.legend(loc="best")
     ax.axhline(0, color=ink(ax), linewidth=0.4)
     ax.axvline(0, color=ink(ax), linewidth=0.4)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
+    ax.set(xlabel=x, ylabel=y)
 
 
 def _updates(tx: Any, gradients: Any, params: Any) -> Any:
