@@ -146,3 +146,28 @@ def test_arguments_and_defaults_are_those_of_optax(name):
         for m in (jaxopt_cards, optax)
     )
     assert ours == theirs
+
+
+# Each may import those before it: an order without circles.
+ORDER = ["transforms", "optimizers", "layers", "data", "pictures", "training", "transfer", "cards"]
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_run_one_way(package, pytestconfig):
+    later = {f"jaxopt_cards.{name}" for name in ORDER[ORDER.index(package) + 1 :]}
+    for path in (pytestconfig.rootpath / "jaxopt_cards" / package).rglob("*.py"):
+        for module in imported(ast.parse(path.read_text())):
+            assert ".".join(module.split(".")[:2]) not in later, path
+
+
+def imported(node):
+    """The modules that a file imports, wherever in it, but for what type checkers alone see."""
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return
+        case ast.ImportFrom():
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        case ast.Import():
+            yield from (alias.name for alias in node.names)
+    for child in ast.iter_child_nodes(node):
+        yield from imported(child)
