@@ -9,8 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+LONG = 200  # letters
+
 _Arguments = ParamSpec("_Arguments")
 _Built = TypeVar("_Built")
+
+
+def shown(got: object) -> str:
+    """What was given, on one line, cut off where it is long: a network fills a page."""
+    text = " ".join(repr(got).split())
+    return text if len(text) <= LONG else f"{text[:LONG]} …"
 
 
 class HyperparameterError(ValueError):
@@ -18,7 +26,7 @@ class HyperparameterError(ValueError):
 
     def __init__(self, function: str, argument: str, expected: str, got: object):
         """Keeps the parts, so that `named_in_errors` can tell them again under another name."""
-        super().__init__(f"{function}: {argument} must {expected}, got {got!r}")
+        super().__init__(f"{function}: {argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
 

@@ -142,12 +142,13 @@ def _csv(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndar
     """Numbers, and one column of labels: that of this name or number from 1, else the last."""
     names, rows = _rows(path, header)
     column = _column(path, names, label, len(rows[0][1]))
+    names = names or [str(number) for number in range(1, len(rows[0][1]) + 1)]
     inputs, labels = [], []
     for line, fields in rows:
         labels.append(fields[column].strip())
         inputs.append(
             [
-                _number(path, line, names[index] if names else str(index + 1), field)
+                _number(path, line, names[index], field, names[column])
                 for index, field in enumerate(fields)
                 if index != column
             ]
@@ -194,12 +195,13 @@ def _column(path: Path, names: list[str], label: str, width: int) -> int:
     )
 
 
-def _number(path: Path, line: int, column: str, field: str) -> float:
+def _number(path: Path, line: int, column: str, field: str, label: str) -> float:
     try:
         number = float(field)
     except ValueError:
         raise ValueError(
-            f"{path}, line {line}, column {column}: {field!r} is not a number"
+            f"{path}, line {line}, column {column}: {field!r} is not a number; the labels are "
+            f"column {label}, --label takes another"
         ) from None
     if not np.isfinite(number):
         raise ValueError(f"{path}, line {line}, column {column}: {field!r} is not finite")

@@ -58,7 +58,7 @@ class MLP(nnx.Module):
 
     Raises:
         ValueError: a width that is not a whole number > 0, a rate or momentum outside [0, 1), an
-            unknown name.
+            unknown name, or `rngs` that is no `nnx.Rngs`.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -94,6 +94,8 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes the layers; the arguments are described with the class."""
+        if not isinstance(rngs, nnx.Rngs):
+            raise HyperparameterError("MLP", "rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
         check_count("MLP", "in_features", in_features)
         check_count("MLP", "out_features", out_features)
         for width in units:

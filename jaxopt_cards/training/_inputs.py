@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards._checks import shown
 from jaxopt_cards.selection import listed, named
 from jaxopt_cards.training._epoch import Data
 
@@ -25,7 +26,7 @@ def check_tx(function: str, tx: Any) -> None:
     """Raises unless `tx` has the two functions of a gradient transformation."""
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
         raise ValueError(
-            f"{function}: tx must be a gradient transformation, such as adam(1e-3), got {tx!r}"
+            f"{function}: tx must be a gradient transformation, such as adam(1e-3), got {shown(tx)}"
         )
 
 

@@ -118,7 +118,8 @@ def leafwise(
                     grad, row = equation(jnp.asarray(grad), row, weights[index], count)
                 except _LeafMismatch as mismatch:
                     path = jax.tree_util.tree_leaves_with_path(updates, is_leaf=is_hole)[index][0]
-                    raise ValueError(f"{name}: at {path_name(path)} {mismatch}") from None
+                    where = f"at {path_name(path)} " if path else ""
+                    raise ValueError(f"{name}: {where}{mismatch}") from None
             new_grads.append(grad)
             new_rows.append(row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
@@ -196,10 +197,18 @@ def _one_leaf(
     inexact = [x for x in jax.tree.leaves((grad, row, param)) if jnp.issubdtype(x, jnp.inexact)]
     bits = max(32, *(jnp.finfo(x.dtype).bits for x in inexact))
     wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
-    new_grad, state = update(wide[0], wide[1][0] if single else wide[1], wide[2], count)
+    new_grad, state = _pair(update(wide[0], wide[1][0] if single else wide[1], wide[2], count))
     new = new_grad, (state,) if single else tuple(state)
     _check_shapes("update and state", (grad, row), new)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), new, (grad, row))
+
+
+def _pair(returned: Any) -> tuple[Any, Any]:
+    """What an equation's update must return."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        got = f"{len(returned)} values" if isinstance(returned, tuple) else "one value"
+        raise _LeafMismatch(f"update must return the pair (update, state), got {got}")
+    return returned
 
 
 def _check_shapes(what: str, expected: Any, got: Any) -> None:

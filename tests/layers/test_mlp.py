@@ -237,6 +237,7 @@ def test_models_of_one_shape_have_equal_graphs():
             lambda: layers.MLP(0, 3, rngs=nnx.Rngs(0)),
             "MLP: in_features must be a whole number >= 1",
         ),
+        (lambda: layers.MLP(4, 3, rngs=0), r"MLP: rngs must be an nnx.Rngs, such as .* got 0"),
         (lambda: layers.MLP(4, 2.5, rngs=nnx.Rngs(0)), "MLP: out_features must be a whole number"),
         (lambda: layers.MLP(4, 3, units=(5, -1), rngs=nnx.Rngs(0)), "each of units must be"),
         (lambda: model(dropout_rate=1.0), r"MLP: dropout_rate must lie in \[0, 1\), got 1.0"),

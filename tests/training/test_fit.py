@@ -45,6 +45,15 @@ def params_of(net):
     return nnx.to_pure_dict(nnx.state(net, nnx.Param))
 
 
+def test_what_is_long_is_cut_in_errors():
+    network = layers.MLP(4, 3, rngs=nnx.Rngs(0))
+    assert len(repr(network)) > 1000
+    with pytest.raises(ValueError, match="tx must be a gradient transformation") as caught:
+        training.fit(network, network, train=([], []), valid=([], []))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 def test_learns_and_reports():
     result = fit(epochs=20)
     assert result.stopped == "epochs"

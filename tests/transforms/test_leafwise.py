@@ -156,6 +156,16 @@ def test_an_equation_that_changes_a_shape():
         tx.update(jnp.ones(3), tx.init(jnp.ones(3)))
 
 
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [(lambda g, s: g, "one value"), (lambda g, s: (g, s, 1), "3 values")],
+)
+def test_an_equation_that_returns_no_pair(returned, got):
+    tx = jc.leafwise(jnp.zeros_like, lambda grad, state, param, step: returned(grad, state))
+    with pytest.raises(ValueError, match=rf"must return the pair \(update, state\), got.*({got})"):
+        tx.update(jnp.ones(3), tx.init(jnp.ones(3)))
+
+
 def test_all_leaves_of_one_shape_are_traced_once():
     traces = []
 
