@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxopt_cards import cards
+from jaxopt_cards._curve import values_of
 from jaxopt_cards.cards import _race, _schedules
 from jaxopt_cards.cards._cli import app
 from jaxopt_cards.cards.surfaces import SURFACES
@@ -182,7 +183,7 @@ def test_schedules_as_json_have_every_value(command):
 @pytest.mark.parametrize("name", all_schedules)
 def test_a_schedule_alone_is_shown_with_arguments_that_do_something(name):
     ((text, schedule),) = _schedules.built([name]).items()
-    values = _schedules.values_of(schedule, np.arange(_schedules.STEPS))
+    values = values_of(schedule, np.arange(_schedules.STEPS))
     assert text.startswith(f"{name}:")
     assert np.all(np.isfinite(values))
     assert (np.ptp(values) > 0) == (name != "constant")
