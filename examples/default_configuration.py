@@ -19,7 +19,7 @@ import optax
 from chapter import moved
 from flax import nnx
 from topic_pictures import panels
-from topics import BATCH, Topic, Variant, verdict
+from topics import BATCH, Topic, Variant, share_of_zeros, verdict
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures
@@ -72,16 +72,6 @@ def configurations(topic: Topic) -> dict[str, Configuration]:
         "sparser: FTRL, ℓ1": Configuration(make_tx=sparse_ftrl, rates=(1e-1, 3e-1, 1.0)),
         "fast: leaky ReLU, no normalisation": Configuration(fast),
     }
-
-
-def share_of_zeros(model: nnx.Module) -> float:
-    """Of the kernels, in percent."""
-    kernels = [
-        np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-        if path[-1].key == "kernel"
-    ]
-    return 100 * float(np.mean(np.concatenate([kernel.ravel() == 0 for kernel in kernels])))
 
 
 def milliseconds(model: nnx.Module, x: np.ndarray) -> float:

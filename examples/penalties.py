@@ -11,12 +11,10 @@ python examples/penalties.py --output output/penalties
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from flax import nnx
 from topic_pictures import draw_over, panels
-from topics import Topic, Variant, verdict
+from topics import Topic, Variant, verdict, weights
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, pictures
@@ -59,13 +57,8 @@ def swept(topic: Topic, kind: str, form: str) -> list[Variant]:
 
 def small(variant: Variant) -> list[float]:
     """The percentage of weights below a thousandth, for each seed."""
-    return [100 * float(np.mean(np.abs(w) < 1e-3)) for w in map(weights, variant.results)]
-
-
-def weights(result) -> np.ndarray:
-    """All weights of a trained model, without its biases."""
-    kernels = nnx.state(result.model, nnx.PathContains("kernel"))
-    return np.concatenate([np.ravel(kernel) for kernel in jax.tree.leaves(kernels)])
+    of_seeds = (weights(result.model) for result in variant.results)
+    return [100 * float(np.mean(np.abs(w) < 1e-3)) for w in of_seeds]
 
 
 def row(variant: Variant, strength: float) -> dict:
@@ -95,7 +88,7 @@ def draw(plain: Variant, sweeps: dict[tuple[str, str], list[Variant]]) -> plt.Fi
 def draw_weights(chosen: list[Variant]) -> plt.Figure:
     """How the weights lie around zero."""
     figure, (ax,) = panels(1, width=6, height=5)
-    inside = {variant.name: weights(variant.results[0]) for variant in chosen}
+    inside = {variant.name: weights(variant.results[0].model) for variant in chosen}
     shown = {name: w[np.abs(w) < 0.3] for name, w in inside.items()}
     pictures.activation_histograms(ax, shown, label="weight, first seed")
     ax.set_title("Weights under each penalty at its best strength")

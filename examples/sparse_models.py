@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from flax import nnx
 from topic_pictures import panels
-from topics import Topic
+from topics import Topic, share_of_zeros
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures, training
@@ -45,13 +45,9 @@ class Point(NamedTuple):
 def measured(topic: Topic, way: str, setting: float, models: Sequence[nnx.Module]) -> Point:
     """Counts zeros, and evaluates on both sets."""
     valid = [100 * training.evaluate(m, *topic.images.valid)["accuracy"] for m in models]
-    return Point(way, setting, [*map(zeros, models)], valid, [*map(topic.accuracy, models)])
-
-
-def zeros(model: nnx.Module) -> float:
-    """The percentage of weights, not of biases, that are zero."""
-    kernels = jax.tree.leaves(nnx.state(model, nnx.PathContains("kernel")))
-    return 100 * float(sum(jnp.sum(k == 0) for k in kernels) / sum(k.size for k in kernels))
+    return Point(
+        way, setting, [*map(share_of_zeros, models)], valid, [*map(topic.accuracy, models)]
+    )
 
 
 def pruned(model: nnx.Module, **settings) -> nnx.Module:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
@@ -242,6 +243,17 @@ class Topic:
         for figure in figures.values():
             plt.close(figure)
         print(f"Wrote results.json and {', '.join(f'{name}.png' for name in figures)} to {folder}/")
+
+
+def weights(model: nnx.Module) -> np.ndarray:
+    """All weights of a model, without its biases, as one vector."""
+    kernels = jax.tree.leaves(nnx.state(model, nnx.PathContains("kernel")))
+    return np.concatenate([np.ravel(kernel) for kernel in kernels])
+
+
+def share_of_zeros(model: nnx.Module) -> float:
+    """The percentage of its weights that are zero."""
+    return 100 * float(np.mean(weights(model) == 0))
 
 
 def best(variants: Iterable[Variant]) -> Variant:
