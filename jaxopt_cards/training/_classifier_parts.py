@@ -128,7 +128,7 @@ def trained_once(
     # reuses them.
     run = jax.tree.map(jnp.copy, run._replace(epoch=jnp.int32(epochs)))
     one = _epoch.Data(data.x[:1], data.y[:1])  # to validate on, which nobody asks for here
-    run, measured = _epoch.train_epoch(program, tx, run, {}, data, one, jax.random.key(seed))
+    run, measured = _epoch.compiled_epoch()(program, tx, run, {}, data, one, jax.random.key(seed))
     if not np.isfinite(measured.losses[0]):
         raise FloatingPointError(f"DNNClassifier: {told(measured, epochs + 1, arrays.params)}")
     return _epoch.merge(program.eval_graph, run.model, {}), run.opt_state

@@ -235,7 +235,7 @@ def fit(
         place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
         run, inputs = place(run), layout.replicated(inputs)
     started = time.perf_counter()
-    compiled = _epoch.train_epoch.lower(program, tx, run, *inputs).compile()
+    compiled = _epoch.compiled_epoch().lower(program, tx, run, *inputs).compile()
     compile_seconds = time.perf_counter() - started
 
     with (
@@ -456,7 +456,7 @@ def _checkpoints(directory: Any, epoch: tuple, start: Any, seed: int) -> Any:
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (run, frozen, train, valid, key)
     )
-    text = _epoch.train_epoch.lower(program, tx, *shapes).as_text()
+    text = _epoch.compiled_epoch().lower(program, tx, *shapes).as_text()
     identity = {
         "seed": int(seed),
         "training data (CRC-32)": checksum(train),

@@ -204,7 +204,8 @@ def _run_group(
         side_by_side = len(members) + missing
         inputs = (layout.spread(stacked), *layout.replicated(inputs[1:]))
     started = time.perf_counter()
-    compiled = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs).compile()
+    lowered = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs)
+    compiled = lowered.compile(_epoch.compiler_options())
     compiled_at = time.perf_counter()
     whole = jax.device_get(compiled(*inputs))
     seconds = time.perf_counter() - compiled_at

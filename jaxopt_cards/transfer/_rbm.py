@@ -150,7 +150,7 @@ def _trained(
     errors = []
     with Reporter(epochs, shown=progress) as reporter:
         for epoch in range(1, epochs + 1):
-            run, measured = _epoch.train_epoch(
+            run, measured = _epoch.compiled_epoch()(
                 program, tx, run, frozen, examples, examples, jax.random.key(seed)
             )
             losses = np.asarray(measured.losses, float).tolist()

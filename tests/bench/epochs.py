@@ -95,7 +95,7 @@ def epoch_of(model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any 
 
     def epoch() -> Any:
         nonlocal run
-        run, measured = _epoch.train_epoch(program, tx, run, frozen, train, valid, key)
+        run, measured = _epoch.compiled_epoch()(program, tx, run, frozen, train, valid, key)
         return measured.losses
 
     return epoch

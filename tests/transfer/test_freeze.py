@@ -24,7 +24,9 @@ def compiled(trainable):
     tx = jc.adam(1e-3)
     run = _epoch.first_run(program, arrays, tx)
     train, valid = (_epoch.Data(*map(jnp.asarray, part)) for part in (TRAIN, VALID))
-    lowered = _epoch.train_epoch.lower(program, tx, run, frozen, train, valid, jax.random.key(0))
+    lowered = _epoch.compiled_epoch().lower(
+        program, tx, run, frozen, train, valid, jax.random.key(0)
+    )
     return lowered.compile(), sum(leaf.nbytes for leaf in jax.tree.leaves(run.opt_state))
 
 
