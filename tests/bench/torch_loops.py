@@ -17,21 +17,6 @@ def described() -> str:
     return f"PyTorch {torch.__version__} with {torch.get_num_threads()} threads, its default"
 
 
-def numbers_of_threads() -> dict[int, str]:
-    """What PyTorch takes by itself, and one: on a busy machine its threads wait for each other."""
-    return {torch.get_num_threads(): "default threads"} | {1: "one thread"}
-
-
-def on_threads(threads: int, epoch: Callable[[], Any]) -> Callable[[], Any]:
-    """The same epoch on so many threads."""
-
-    def run() -> Any:
-        torch.set_num_threads(threads)
-        return epoch()
-
-    return run
-
-
 def sliced(train: data.Examples) -> Callable[[], Any]:
     """An epoch of 8.2 over tensors that are cut by a shuffled index."""
     model = _mlp()
