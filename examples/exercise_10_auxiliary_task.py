@@ -128,7 +128,7 @@ def as_in_the_chapter(
     rows["10.4"].train(head, OPTIMIZER, cached, seed)
 
     new = layers.MLP(features, 10, **CHAPTER, rngs=nnx.Rngs(seed + 2000))
-    cycle = one_cycle(3e-3, len(few.train.y), 50, EPOCHS_DIGITS, weight_decay=0.1)
+    cycle = one_cycle(1e-2, len(few.train.y), 50, EPOCHS_DIGITS, weight_decay=0.1)
     settings = {"batch_size": 50, "epochs": EPOCHS_DIGITS, "patience": None}
     rows["10 scratch"].train(new, cycle, few, seed, **settings)
 
