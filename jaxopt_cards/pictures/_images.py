@@ -170,7 +170,7 @@ def _tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
 
 
 def _sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
-    """No axes, and room for the words above the images."""
-    ax.set(xlim=(-0.05, width), ylim=(height + 0.05, -above), aspect="equal")
+    """No axes, room for the words above the images and for the frames' lines all around."""
+    ax.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -above), aspect="equal")
     ax.set_axis_off()
     return ax
