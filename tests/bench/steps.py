@@ -27,7 +27,7 @@ def comparisons() -> list[Comparison]:
     results = []
     for case in (case for case in OPTIMIZERS if case.optax):
         ours, theirs = case.make(1e-4), case.optax(1e-4)
-        results += _both("MLP", case.name, ours, theirs, mlp, rounds=200)
+        results += _both("MLP", case.name, ours, theirs, mlp, rounds=600)
         in_scan = (scanned(tx, mlp, SCANNED) for tx in (ours, theirs))
         what = f"{SCANNED} steps in a scan of {case.name}, MLP"
         results.append(compare(what, "Optax", *in_scan, rounds=15))
@@ -57,7 +57,7 @@ def _both(
     their_params: Any = None,
     *,
     rounds: int,
-    compilations: int = 5,
+    compilations: int = 15,
 ) -> list[Comparison]:
     """The compilation of both, and their steps in turns."""
     their_params = params if their_params is None else their_params
