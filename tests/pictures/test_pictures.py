@@ -185,7 +185,8 @@ def test_only_what_is_wrong_is_shown(ax, most, shown):
     assert ("first 2" in ax.get_title()) == (most == 2)
     inner = ax.viewLim.padded(-0.01)  # a line on the very edge would be cut in half
     for frame in ax.patches:
-        assert inner.contains(*frame.get_bbox().min) and inner.contains(*frame.get_bbox().max)
+        assert inner.contains(*frame.get_bbox().min)
+        assert inner.contains(*frame.get_bbox().max)
 
 
 def test_nothing_wrong_is_a_picture_as_well(ax):
