@@ -84,7 +84,7 @@ def main() -> None:
 def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
     """The best hyperparameters of each space, from where an earlier call has left them."""
     folder.mkdir(parents=True, exist_ok=True)
-    budget = {"candidates": 2, "epochs": 4} if quick else {"candidates": 12, "epochs": 18}
+    budget = {"candidates": 2, "epochs": 4} if quick else {"candidates": 12, "epochs": 24}
     found = {}
     for row, space in SPACES.items():
         path = folder / f"tuned_{row.replace(' ', '_')}.json"
@@ -97,7 +97,7 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
             jc.adam,
             space,
             train=task.train,
-            halving=None if quick else 3,
+            halving=None if quick else 4,  # of twelve after 6 epochs, three go on
             plateau=PLATEAU,
             progress=False,
             **budget,
