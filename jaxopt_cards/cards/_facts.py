@@ -13,7 +13,8 @@ class Facts(NamedTuple):
 
     Attributes:
         state_bytes: for each float32 parameter.
-        passes: how many arrays like the parameters a step reads or writes, in the compiled program.
+        passes: how many arrays like the parameters a step reads or writes, in the compiled program;
+            where it has branches, in the dearest.
         operations: of arithmetic in a step, for each parameter.
         needs_params: whether `update` needs the parameters.
         elementwise: whether an element's update depends on that element alone.

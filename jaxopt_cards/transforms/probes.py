@@ -50,7 +50,7 @@ def probe(
         inner: the transformation to watch: best the whole chain, so that updates are steps.
         last: whole number > 0; records to remember.
         every: whole number > 0; steps from one record to the next, beginning with the first. A
-            record costs about half a step of the chapter's network.
+            record computes the update of `inner` a second time, and the sums.
 
     Returns:
         An `optax.GradientTransformationExtraArgs` that needs the parameters.
@@ -67,7 +67,8 @@ def probe(
         feedforward neural networks. Chapter 11, "Vanishing/Exploding Gradients Problems".
 
     Use when: training stalls or explodes: a healthy ratio is about 0.001, alike in all layers.
-    Avoid when: layers are tiny: the sums then cost as much as the step.
+    Avoid when: layers are tiny: the sums then cost as much as the step; or many runs are trained
+        under one `vmap`: every step then computes what a record does.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -83,7 +84,7 @@ def probe(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        squares = {layer: jnp.zeros((last, 3)) for layer in _layers(params)}
+        squares = {layer: jnp.zeros((last, 3), jnp.float32) for layer in _layers(params)}
         return ProbeState(
             inner.init(params), jnp.zeros((), jnp.int32), jnp.array(every, jnp.int32), squares
         )
@@ -173,7 +174,8 @@ def _after(squares: dict[str, jax.Array], count: jax.Array, updates: Any) -> Any
     """The same updates, but for the compiler they hang on what was recorded.
 
     Weights and state can then change in place: nobody reads the old ones any longer. Otherwise XLA
-    copies them in every step, for the few in which the record reads them.
+    copies them in every step, for the few in which the record reads them; an
+    `optimization_barrier` does not keep it from that, a condition that never holds does.
     """
     never = (count < 0) & jnp.array([table[0, 0] > 0 for table in squares.values()]).any()
     return jax.tree.map(lambda u: jnp.where(never, jnp.zeros_like(u), u), updates)

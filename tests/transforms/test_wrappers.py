@@ -1,5 +1,7 @@
 """What goes around any transformation: lookahead, averages, guards, probes, layer-wise rates."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -134,6 +136,22 @@ def test_probe_every_few_steps():
         assert probes.step.tolist() == [4, 7]
         every_step = jc.read_probes(often)[layer]
         np.testing.assert_allclose(probes.ratio, every_step.ratio[[3, 6]], rtol=1e-5)
+
+
+def test_probe_copies_no_weights_in_a_compiled_loop():
+    params = {"a": {"kernel": jnp.ones((300, 200))}, "b": {"kernel": jnp.ones((200, 10))}}
+    tx = jc.probe(jc.adam(0.1))
+
+    def step(carry, x):
+        params, state = carry
+        grads = jax.grad(lambda p: jnp.tanh(x @ p["a"]["kernel"] @ p["b"]["kernel"]).sum())(params)
+        updates, state = tx.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    run = jax.jit(lambda carry, xs: jax.lax.scan(step, carry, xs)[0], donate_argnums=0)
+    text = run.lower((params, tx.init(params)), jnp.ones((50, 20, 300))).compile().as_text()
+    assert "f32[300,200]" in text
+    assert not re.search(r"= f32\[300,200\]\S* copy\(", text)
 
 
 def test_layerwise_decay_scales_by_depth():
