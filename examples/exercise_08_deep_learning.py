@@ -82,14 +82,18 @@ def main() -> None:
 
 
 def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
-    """The best hyperparameters of each space, from where an earlier call has left them."""
+    """The best hyperparameters of each space; an earlier call may have found them."""
     folder.mkdir(parents=True, exist_ok=True)
     budget = {"candidates": 2, "epochs": 4} if quick else {"candidates": 12, "epochs": 24}
+    budget["halving"] = None if quick else 4  # of twelve after 6 epochs, three go on
     found = {}
     for row, space in SPACES.items():
         path = folder / f"tuned_{row.replace(' ', '_')}.json"
-        if path.exists():
-            found[row] = json.loads(path.read_text())
+        # SciPy's distributions are told by their arguments.
+        asked = {key: str(getattr(values, "args", values)) for key, values in space.items()}
+        asked |= {key: str(value) for key, value in budget.items()}
+        if path.exists() and (earlier := json.loads(path.read_text())).get("asked") == asked:
+            found[row] = earlier["best"]
             continue
         print(f"{row}: searching", flush=True)
         result = training.random_search(
@@ -97,7 +101,6 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
             jc.adam,
             space,
             train=task.train,
-            halving=None if quick else 4,  # of twelve after 6 epochs, three go on
             plateau=PLATEAU,
             progress=False,
             **budget,
@@ -106,7 +109,8 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
         result.save(folder / f"search_{row.replace(' ', '_')}.csv")
         found[row] = result.best
         whole = path.with_suffix(".part")
-        whole.write_text(json.dumps(result.best, indent=1, default=float) + "\n")
+        told = {"asked": asked, "best": result.best}
+        whole.write_text(json.dumps(told, indent=1, default=float) + "\n")
         whole.replace(path)
     return found
 
