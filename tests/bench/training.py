@@ -32,7 +32,7 @@ def comparisons() -> list[Comparison]:
 
 
 def _against_torch(task: data.Splits, few: data.Splits) -> list[Comparison]:
-    """8.2 and 9.3 without validation on either side, on the threads that each takes by itself."""
+    """8.2 and 9.3 without validation: on the threads that each takes by itself, and on one each."""
     if not importlib.util.find_spec("torch"):
         print("PyTorch is not installed: the comparisons with it are left out")
         return []
