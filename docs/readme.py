@@ -110,6 +110,10 @@ def speed(results: dict) -> str:
             ("epoch of 9.3, cached", "PyTorch, its default threads, layers frozen"),
         ),
         (
+            "the same, each on one thread",
+            ("epoch of 9.3, cached", "PyTorch, one thread each, layers frozen"),
+        ),
+        (
             "Adam on 1,000 small arrays, packed, against Optax",
             ("step of adam, 1,000 of 64, packed", "Optax"),
         ),
