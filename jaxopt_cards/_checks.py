@@ -66,6 +66,13 @@ def check_float_dtype(function: str, argument: str, dtype: Any) -> None:
         raise HyperparameterError(function, argument, "be a dtype of floating point", dtype)
 
 
+def check_tx(function: str, tx: Any, argument: str = "tx") -> None:
+    """Raises unless `tx` has the two functions of a gradient transformation."""
+    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        expected = "be a gradient transformation, such as adam(1e-3)"
+        raise HyperparameterError(function, argument, expected, tx)
+
+
 def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:
     """Raises unless `value` is a whole number of at least `least`."""
     if isinstance(value, jax.core.Tracer):

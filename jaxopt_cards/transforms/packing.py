@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.transforms._elementwise import check_elementwise
 
 PyTree = Any
@@ -159,8 +160,9 @@ def pack_small_leaves(
         That of `inner` for a `Packed` tree: one vector for each dtype, and the large leaves.
 
     Raises:
-        ValueError: (at `init`) `inner` is not element-wise, has masks, or cannot be analysed; the
-            message says why.
+        ValueError: `inner` is no transformation; (at `init`) it is not element-wise, has masks, or
+            cannot be analysed: the message says why; (when updating) the updates are unlike the
+            parameters.
 
     References:
         Optax (2021), `flatten`, which lays out all leaves as one array and checks nothing.
@@ -176,11 +178,14 @@ def pack_small_leaves(
         >>> print(updates["a"].round(3), jax.tree.map(jnp.shape, state[0].mu.small))
         [-0.1 -0.1 -0.1] [(8,)]
     """
+    check_tx("pack_small_leaves", inner, "inner")
     check_count("pack_small_leaves", "max_size", max_size)
     inner = optax.with_extra_args_support(inner)
 
+    # Laid out as a list: a container may have changed since `init`, as in `nnx.Optimizer`, where
+    # it first holds `Param`s and then their arrays.
     def packed(tree):
-        return tree if isinstance(tree, Packed) else pack_params(tree, max_size)
+        return tree if isinstance(tree, Packed) else pack_params(jax.tree.leaves(tree), max_size)
 
     def init(params):
         params = packed(params)
@@ -190,14 +195,18 @@ def pack_small_leaves(
         return inner.init(params)
 
     def update(updates, state, params=None, **extra_args):
-        is_packed = isinstance(updates, Packed)
-        updates = packed(updates)
+        treedef: Any = jax.tree.structure(updates)
+        if params is not None and jax.tree.structure(params) != treedef:
+            raise ValueError(
+                "pack_small_leaves: the updates are unlike the parameters; the updates have"
+                f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}"
+            )
         weights = None if params is None else packed(params)
-        if is_packed:
+        if isinstance(updates, Packed):
             return inner.update(updates, state, weights, **extra_args)
         # Without barriers XLA computes the whole vector anew for each of its pieces.
-        updates = jax.lax.optimization_barrier(updates)
+        updates = jax.lax.optimization_barrier(packed(updates))
         updates, state = inner.update(updates, state, weights, **extra_args)
-        return unpack_params(jax.lax.optimization_barrier(updates)), state
+        return treedef.unflatten(unpack_params(jax.lax.optimization_barrier(updates))), state
 
     return optax.GradientTransformationExtraArgs(init, update)

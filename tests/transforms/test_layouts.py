@@ -119,6 +119,23 @@ def test_packing_keeps_dtypes_shapes_and_large_leaves():
     assert jc.pack_small_leaves(jc.adam(0.1)).init({}) is not None
 
 
+def test_packing_inside_of_flax_optimizer():
+    """It shows `init` the parameters as `nnx.Param`s, and `update` their arrays."""
+    packed, alone = (layers.MLP(3, 2, units=(4,), rngs=nnx.Rngs(0)) for _ in range(2))
+    adam = jc.adam(0.1)
+    for model, tx in ((packed, jc.pack_small_leaves(adam)), (alone, adam)):
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+        for _ in range(2):
+            optimizer.update(model, nnx.state(model, nnx.Param))
+    chex.assert_trees_all_equal(*(nnx.to_pure_dict(nnx.state(m)) for m in (packed, alone)))
+
+
+def test_packing_refuses_parameters_unlike_the_updates():
+    tx, updates = jc.pack_small_leaves(jc.adam(0.1)), {"a": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"^pack_small_leaves: the updates .*\n  a\n.*\n  b$"):
+        tx.update(updates, tx.init(updates), {"b": jnp.ones(2)})
+
+
 KERNELS = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
 
 
