@@ -5,10 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
+from jaxopt_cards._checks import HyperparameterError
+
 PyTree = Any
+BOOL = np.dtype(bool)
 
 
 def path_name(path: KeyPath) -> str:
@@ -58,7 +62,7 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
 
 
 def where(
-    function: str, tx: optax.GradientTransformation, mask: Any
+    function: str, tx: optax.GradientTransformation, mask: Any, argument: str = "mask"
 ) -> optax.GradientTransformation:
     """The transformation on some parameters, the identity on the others.
 
@@ -69,7 +73,18 @@ def where(
     if isinstance(mask, str):
         compiled(function, mask)
         return optax.masked(tx, lambda params: marked(function, params, mask))
-    return optax.masked(tx, mask)
+    if callable(mask):
+        return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
+    return optax.masked(tx, _of_bools(function, argument, mask))
+
+
+def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
+    """The mask, if it is one; `optax.masked` would take any number or text for true."""
+    leaves = jax.tree.leaves(mask)
+    if wrong := [leaf for leaf in leaves if getattr(leaf, "dtype", type(leaf)) not in (bool, BOOL)]:
+        expected = "be a regular expression, a tree of bools, or a function of one to the other"
+        raise HyperparameterError(function, argument, expected, wrong[0])
+    return mask
 
 
 def select(params: PyTree, pattern: str) -> PyTree:

@@ -77,4 +77,4 @@ def max_norm(
         return jnp.where(outside, after * (max_norm / norm) - param, grad), state
 
     tx = leafwise(init, update, optax.EmptyState, needs_params=True)
-    return where("max_norm", tx, pattern)
+    return where("max_norm", tx, pattern, "pattern")

@@ -81,7 +81,7 @@ def proximal_l1(
 
     state_type = ProximalL1State if callable(strength) else optax.EmptyState
     tx = leafwise(init, update, state_type, needs_params=True)
-    return where("proximal_l1", tx, pattern)
+    return where("proximal_l1", tx, pattern, "pattern")
 
 
 def magnitude_prune(
@@ -168,4 +168,4 @@ def magnitude_prune(
         return jnp.where(kept, after, 0) - param, kept
 
     tx = leafwise(init, update, MagnitudePruneState, needs_params=True)
-    return where("magnitude_prune", tx, pattern)
+    return where("magnitude_prune", tx, pattern, "pattern")

@@ -192,3 +192,13 @@ def test_decay_by_pattern_leaves_the_rest_alone():
         np.testing.assert_array_equal(updates["bias"], 0)
     with pytest.raises(ValueError, match="add_decayed_weights: the pattern 'kernle' matches"):
         jc.adamw(0.1, mask="kernle").init(params)
+
+
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [(3, "3"), ({"kernel": True, "bias": "x"}, "'x'"), (lambda _: "kernel", "'kernel'")],
+    ids=["number", "tree", "function"],
+)
+def test_masks_of_other_things_than_bools(mask, got):
+    with pytest.raises(ValueError, match=f"^add_decayed_weights: mask must be .*, got {got}$"):
+        jc.add_decayed_weights(0.1, mask).init({"kernel": jnp.ones(2), "bias": jnp.ones(2)})
