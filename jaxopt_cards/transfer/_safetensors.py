@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -46,8 +47,10 @@ def from_safetensors(
 ) -> dict[str, Any]:
     r"""Reads the arrays of a `.safetensors` file.
 
-    Names such as `hidden1/kernel` or `hidden1.kernel` become dictionaries in dictionaries. The file
-    says itself whether PyTorch wrote it, if PyTorch did. Needs the library safetensors.
+    Names such as `hidden1/kernel` or `hidden1.kernel` become dictionaries in dictionaries. That the
+    arrays are PyTorch's is told by the file ("format": "pt") or, where it says nothing, by their
+    names: there is a `weight` or a `running_mean`, and no `kernel`, `scale` or `embedding`. Needs
+    the library safetensors.
 
     Equation:
         .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
@@ -55,7 +58,7 @@ def from_safetensors(
     Args:
         path: the file.
         convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
-            as `from_torch` does. Default: what the file says ("format": "pt"), else "flax".
+            as `from_torch` does. Default: what the file says, or its names.
         embeddings: as in `from_torch`.
         max_bytes: whole number > 0; larger files are not read.
 
@@ -84,7 +87,7 @@ def from_safetensors(
         >>> from safetensors.numpy import save_file
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_file({"hidden1.weight": np.ones((1, 2))}, f"{folder}/net.safetensors")
-        ...     transfer.from_safetensors(f"{folder}/net.safetensors", convention="torch")
+        ...     transfer.from_safetensors(f"{folder}/net.safetensors")
         {'hidden1': {'kernel': array([[1.], [1.]])}}
     """
     if convention is not None:
@@ -97,9 +100,9 @@ def from_safetensors(
 
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
-        metadata = _metadata(file)
+        origin = _metadata(file).get("format")
         arrays = [array_of(*entry) for entry in safetensors.deserialize(file.read())]
-        if convention is None and metadata.get("format") == "pt":
+        if convention is None and (origin == "pt" or (not origin and _named_by_torch(arrays))):
             convention = "torch"
         return from_convention(arrays, convention, embeddings)
 
@@ -112,6 +115,12 @@ def _metadata(file: BinaryIO) -> dict[str, str]:
     header = json.loads(file.read(length), object_pairs_hook=_once)
     file.seek(0)
     return header.get("__metadata__", {})
+
+
+def _named_by_torch(arrays: list[tuple[str, np.ndarray]]) -> bool:
+    """Whether the names are PyTorch's: its own function for saving does not write who it is."""
+    last = {re.split("[./]", name)[-1] for name, _ in arrays}
+    return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "scale", "embedding"}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

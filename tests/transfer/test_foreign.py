@@ -175,9 +175,10 @@ def test_all_ways_of_the_same_network_agree():
     from_file = transfer.from_torch(FOREIGN / "torch.pt")
     safe = transfer.from_safetensors(FOREIGN / "torch.safetensors", convention="torch")
     wrapped = transfer.from_torch(FOREIGN / "torch_checkpoint.pt")["state_dict"]
-    raw = transfer.from_safetensors(FOREIGN / "torch.safetensors")
+    told = transfer.from_safetensors(FOREIGN / "torch.safetensors")
+    raw = transfer.from_safetensors(FOREIGN / "torch.safetensors", convention="flax")
     flat = nnx.traversals.flatten_mapping(raw, sep=".")
-    for other in (safe, wrapped, transfer.from_torch(flat)):
+    for other in (safe, told, wrapped, transfer.from_torch(flat)):
         jax.tree.map(np.testing.assert_array_equal, other, from_file)
     np.testing.assert_array_equal(raw["hidden1"]["weight"].T, from_file["hidden1"]["kernel"])
 
@@ -494,6 +495,28 @@ def test_safetensors_say_that_torch_wrote_them(tmp_path):
     arrays = {"a.weight": np.ones((2, 3), "float32")}
     save_file(arrays, tmp_path / "net.safetensors", metadata={"format": "pt"})
     assert transfer.from_safetensors(tmp_path / "net.safetensors")["a"]["kernel"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_torch"),
+    [("a.weight", True), ("a.running_mean", True), ("a.kernel", False), ("a.bias", False)],
+)
+def test_safetensors_are_told_by_their_names(tmp_path, name, is_torch):
+    """PyTorch's own `save_file` says nothing of who wrote the file."""
+    torch_names = {"a.weight": "kernel", "a.running_mean": "mean"}
+    arrays = {name: np.ones((2, 3), "float32"), "b.bias": np.ones(3, "float32")}
+    save_file(arrays, tmp_path / "net.safetensors")
+    found = transfer.from_safetensors(tmp_path / "net.safetensors")["a"]
+    assert list(found) == [torch_names[name] if is_torch else name.partition(".")[2]]
+
+
+@pytest.mark.parametrize(
+    ("more", "metadata"), [(["a.kernel"], None), ([], {"format": "flax"})], ids=["names", "file"]
+)
+def test_a_weight_alone_does_not_make_safetensors_pytorchs(tmp_path, more, metadata):
+    arrays = {name: np.ones((2, 3)) for name in ["a.weight", *more]}
+    save_file(arrays, tmp_path / "net.safetensors", metadata)
+    assert transfer.from_safetensors(tmp_path / "net.safetensors")["a"]["weight"].shape == (2, 3)
 
 
 @pytest.mark.parametrize("link", ["external", "soft", "hard", "virtual", "raw"])
