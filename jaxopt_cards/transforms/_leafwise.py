@@ -55,8 +55,9 @@ def leafwise(
         `state_type`: what `init` returns for each parameter, and `count` where it has that field.
 
     Raises:
-        ValueError: (when updating) gradients unlike the state or the parameters in structure or
-            shape, gradients of integers, or parameters missing. The message names the leaf.
+        ValueError: (at `init`) parameters of integers; (when updating) gradients unlike the state
+            or the parameters in structure or shape, gradients of integers, or parameters missing.
+            The message names the leaf.
 
     References:
         Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
@@ -93,11 +94,15 @@ def leafwise(
     def init_tree(params):
         leaves, treedef = _flatten(params)
         rows = []
-        for leaf in leaves:
+        for index, leaf in enumerate(leaves):
             if is_hole(leaf):
                 rows.append((leaf,) * len(fields))
                 continue
-            state = jax.tree.map(_strongly_typed, init(in_precision(32, jnp.asarray(leaf))))
+            array = jnp.asarray(leaf)
+            if not jnp.issubdtype(array.dtype, jnp.inexact):
+                got = f"the parameter must be of floating point, got {array.dtype}"
+                raise ValueError(f"{name}: {_at(params, index)}{got}")
+            state = jax.tree.map(_strongly_typed, init(in_precision(32, array)))
             rows.append((state,) if len(fields) == 1 else tuple(state))
         return to_state(jnp.zeros((), jnp.int32), rows, treedef)
 
@@ -117,9 +122,7 @@ def leafwise(
                 try:
                     grad, row = equation(jnp.asarray(grad), row, weights[index], count)
                 except _LeafMismatch as mismatch:
-                    path = jax.tree_util.tree_leaves_with_path(updates, is_leaf=is_hole)[index][0]
-                    where = f"at {path_name(path)} " if path else ""
-                    raise ValueError(f"{name}: {where}{mismatch}") from None
+                    raise ValueError(f"{name}: {_at(updates, index)}{mismatch}") from None
             new_grads.append(grad)
             new_rows.append(row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
@@ -159,6 +162,12 @@ def found_state(function: str, state: PyTree, state_type: type) -> Any:
 def _flatten(tree: PyTree) -> tuple[list, Any]:
     """The leaves with the holes among them."""
     return jax.tree.flatten(tree, is_leaf=is_hole)
+
+
+def _at(tree: PyTree, index: int) -> str:
+    """Where a leaf is, for an error: nothing, if the tree is that leaf."""
+    path = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_hole)[index][0]
+    return f"at {path_name(path)} " if path else ""
 
 
 def is_hole(leaf: Any) -> bool:

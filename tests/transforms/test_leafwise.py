@@ -134,6 +134,12 @@ def test_gradient_of_another_shape():
         tx.update(grads, tx.init(PARAMS))
 
 
+def test_parameters_of_integers():
+    """Updates below one would make them 0."""
+    with pytest.raises(ValueError, match=r"scale_by_adam: at hidden1/kernel .*got int32"):
+        jc.adam(0.1).init(with_kernel(jnp.ones((2, 3), jnp.int32)))
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
 def test_gradient_of_integers(compiled):
     tx = jc.scale_by_rms()
