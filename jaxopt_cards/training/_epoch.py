@@ -170,7 +170,9 @@ def one_step(
 
     (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(arrays.params)
     tx = optax.with_extra_args_support(tx)
-    updates, opt_state = tx.update(grads, opt_state, arrays.params, value=total)
+    # What any stage may ask for; a line search measures other points of this batch.
+    told = {"value": total, "grad": grads, "value_fn": lambda params: batch_loss(params)[0]}
+    updates, opt_state = tx.update(grads, opt_state, arrays.params, **told)
     if plateau:
         updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
     bad_step = jnp.where((bad_step == 0) & ~jnp.isfinite(loss), step, bad_step)

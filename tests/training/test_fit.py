@@ -1,5 +1,6 @@
 """`fit`: it learns, keeps the best, stops, resumes to the same bits, and refuses nonsense."""
 
+import itertools
 import re
 
 import chex
@@ -253,6 +254,15 @@ def test_inputs_are_augmented_anew_in_every_step():
     assert len(set(losses)) == 4
     np.testing.assert_array_equal(fit(augment=noisy, **one_batch).history.train_loss, losses)
     assert len(set(fit(**one_batch).history.valid_loss)) == 1
+
+
+def test_a_line_search_may_measure_the_batch_at_other_points():
+    searching, fixed = (
+        fit(tx=tx, batch_size=len(TRAIN.y), epochs=10).history.train_loss
+        for tx in (jc.lbfgs(), jc.sgd(0.1))
+    )
+    assert all(after < before for before, after in itertools.pairwise(searching))
+    assert searching[-1] < fixed[-1]
 
 
 def test_the_plateaus_factor_multiplies_the_updates_of_the_next_epoch():
