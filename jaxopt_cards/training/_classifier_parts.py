@@ -14,10 +14,10 @@ from flax import nnx
 from sklearn.preprocessing import LabelEncoder
 
 from jaxopt_cards import optimizers
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, check_tx
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import Options, prepared, told
-from jaxopt_cards.training._inputs import check_tx, default_loss
+from jaxopt_cards.training._inputs import default_loss
 from jaxopt_cards.training._stored import is_key
 
 # Rows that are predicted together. A power of two, so that each row of a block is computed by the

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
@@ -26,7 +26,6 @@ from jaxopt_cards.training._inputs import (
     check_model,
     check_model_fits,
     check_opt_state,
-    check_tx,
     default_loss,
     on_device,
 )
@@ -427,10 +426,19 @@ def checked_options(function: str, options: Options) -> Options:
         value = getattr(options, argument)
         if value is not None and not callable(value):
             raise HyperparameterError(function, argument, "be a function", value)
-    if options.plateau is not None and not hasattr(options.plateau, "init"):
-        expected = "be a transformation, such as reduce_on_plateau()"
+    if options.plateau is not None and not _scales_by_value(options.plateau):
+        expected = "be a transformation that scales by a value, such as reduce_on_plateau()"
         raise HyperparameterError(function, "plateau", expected, options.plateau)
     return options
+
+
+def _scales_by_value(plateau: Any) -> bool:
+    """Whether its first factor is a positive number, made with a loss: no optimizer's is."""
+    try:
+        factor, _ = plateau.update(np.float32(1), plateau.init(np.float32(1)), value=np.float32(1))
+        return bool(factor > 0)
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen: Any) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import shown
 from jaxopt_cards.selection import listed, named
 from jaxopt_cards.training._epoch import Data
 
@@ -20,14 +19,6 @@ def check_model(function: str, model: Any) -> None:
     if not isinstance(model, nnx.Module):
         got = model.__name__ if isinstance(model, type) else type(model).__name__
         raise ValueError(f"{function}: model must be an nnx.Module, an instance, got {got}")
-
-
-def check_tx(function: str, tx: Any) -> None:
-    """Raises unless `tx` has the two functions of a gradient transformation."""
-    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
-        raise ValueError(
-            f"{function}: tx must be a gradient transformation, such as adam(1e-3), got {shown(tx)}"
-        )
 
 
 def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
@@ -79,7 +70,12 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
 def _types(examples: Any) -> str:
     if not isinstance(examples, tuple | list):
         return str(type(examples))
-    return f"({', '.join(type(part).__name__ for part in examples)})"
+    kinds = (type(part).__name__ + _of(part) for part in examples)
+    return f"({', '.join(kinds)})"
+
+
+def _of(part: Any) -> str:
+    return f" of {part.dtype}" if hasattr(part, "dtype") else ""
 
 
 def _check_finite(what: str, array: jax.Array) -> None:
@@ -130,7 +126,8 @@ def check_labels(function: str, what: str, y: jax.Array, outputs: tuple[int, ...
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.ndim != 1 or len(outputs) != 2:
         raise ValueError(
             f"{function}: the default loss takes integer labels of shape (n,) and outputs of shape "
-            f"(n, classes), got for {what} {y.dtype}{list(y.shape)} and (n, *{outputs[1:]})"
+            f"(n, classes), got for {what} {y.dtype}{list(y.shape)} and "
+            f"({', '.join(['n', *map(str, outputs[1:])])})"
         )
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= outputs[1]:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._devices import Layout
 from jaxopt_cards.training._fit import (
@@ -32,7 +32,6 @@ from jaxopt_cards.training._fit import (
 from jaxopt_cards.training._inputs import (
     check_model,
     check_model_fits,
-    check_tx,
     default_loss,
     on_device,
 )

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import check_count, check_tx
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import (
@@ -26,7 +26,6 @@ from jaxopt_cards.training._inputs import (
     check_labels,
     check_model,
     check_model_fits,
-    check_tx,
     default_loss,
     on_device,
 )

@@ -13,9 +13,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
 from jaxopt_cards.training._fit import FitResult
-from jaxopt_cards.training._inputs import check_tx
 from jaxopt_cards.training._many import always, fit_many
 
 MakeModel = Callable[..., nnx.Module]
@@ -111,6 +110,7 @@ def cross_validate(
         >>> all(result.history.valid_accuracy[-1] > 0.8 for result in results)
         True
     """
+    _check_make_model("cross_validate", make_model)
     check_tx("cross_validate", tx)
     folds = _folds("cross_validate", train, cv, seed)
     return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
@@ -190,6 +190,10 @@ def random_search(
         {'learning_rate': 0.01, 'units': (30,)}
     """
     name = "random_search"
+    _check_make_model(name, make_model)
+    if not callable(make_tx):
+        expected = "be a function that returns a gradient transformation, such as adam"
+        raise HyperparameterError(name, "make_tx", expected, make_tx)
     check_count(name, "candidates", candidates)
     check_count(name, "epochs", epochs)
     if by not in ("valid_loss", "valid_accuracy"):
@@ -218,6 +222,13 @@ def random_search(
         )
     table = [{"rank": rank} | row for rank, row in enumerate(table, 1)]
     return SearchResult(table, {key: table[0][key] for key in space})
+
+
+def _check_make_model(function: str, make_model: Any) -> None:
+    """Raises unless it is a function; a module can be called, too, but with inputs."""
+    if not callable(make_model) or isinstance(make_model, nnx.Module):
+        expected = "be a function that returns a module"
+        raise HyperparameterError(function, "make_model", expected, make_model)
 
 
 def _on_folds(

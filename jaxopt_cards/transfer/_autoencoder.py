@@ -9,11 +9,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import check_count, check_number, named_in_errors
+from jaxopt_cards._checks import check_count, check_number, check_tx, named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
 from jaxopt_cards.training._fit import Loss
-from jaxopt_cards.training._inputs import check_tx
 from jaxopt_cards.transfer._mlp_parts import parts_of
 from jaxopt_cards.transfer._pretraining import (
     Pretrained,

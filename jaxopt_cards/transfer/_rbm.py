@@ -8,12 +8,11 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, named_in_errors
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx, named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers._noisy import Noisy
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import Options, check_settings, prepared, told
-from jaxopt_cards.training._inputs import check_tx
 from jaxopt_cards.training._progress import Reporter
 from jaxopt_cards.transfer._pretraining import (
     Pretrained,

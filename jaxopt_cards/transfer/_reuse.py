@@ -13,11 +13,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
 from jaxopt_cards.layers import MLP, he_normal
 from jaxopt_cards.selection import path_name
 from jaxopt_cards.training import FitResult, SearchResult, fit_many
-from jaxopt_cards.training._inputs import check_tx
 from jaxopt_cards.training._population import MakeTx
 from jaxopt_cards.training._search import scores
 from jaxopt_cards.transfer._hold import held, released

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
 
 PyTree = Any
 
@@ -73,7 +73,8 @@ def compress_state(
         2, or 1 and 4 a block.
 
     Raises:
-        ValueError: `bits` is neither 16 nor 8, or a number that is not a whole number > 0.
+        ValueError: `inner` is no transformation, `bits` neither 16 nor 8, another number not a
+            whole number > 0.
 
     References:
         Tim Dettmers, Mike Lewis, Sam Shleifer, Luke Zettlemoyer (2022), 8-bit Optimizers via
@@ -93,6 +94,7 @@ def compress_state(
     """
     if bits not in (8, 16):
         raise HyperparameterError("compress_state", "bits", "be 16 or 8", bits)
+    check_tx("compress_state", inner, "inner")
     check_count("compress_state", "block_size", block_size)
     check_count("compress_state", "min_size", min_size)
     start = jax.random.key(0) if key is None else key

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import check_count, check_tx
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.transforms._leafwise import found_state
 
@@ -56,7 +56,7 @@ def skip_nonfinite(
         `leaves` for each parameter. `read_skips` makes a report of it.
 
     Raises:
-        ValueError: `max_consecutive` is not a whole number >= 0.
+        ValueError: `inner` is no transformation, `max_consecutive` not a whole number >= 0.
 
     References:
         Paulius Micikevicius et al. (2018), Mixed Precision Training: skipped steps. Optax
@@ -73,6 +73,7 @@ def skip_nonfinite(
         >>> print(updates["w"], jc.read_skips(state))
         [0.] SkipReport(total=1, consecutive=1, leaves={'w': 1})
     """
+    check_tx("skip_nonfinite", inner, "inner")
     check_count("skip_nonfinite", "max_consecutive", max_consecutive, least=0)
     inner = optax.with_extra_args_support(inner)
 

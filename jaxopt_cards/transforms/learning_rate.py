@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
 from jaxopt_cards.selection import compiled, listed, path_names
 
 
@@ -166,8 +166,8 @@ def layerwise_decay(
         That of `inner`.
 
     Raises:
-        ValueError: `decay` outside its range, an empty `order`; (at `init`) a parameter that
-            matches none of the patterns, or several.
+        ValueError: `inner` is no transformation, `decay` outside its range, an empty `order`; (at
+            `init`) a parameter that matches none of the patterns, or several.
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
@@ -184,6 +184,7 @@ def layerwise_decay(
         >>> print(updates["hidden1"], updates["logits"])
         [-0.5] [-1.]
     """
+    check_tx("layerwise_decay", inner, "inner")
     check_number("layerwise_decay", "decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
         raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)

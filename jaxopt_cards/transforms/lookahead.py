@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_count, check_number
+from jaxopt_cards._checks import check_count, check_number, check_tx
 from jaxopt_cards.transforms._leafwise import check_params, in_precision
 
 
@@ -53,7 +53,8 @@ def lookahead(
         `steps_since_sync` (int32).
 
     Raises:
-        ValueError: a number outside its range; (when updating) no parameters.
+        ValueError: a number outside its range, no transformation to wrap; (when updating) no
+            parameters.
 
     References:
         Michael Zhang, James Lucas, Geoffrey Hinton, Jimmy Ba (2019), Lookahead Optimizer: k steps
@@ -73,6 +74,7 @@ def lookahead(
         [1.]
         [1.]
     """
+    check_tx("lookahead", fast, "fast")
     check_count("lookahead", "sync_period", sync_period)
     check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)

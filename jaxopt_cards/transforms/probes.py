@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import check_count, check_tx
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.transforms._leafwise import check_params, found_state, in_precision
 from jaxopt_cards.transforms._moments import abs_sq
@@ -60,7 +60,8 @@ def probe(
         numbers a record.
 
     Raises:
-        ValueError: `last` or `every` is not a whole number > 0; (when updating) no parameters.
+        ValueError: `inner` is no transformation, `last` or `every` not a whole number > 0; (when
+            updating) no parameters.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
@@ -79,6 +80,7 @@ def probe(
         >>> print(layer.gradient, layer.update, layer.ratio.round(3))
         [5.] [0.5] [0.1]
     """
+    check_tx("probe", inner, "inner")
     check_count("probe", "last", last)
     check_count("probe", "every", every)
     inner = optax.with_extra_args_support(inner)

@@ -139,6 +139,8 @@ def test_one_compilation_a_group():
         ({"trainable": transfer.freeze("hiden")}, "fit_many: .* matches none of the parameters"),
         ({"regularizer": 1e-4}, "fit_many: regularizer must be a function, got 0.0001"),
         ({"plateau": jc.adam}, "fit_many: plateau must be a transformation"),
+        ({"plateau": jc.sgd(0.1)}, "plateau must be a transformation that scales by a value"),
+        ({"plateau": jc.max_norm(1.0)}, "plateau must be a transformation that scales by a value"),
         ({"side_by_side": 0}, "side_by_side must be a whole number >= 1, got 0"),
         ({"batch_size": 151}, "batch_size must be at most the 150 training examples, got 151"),
         ({"tx": optax.sgd(0.1).init}, "tx does not take|tx must be a gradient transformation"),

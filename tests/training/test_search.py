@@ -136,3 +136,26 @@ def test_sorted_by_accuracy():
 def test_bad_arguments(space, settings, message):
     with pytest.raises(ValueError, match=message):
         search(space, **settings)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (
+            lambda: training.random_search(make_model, jc.sgd(0.1), {}, train=TRAIN),
+            "random_search: make_tx must be a function",
+        ),
+        (
+            lambda: training.random_search(make_model(nnx.Rngs(0)), jc.sgd, {}, train=TRAIN),
+            "random_search: make_model must be a function that returns a module",
+        ),
+        (
+            lambda: training.cross_validate(make_model(nnx.Rngs(0)), jc.sgd(0.1), train=TRAIN),
+            "cross_validate: make_model must be a function that returns a module",
+        ),
+    ],
+    ids=["tx", "model", "model of folds"],
+)
+def test_what_a_function_should_make_was_made_already(run, message):
+    with pytest.raises(ValueError, match=message):
+        run()

@@ -219,3 +219,20 @@ def test_bad_arguments(make, message):
 def test_parameters_are_needed(tx):
     with pytest.raises(ValueError, match="needs the parameters, got params=None"):
         tx.update(PARAMS, tx.init(PARAMS))
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        jc.lookahead,
+        jc.skip_nonfinite,
+        jc.probe,
+        jc.compress_state,
+        jc.pack_small_leaves,
+        lambda inner: jc.layerwise_decay(inner, 0.5, ["a"]),
+    ],
+    ids=lambda wrapper: wrapper.__name__.strip("<>"),
+)
+def test_wrappers_name_what_is_no_transformation(wrapper):
+    with pytest.raises(ValueError, match=r"\w+: (inner|fast) must be a gradient transformation"):
+        wrapper(jc.adam)
