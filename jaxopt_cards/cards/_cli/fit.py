@@ -121,7 +121,7 @@ def _check_output(output: Path | None) -> None:
         import safetensors  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--output needs {error.name}: pip install 'jaxopt_cards[examples,transfer]'"
+            f"--output needs {error.name}: pip install 'jaxopt_cards[examples]'"
         ) from None
     try:
         output.mkdir(parents=True, exist_ok=True)
