@@ -55,9 +55,9 @@ def leafwise(
         `state_type`: what `init` returns for each parameter, and `count` where it has that field.
 
     Raises:
-        ValueError: (at `init`) parameters of integers; (when updating) gradients unlike the state
-            or the parameters in structure or shape, gradients of integers, or parameters missing.
-            The message names the leaf.
+        ValueError: (at `init`) parameters of integers; (when updating) the state of another
+            transformation, gradients unlike the state or the parameters in structure or shape,
+            gradients of integers, or parameters missing. The message names the leaf.
 
     References:
         Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
@@ -82,8 +82,8 @@ def leafwise(
         [-0.1  0.1]
     """
     name = update.__qualname__.split(".<locals>")[0]
-    fields = [f for f in state_type._fields if f != "count"]  # type: ignore[attr-defined]
-    counted = "count" in state_type._fields  # type: ignore[attr-defined]
+    all_fields: tuple[str, ...] = state_type._fields  # type: ignore[attr-defined]
+    fields, counted = [f for f in all_fields if f != "count"], "count" in all_fields
     # Jitted so that all leaves of one shape share a trace, and an eager update is one call a leaf.
     equation = jax.jit(functools.partial(_one_leaf, init, update, len(fields) == 1))
 
@@ -109,6 +109,11 @@ def leafwise(
     def update_tree(updates, state, params=None):
         if needs_params:
             check_params(name, params)
+        if missing := [field for field in all_fields if not hasattr(state, field)]:
+            raise ValueError(
+                f"{name}: state must be {state_type.__name__}, got {type(state).__name__}, "
+                f"which has no {missing[0]}"
+            )
         grads, treedef = _flatten(updates)
         columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
         weights = [None] * len(grads)

@@ -134,6 +134,12 @@ def test_gradient_of_another_shape():
         tx.update(grads, tx.init(PARAMS))
 
 
+def test_state_of_another_transformation():
+    state = jc.trace(0.9).init(PARAMS)
+    with pytest.raises(ValueError, match="must be ScaleByAdamState, got TraceState, which"):
+        jc.scale_by_adam().update(PARAMS, state, PARAMS)
+
+
 def test_parameters_of_integers():
     """Updates below one would make them 0."""
     with pytest.raises(ValueError, match=r"scale_by_adam: at hidden1/kernel .*got int32"):
