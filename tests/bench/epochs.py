@@ -43,8 +43,8 @@ def _against_flax(task: data.Splits) -> list[Comparison]:
     flax = _flax_epoch(task.train, cached=False)
     cached = _flax_epoch(task.train, cached=True)
     return [
-        compare("epoch of 8.2", "Flax NNX, nnx.jit a step", ours, flax, rounds=5),
-        compare("epoch of 8.2", "the same with nnx.cached_partial", ours, cached, rounds=5),
+        compare("epoch of 8.2", "Flax NNX, nnx.jit a step", ours, flax, rounds=15),
+        compare("epoch of 8.2", "the same with nnx.cached_partial", ours, cached, rounds=15),
     ]
 
 
@@ -70,7 +70,7 @@ def _around(task: data.Splits) -> list[Comparison]:
             "without",
             epoch_of(layers.MLP(784, 5, rngs=nnx.Rngs(0)), tx, task.train),
             plain,
-            rounds=5,
+            rounds=15,
         )
         for name, tx in (
             ("probe", jc.probe(adam)),

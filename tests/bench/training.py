@@ -63,8 +63,8 @@ def _loops(task: data.Splits, few: data.Splits, threads: str) -> list[Comparison
     # A run of 9.3 has dozens of epochs, of which only the first meets what the other side has left
     # in caches and threads: with 5 in a turn that is half of our time.
     return [
-        compare(what, f"PyTorch, {threads}, tensors sliced", ours, sliced, rounds=5),
-        compare(what, f"PyTorch, {threads}, DataLoader", ours, loaded, rounds=5),
+        compare(what, f"PyTorch, {threads}, tensors sliced", ours, sliced, rounds=15),
+        compare(what, f"PyTorch, {threads}, DataLoader", ours, loaded, rounds=15),
         compare(cached, f"PyTorch, {threads}, layers frozen", head, frozen, rounds=9, calls=50),
     ]
 
@@ -95,9 +95,9 @@ def _against_the_floor(train: data.Examples) -> list[Comparison]:
     large = _products(round(by_hand / (2 * LARGE**3)), [(LARGE, LARGE)], rows=LARGE)
     adam_alone = steps.scanned(jc.adam(1e-4), params, count)
     return [
-        compare("epoch of 8.2", "floor: products of its shapes", ours, of_layers, rounds=5),
-        compare("epoch of 8.2", f"floor: as many FLOP at {LARGE}²", ours, large, rounds=5),
-        compare("epoch of 8.2", "its steps of Adam alone", ours, adam_alone, rounds=5),
+        compare("epoch of 8.2", "floor: products of its shapes", ours, of_layers, rounds=15),
+        compare("epoch of 8.2", f"floor: as many FLOP at {LARGE}²", ours, large, rounds=15),
+        compare("epoch of 8.2", "its steps of Adam alone", ours, adam_alone, rounds=15),
     ]
 
 
@@ -141,7 +141,7 @@ def _searches(train: data.Examples) -> list[Comparison]:
         for width in (1, len(RATES) * len(folds))
     )
     return [
-        compare(name, "one fit after another", at_once, one_by_one, rounds=1, uncounted=0),
+        compare(name, "one fit after another", at_once, one_by_one, rounds=3, uncounted=0),
         Comparison(
             "the same, all side by side", "in turns", np.array([together]), np.array([alone])
         ),
