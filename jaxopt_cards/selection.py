@@ -5,14 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError
 
 PyTree = Any
-BOOL = np.dtype(bool)
 
 
 def path_name(path: KeyPath) -> str:
@@ -81,7 +79,8 @@ def where(
 def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
     """The mask, if it is one; `optax.masked` would take any number or text for true."""
     leaves = jax.tree.leaves(mask)
-    if wrong := [leaf for leaf in leaves if getattr(leaf, "dtype", type(leaf)) not in (bool, BOOL)]:
+    # A dtype equals the Python type it stands for.
+    if wrong := [leaf for leaf in leaves if getattr(leaf, "dtype", type(leaf)) not in (bool,)]:
         expected = "be a regular expression, a tree of bools, or a function of one to the other"
         raise HyperparameterError(function, argument, expected, wrong[0])
     return mask
