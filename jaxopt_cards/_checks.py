@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 LONG = 200  # letters
+LINE = 500
 
 _Arguments = ParamSpec("_Arguments")
 _Built = TypeVar("_Built")
@@ -17,8 +18,28 @@ _Built = TypeVar("_Built")
 
 def shown(got: object) -> str:
     """What was given, on one line, cut off where it is long: a network fills a page."""
-    text = " ".join(repr(got).split())
-    return text if len(text) <= LONG else f"{text[:LONG]} …"
+    return escaped(" ".join(repr(got).split()), LONG)
+
+
+def escaped(text: object, limit: int | None = LINE, *, lines: bool = False) -> str:
+    r"""Text that comes from a file or from outside, as it may be shown on a terminal or a page.
+
+    Whatever is not printable becomes a backslash escape: control characters such as ESC, line
+    breaks (kept where `lines` is true), marks that are invisible or turn the direction of writing,
+    lone surrogates. Letters of all languages stay. Text longer than `limit` loses its middle.
+    """
+    text = str(text)
+    if limit is not None and len(text) > limit:
+        end = limit // 4  # the end of a message often has the reason
+        text = f"{text[: limit - end]} … {text[-end:]}"
+    kept = "\n\t" if lines else ""
+    return "".join(
+        letter if letter.isprintable() or letter in kept else _escape(letter) for letter in text
+    )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 class HyperparameterError(ValueError):

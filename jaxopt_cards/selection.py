@@ -1,5 +1,6 @@
 """Which parameters: their paths, regular expressions over the paths, and partitions."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -8,9 +9,11 @@ import jax
 import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped
 
 PyTree = Any
+
+_LISTED = 500  # paths in a message; more than most networks have
 
 
 def path_name(path: KeyPath) -> str:
@@ -35,8 +38,11 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def listed(paths: Iterable[str]) -> str:
-    """Paths for an error message: one a line, indented."""
-    return "".join(f"\n  {path}" for path in paths) or "\n  (none)"
+    """Paths for an error message: one a line, indented; a file may have any number of them."""
+    first = list(itertools.islice(paths := iter(paths), _LISTED))
+    rest = sum(1 for _ in paths)
+    lines = [*map(escaped, first), *([f"and {rest} more"] if rest else [])]
+    return "".join(f"\n  {line}" for line in lines) or "\n  (none)"
 
 
 def compiled(function: str, pattern: str) -> re.Pattern[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxopt_cards._checks import escaped
 from jaxopt_cards.data import Examples, Splits, digits, mnist
 
 OURS = {"digits": digits, "mnist": mnist}
@@ -38,9 +39,11 @@ def load(name: str, *, label: str = "", header: bool | None = None, seed: int = 
         )
     try:
         parts = readers[path.suffix.lower()](path, label, header)
+        return _loaded(name, parts, seed)
     except OSError as error:
-        raise ValueError(f"cannot read {name}: {error.strerror or error}") from None
-    return _loaded(name, parts, seed)
+        raise ValueError(escaped(f"cannot read {name}: {error.strerror or error}")) from None
+    except ValueError as error:  # names of columns and arrays are the file's
+        raise ValueError(escaped(error)) from None
 
 
 def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> Loaded:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxopt_cards._checks import escaped
 from jaxopt_cards.data._examples import Examples, Splits
 
 MIRRORS = (
@@ -108,7 +109,7 @@ def _load(file: _IdxFile, folder: Path, may_download: bool) -> np.ndarray:
             break
     else:
         if not may_download:
-            raise FileNotFoundError(f"mnist: no {file.name} or {file.name}.gz in {folder}")
+            raise FileNotFoundError(f"mnist: no {file.name} or {file.name}.gz in {escaped(folder)}")
         path = _download(file, folder)
     header = file.size - int(np.prod(file.shape))
     return np.frombuffer(_verified(file, path), np.uint8, offset=header).reshape(file.shape)
@@ -120,7 +121,9 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             contents = stream.read(file.size + 1)  # never more, whatever the file unpacks to
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"mnist: {path} is damaged ({error}); delete it and try again") from None
+        raise ValueError(
+            f"mnist: {escaped(path)} is damaged ({escaped(error)}); delete it and try again"
+        ) from None
     if (
         len(contents) != file.size
         or hashlib.md5(contents, usedforsecurity=False).hexdigest() != file.md5
@@ -128,8 +131,8 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
         at_least = "more than " if len(contents) > file.size else ""
         got = f"{at_least}{min(len(contents), file.size):,} bytes"
         raise ValueError(
-            f"mnist: {path} is not MNIST's {file.name}: expected {file.size:,} bytes with MD5 "
-            f"{file.md5}, got {got} with another sum; delete it and try again"
+            f"mnist: {escaped(path)} is not MNIST's {file.name}: expected {file.size:,} bytes with "
+            f"MD5 {file.md5}, got {got} with another sum; delete it and try again"
         )
     return contents
 
@@ -147,7 +150,7 @@ def _download(file: _IdxFile, folder: Path) -> Path:
                     part.write_bytes(response.read(2 * file.size + 1024))
                 _verified(file, part)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                failures.append(f"{url}: {error}")
+                failures.append(escaped(f"{url}: {error}"))
                 continue
             return part.replace(folder / part.name)
     raise ConnectionError(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards._curve import values_of
 from jaxopt_cards.pictures._inputs import named, numbers
-from jaxopt_cards.pictures._style import colour, is_dark, line, marker, over
+from jaxopt_cards.pictures._style import colour, is_dark, line, marker, over, plain
 
 if TYPE_CHECKING:
     from jaxopt_cards.training import History
@@ -61,7 +61,7 @@ def learning_curves(
         epochs = np.arange(1, max(map(len, curves)) + 1)
         look = line(ax, index)
         together = np.stack([curve[:common] for curve in curves])
-        ax.plot(epochs[:common], together.mean(axis=0), label=name, **look)
+        ax.plot(epochs[:common], together.mean(axis=0), label=plain(name), **look)
         if len(curves) > 1:
             low, high = together.min(axis=0), together.max(axis=0)
             band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
@@ -120,7 +120,10 @@ def schedules(
         if not callable(schedule):
             raise HyperparameterError("schedules", f"curves[{name!r}]", "be a function", schedule)
         ax.plot(
-            np.arange(steps), values_of(schedule, np.arange(steps)), label=name, **line(ax, index)
+            np.arange(steps),
+            values_of(schedule, np.arange(steps)),
+            label=plain(name),
+            **line(ax, index),
         )
     return over(ax, "step", label, len(curves))
 
@@ -164,7 +167,7 @@ def gradient_norms(
             raise HyperparameterError(
                 "gradient_norms", f"norms[{name!r}]", expected, f"{len(values)}"
             )
-        ax.plot(x, values, label=name, **line(ax, index) | {"color": colours[index]})
+        ax.plot(x, values, label=plain(name), **line(ax, index) | {"color": colours[index]})
     ax.set_yscale("log")
     return over(ax, "step", label, len(norms))
 
@@ -202,7 +205,7 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         layers = np.arange(1, len(values) + 1)
         look = line(ax, index)
         positive = np.where(values > 0, values, np.nan)
-        ax.plot(layers, positive, label=name, marker=marker(index), markersize=4, **look)
+        ax.plot(layers, positive, label=plain(name), marker=marker(index), markersize=4, **look)
         zeros = layers[values == 0]
         if zeros.size:
             at_edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}

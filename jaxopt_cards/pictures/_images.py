@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.pictures._inputs import classes_of, square_images
-from jaxopt_cards.pictures._style import colour, ink, paper, tones
+from jaxopt_cards.pictures._style import colour, ink, paper, plain, tones
 
 
 def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
@@ -102,7 +102,7 @@ def misclassified(
     for place, row in enumerate(shown):
         x, y = place % columns * 1.15, place // columns * 1.5
         _tile(ax, images[row], x, y)
-        text = f"{names[labels[row]]} → {names[guesses[row]]}"
+        text = plain(f"{names[labels[row]]} → {names[guesses[row]]}")
         ax.text(x + 0.5, y - 0.06, text, ha="center", va="bottom", fontsize=8)
     some = f", the first {most}" if len(wrong) > most else ""
     ax.set_title(f"{len(wrong)} of {len(labels)} are wrong{some}: class → guess")
@@ -153,8 +153,9 @@ def confusion_matrix(
         corner = (place - 0.5, place - 0.5)
         frame = Rectangle(corner, 1, 1, fill=False, linewidth=1.2, edgecolor=colour(ax, 0))
         ax.add_patch(frame)
-    ax.set_xticks(places, names)
-    ax.set_yticks(places, names)
+    shown = list(map(plain, names))
+    ax.set_xticks(places, shown)
+    ax.set_yticks(places, shown)
     ax.tick_params(length=0)
     ax.set(xlabel="guess", ylabel="class")
     return ax

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.ticker import MaxNLocator
 
+from jaxopt_cards._checks import escaped
+
 # Masataka Okabe, Kei Ito (2008), Color Universal Design. Yellow is too pale on white, and blue too
 # dark on black; each is left out there.
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -64,6 +66,11 @@ def style(dark: bool = False) -> Iterator[None]:
     }
     with mpl.rc_context(settings):
         yield
+
+
+def plain(name: object) -> str:
+    """A name as it is: no formula between dollars, no signs that no font has."""
+    return escaped(name, lines=True).replace("$", r"\$")
 
 
 def is_dark(ax: Axes) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 
 from jaxopt_cards.pictures._inputs import named, numbers
-from jaxopt_cards.pictures._style import colour, ink, legend, line, marker, over, shades
+from jaxopt_cards.pictures._style import colour, ink, legend, line, marker, over, plain, shades
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards.surfaces import Surface
@@ -114,7 +114,7 @@ def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
         way = _drawable(way, surface)
         every = max(1, len(way) // 10)
         look = line(ax, index) | {"marker": marker(index), "markersize": 4, "markevery": every}
-        ax.plot(way[:, 0], way[:, 1], label=name, **look)
+        ax.plot(way[:, 0], way[:, 1], label=plain(name), **look)
         ends = way[-1]
         ax.plot(*ends, marker(index), color=colour(ax, index), markersize=8, mec=ink(ax))
     for start in {tuple(way[0]) for way in ways.values()}:
@@ -156,7 +156,7 @@ def heights(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
         above = np.asarray(reached, np.float64) - surface.minimum
         # Neither zero, nor what rounding puts below it, has a place on the axis.
         above = np.where(above > 0, above, np.nan)
-        ax.plot(np.arange(len(above)), above, label=name, **line(ax, index))
+        ax.plot(np.arange(len(above)), above, label=plain(name), **line(ax, index))
     ax.set_yscale("log")
     return over(ax, "step", "height above the minimum", len(paths))
 

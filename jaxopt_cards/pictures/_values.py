@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.pictures._inputs import named, numbers
-from jaxopt_cards.pictures._style import colour, legend, line, marker
+from jaxopt_cards.pictures._style import colour, legend, line, marker, plain
 
 _BINS = 60
 _TALLEST = 0.85  # of the distance between two layers
@@ -62,7 +62,7 @@ def activation_histograms(
         heights = index + _TALLEST * counts / counts.max()
         ax.stairs(heights, edges, baseline=index, fill=True, color=colour(ax, 0), alpha=0.35)
         ax.stairs(heights, edges, baseline=index, color=colour(ax, 0), linewidth=0.8)
-    ax.set_yticks(np.arange(len(arrays)), list(arrays))
+    ax.set_yticks(np.arange(len(arrays)), list(map(plain, arrays)))
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(-0.1, len(arrays)), xlabel=label)
     return ax
@@ -97,7 +97,7 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
             expected = "have shares of zeros in [0, 1]"
             raise HyperparameterError("sparsity", f"points[{name!r}]", expected, values[:, 0])
         look: dict[str, Any] = {"marker": marker(index), "markersize": 5} | line(ax, index)
-        ax.plot(100 * values[:, 0], values[:, 1], label=name, **look)
+        ax.plot(100 * values[:, 0], values[:, 1], label=plain(name), **look)
     ax.set(xlabel="weights that are zero, %", ylabel="accuracy, %")
     ax.grid(alpha=0.15)
     legend(ax, len(points))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
     as_json,
@@ -165,7 +165,7 @@ class Checkpointer:
                 return step, with_keys(arrays, like), about["notes"]
         if damaged:
             raise OSError(
-                f"{self._function}: all checkpoints in {self._directory} are damaged:"
+                f"{self._function}: all checkpoints in {escaped(self._directory)} are damaged:"
                 f"{listed(damaged.values())}\n"
                 "Put a copy of that folder in its place, or remove it to start from the beginning."
             )
@@ -195,7 +195,7 @@ class Checkpointer:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _PASSING:
                 raise
-            reason = str(error).partition("\n")[0][:200]
+            reason = escaped(str(error).partition("\n")[0], 200)
             raise _DamagedError(f"{type(error).__name__}: {reason}") from error
 
     def _steps(self) -> list[int]:
@@ -213,7 +213,7 @@ class Checkpointer:
             (self._directory / str(step)).rename(aside)
         self._manager.reload()
         warnings.warn(
-            f"{self._function}: damaged checkpoints in {self._directory}:"
+            f"{self._function}: damaged checkpoints in {escaped(self._directory)}:"
             f"{listed(damaged.values())}\n"
             f"They are kept as STEP.damaged; the one of step {good} is used.",
             RuntimeWarning,
@@ -230,7 +230,7 @@ class Checkpointer:
             left = f"that of step {good[0]} is kept" if good else "there is none before it"
             raise OSError(
                 f"{self._function}: the checkpoint of step {self._last} could not be written to "
-                f"{self._directory}; {left}. Is the disk full?\n{error}"
+                f"{escaped(self._directory)}; {left}. Is the disk full?\n{error}"
             ) from error
 
     def _check_step(self, step: int) -> None:
@@ -244,7 +244,7 @@ class Checkpointer:
         check_same_arrays(self._function, about["arrays"], arrays)
         if differing := differences(about["identity"], self._identity):
             raise ValueError(
-                f"{self._function}: {self._argument} {self._directory} holds another run:"
+                f"{self._function}: {self._argument} {escaped(self._directory)} holds another run:"
                 f"{listed(differing)}\nGive this run a folder of its own."
             )
 

@@ -1,21 +1,26 @@
 """A self-contained HTML page: tables, pictures and text, all of it escaped, nothing to load."""
 
 import base64
+import html
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards.training._page_style import STYLE
 
 NOTHING = "–"
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".gif": "image/gif"}
 # The browser itself then refuses scripts and whatever is not in the file.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def escape(text: str) -> str:
+    """Text as a page shows it: neither HTML nor signs that no page can hold, such as surrogates."""
+    return html.escape(escaped(text, None, lines=True))
 
 
 class Section(NamedTuple):

@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +217,7 @@ def _layers(rows: Rows) -> Iterator[Section]:
         body = _page.table("Layers that have parameters", lines, foot)
         alike.setdefault(body, []).append(name)
     if alike:
-        headings = [f"<h3>{escape(', '.join(names))}</h3>" for names in alike.values()]
+        headings = [f"<h3>{_page.escape(', '.join(names))}</h3>" for names in alike.values()]
         parts = zip(headings if len(alike) > 1 else [""], alike, strict=True)
         yield Section("Model", "".join(heading + body for heading, body in parts))
 

@@ -50,11 +50,7 @@ def _both_losses(results: Sequence[FitResult]) -> Iterator[tuple[str, Drawn]]:
 
 def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str, Drawn]]:
     """One line a row, if there is a number to draw: labels that are no classes have no accuracy."""
-    # What stands between two dollars, matplotlib would take for a formula.
-    runs = {
-        name.replace("$", r"\$"): [result.history for result in results]
-        for name, results in rows.items()
-    }
+    runs = {name: [result.history for result in results] for name, results in rows.items()}
     finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
     if all(finite):
         names = "" if len(rows) == 1 else f" of {', '.join(rows)}"

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import jax
 import numpy as np
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards.training._stored import is_key
 
 ROWS_AT_A_TIME = 4096
@@ -51,7 +51,7 @@ def on_disk(
         _write(file, batches, shape, stored)
         features = _found(file, shape, stored)
     if features is None:
-        raise OSError(f"cache_features: {file} is not what was just written to it")
+        raise OSError(f"cache_features: {escaped(file)} is not what was just written to it")
     return features.view(dtype)
 
 
@@ -154,6 +154,6 @@ def _write_at_once(file: Path, write: Any) -> None:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cache_features: the features could not be written to {file.parent}. Is the disk "
-            f"full? {error}",
+            f"cache_features: the features could not be written to "
+            f"{escaped(file.parent)}. Is the disk full? {escaped(error)}",
         ) from error

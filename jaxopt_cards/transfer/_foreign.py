@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxopt_cards._checks import check_count
+from jaxopt_cards._checks import check_count, escaped
 
 DEPTH = 64  # names of more parts than any network has
 
@@ -26,18 +26,26 @@ class UnfitError(ValueError):
 def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
     """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
     check_count(function, "max_bytes", max_bytes)
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{function}: {path} is no file")
-    with Path(path).open("rb") as file:
+    named = f"{function}: {escaped(path)}"
+    try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise UnfitError("is no file")
+        file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
+    except OSError as error:
+        raise OSError(error.errno, f"{named}: {error.strerror}") from None
+    except UnfitError as error:
+        raise ValueError(f"{named} {error}") from None
+    except ValueError:  # zero bytes, lone surrogates
+        raise ValueError(f"{named} is no name that a file can have") from None
+    with file:
         try:
             yield file
         except UnfitError as error:
-            raise ValueError(f"{function}: {path} {error}") from None
+            raise ValueError(f"{named} {escaped(error)}") from None
         except Exception as error:  # damaged bytes make the libraries raise all sorts
-            reason = str(error).partition("\n")[0][:200]
+            reason = escaped(str(error).partition("\n")[0], 200)
             raise ValueError(
-                f"{function}: {path} is damaged, or of another format: "
-                f"{type(error).__name__}: {reason}"
+                f"{named} is damaged, or of another format: {type(error).__name__}: {reason}"
             ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxopt_cards._checks import escaped
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.training._stored import checksum
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
@@ -55,12 +56,14 @@ def _folder(function: str, path: Path) -> dict[str, Any]:
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
         raise ValueError(
-            f"{function}: {path} is neither a folder of orbax.checkpoint.StandardCheckpointer nor "
-            "a checkpoint_dir of training.fit"
+            f"{function}: {escaped(path)} is neither a folder of "
+            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit"
         )
     saved = _orbax(function, last / "run")
     if checksum(saved) != _noted(last):
-        raise ValueError(f"{function}: {last} is damaged; remove it to take the one before")
+        raise ValueError(
+            f"{function}: {escaped(last)} is damaged; remove it to take the one before"
+        )
     best = [
         (name.removeprefix(prefix), array)
         for name, array in saved.items()
@@ -68,7 +71,9 @@ def _folder(function: str, path: Path) -> dict[str, Any]:
         if name.startswith(prefix)
     ]
     if not best:
-        raise ValueError(f"{function}: {last} has no best model: training.fit did not write it")
+        raise ValueError(
+            f"{function}: {escaped(last)} has no best model: training.fit did not write it"
+        )
     return nested(best)
 
 
@@ -92,9 +97,9 @@ def _orbax(function: str, path: Path) -> dict[str, Any]:
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
             tree = reader.restore(path.absolute(), restore_args=as_numpy)
     except Exception as error:
-        reason = str(error).partition("\n")[0][:200]
+        reason = escaped(str(error).partition("\n")[0], 200)
         raise ValueError(
-            f"{function}: {path} is damaged: {type(error).__name__}: {reason}"
+            f"{function}: {escaped(path)} is damaged: {type(error).__name__}: {reason}"
         ) from error
     # A state of NNX has one more key below each parameter.
     names = [name.removesuffix("/value") for name in path_names(tree)]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
 from jaxopt_cards.training._stored import is_key
@@ -49,7 +49,7 @@ class RestoreReport:
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
         lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
         lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
 
 def restore(

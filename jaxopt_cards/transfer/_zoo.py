@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, escaped
 from jaxopt_cards.selection import compiled, listed
 from jaxopt_cards.transfer._model_card import CHECKS, MAX_CARD_BYTES, ModelCard, card_from, text_of
 from jaxopt_cards.transfer._model_files import (
@@ -164,14 +164,17 @@ class Zoo:
         try:
             arrays = self._arrays(file, card)
         except ValueError as error:
-            raise ValueError(f"Zoo.load: {file} cannot be used: {error}") from error
+            raise ValueError(
+                f"Zoo.load: {escaped(file)} cannot be used: {escaped(error)}"
+            ) from error
         try:
             check_same(described(arrays), card.arrays, "the file of weights", "the card")
             model = built_from(card) if into is None else into
             ours = described(arrays_of("Zoo.load", model))
             check_same(card.arrays, ours, "the card", "the model")
         except ValueError as error:
-            raise ValueError(f"Zoo.load: {folder / 'card.json'} does not fit: {error}") from error
+            card_file = escaped(folder / "card.json")
+            raise ValueError(f"Zoo.load: {card_file} does not fit: {error}") from error
         return filled(model, arrays)
 
     def card(self, name: str) -> ModelCard:
@@ -180,7 +183,7 @@ class Zoo:
         try:
             return card_from(read_whole(file, MAX_CARD_BYTES), name)
         except ValueError as error:
-            raise ValueError(f"Zoo.card: {file} is no card: {error}") from error
+            raise ValueError(f"Zoo.card: {escaped(file)} is no card: {escaped(error)}") from error
 
     def find(
         self,

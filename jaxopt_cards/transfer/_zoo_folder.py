@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards.selection import listed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -51,10 +51,11 @@ def folder_of(directory: Path, function: str, name: str) -> Path:
     if not os.path.lexists(folder) and os.path.lexists(former):
         folder = former
     if folder.is_symlink():
-        raise ValueError(f"{function}: {folder} is a link, which may lead anywhere")
+        raise ValueError(f"{function}: {escaped(folder)} is a link, which may lead anywhere")
     if not folder.is_dir():
         there = listed(model_names(directory))
-        raise ValueError(f"{function}: no model {name!r} in {directory}; there are{there}")
+        at = escaped(directory)
+        raise ValueError(f"{function}: no model {name!r} in {at}; there are{there}")
     return folder
 
 
@@ -92,7 +93,8 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
         else:
             _add(part, directory / name)
     except OSError as error:
-        message = f"Zoo.store: {name!r} could not be written to {directory}: {error}"
+        where, why = escaped(directory), escaped(error)
+        message = f"Zoo.store: {name!r} could not be written to {where}: {why}"
         raise OSError(error.errno, message) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

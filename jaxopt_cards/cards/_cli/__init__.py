@@ -74,5 +74,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def _end(message: str, status: int = 2) -> None:
-    print(f"jaxopt-cards: {message}", file=sys.stderr)
+    from jaxopt_cards._checks import escaped
+
+    print(f"jaxopt-cards: {escaped(message, None, lines=True)}", file=sys.stderr)
     sys.exit(status)

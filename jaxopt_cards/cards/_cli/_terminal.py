@@ -43,6 +43,13 @@ def printing() -> "Iterator[Console]":
     typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def tell(line: str) -> None:
+    """Prints a line that has names of files, classes or columns in it, which may be anything."""
+    from jaxopt_cards._checks import escaped
+
+    typer.echo(escaped(line))
+
+
 def styled(text: str) -> "Text":
     """Text of a docstring, its formulas readable and its code in a colour."""
     from rich.text import Text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from jaxopt_cards.cards._cli._pictures import Dark, Output, check_output
-from jaxopt_cards.cards._cli._terminal import AsJson, grid, heading, print_json, printing
+from jaxopt_cards.cards._cli._terminal import AsJson, grid, heading, print_json, printing, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +70,7 @@ def doctor(
         return
     _print_tables(examined)
     if output:
-        typer.echo(f"Wrote {output}")
+        tell(f"Wrote {output}")
 
 
 def _filled(spec: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cards._cli._terminal import AsJson, print_json
+from jaxopt_cards.cards._cli._terminal import AsJson, print_json, tell
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards._tables import Loaded
@@ -78,7 +78,7 @@ def fit(
     params = nnx.state(model, nnx.Param)
     check_step(tx, chain, params, value=0.0)
     if not as_json:
-        typer.echo(_told(data, loaded))
+        tell(_told(data, loaded))
         typer.echo(f"\n{describe(chain, params)}\n")
     settings: dict[str, Any] = {
         "epochs": epochs,
@@ -100,9 +100,9 @@ def fit(
     if worst:
         typer.echo("most often mistaken in the test set:")
     for pair in worst:
-        typer.echo("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
+        tell("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
     if output:
-        typer.echo(f"Wrote model, history.csv and report.html to {output}/")
+        tell(f"Wrote model, history.csv and report.html to {output}/")
 
 
 def _widths(units: str) -> list[int]:
@@ -222,8 +222,9 @@ def _write(
 ) -> None:
     """The model as a zoo reads it, what its inputs and outputs are, the history, the report."""
     from jaxopt_cards import training, transfer
+    from jaxopt_cards._checks import escaped
 
-    name = Path(settings["data"]).name
+    name = escaped(Path(settings["data"]).name)
     transfer.Zoo(folder).store("model", result.model, data=name, accuracy=accuracy, replace=True)
     mean, deviation = (part.tolist() for part in loaded.scale) if loaded.scale else (None, None)
     inputs = {"classes": loaded.classes, "mean": mean, "deviation": deviation}

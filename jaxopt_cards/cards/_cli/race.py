@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cards._cli._pictures import Dark, check_output
-from jaxopt_cards.cards._cli._terminal import grid, print_json, printing
+from jaxopt_cards.cards._cli._terminal import grid, print_json, printing, tell
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards._race import Run
@@ -63,7 +63,7 @@ def race(
         return
     _print_table(ground, runs, steps)
     if output:
-        typer.echo(f"Wrote {output}")
+        tell(f"Wrote {output}")
 
 
 def _point(text: str) -> list[float]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cards._cli._pictures import Dark, Output, check_output
-from jaxopt_cards.cards._cli._terminal import grid, print_json, printing
+from jaxopt_cards.cards._cli._terminal import grid, print_json, printing, tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def schedule(
     some = np.unique([*range(0, steps, max(1, steps // 10)), steps - 1])
     _print_table({name: values_of(curve, some) for name, curve in curves.items()}, some)
     if output:
-        typer.echo(f"Wrote {output}")
+        tell(f"Wrote {output}")
 
 
 def _print_table(columns: "dict[str, np.ndarray]", steps: "np.ndarray") -> None:
@@ -66,10 +66,11 @@ def _draw(curves: dict[str, Any], steps: int, output: Path, dark: bool) -> None:
     from matplotlib.figure import Figure
 
     from jaxopt_cards import pictures
+    from jaxopt_cards.pictures._style import plain
 
     with pictures.style(dark=dark):
         figure = Figure(figsize=(7, 3.5))
         ax = pictures.schedules(figure.subplots(), curves, steps, label="value")
         if len(curves) == 1:
-            ax.set_title(next(iter(curves)))
+            ax.set_title(plain(next(iter(curves))))
         figure.savefig(output, dpi=150)
