@@ -3,9 +3,9 @@
 Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
 """
 
+import math
 import os
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 
 from jaxopt_cards._checks import check_count, escaped
 
+DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
+LETTERS = 2**22  # of all names together: those of 60,000 arrays
 
 
 class UnfitError(ValueError):
@@ -49,26 +51,26 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
             ) from error
 
 
-def zip_entries(file: BinaryIO, max_bytes: int) -> tuple[zipfile.ZipFile, dict[str, Any]]:
-    """A zip archive and its entries by name, once they are found to be harmless."""
-    if not zipfile.is_zipfile(file):
-        is_cut = (kind := kind_of(file)) == "a zip archive"
-        raise UnfitError("is cut short" if is_cut else f"is no zip archive, but {kind}")
-    archive = zipfile.ZipFile(file)
-    entries = {info.filename: info for info in archive.infolist()}
-    if len(entries) < len(archive.infolist()):
-        raise UnfitError("has two entries of one name")
-    for name, info in entries.items():
-        if re.search(r"^/|\\|(^|/)\.\.(/|$)|[\x00-\x1f]|^\w:", name) or info.flag_bits & 1:
-            raise UnfitError(f"has the entry {name!r}, which is encrypted or leads elsewhere")
-    check_size(sum(info.file_size for info in entries.values()), max_bytes)
-    return archive, entries
-
-
 def check_size(declared: int, max_bytes: int) -> None:
     """Raises if more would be read than was allowed; before it is read."""
     if declared > max_bytes:
-        raise UnfitError(f"would take {declared} bytes, and max_bytes is {max_bytes}")
+        size = declared if declared < 2**64 else "more than 2**64"
+        raise UnfitError(f"would take {size} bytes, and max_bytes is {max_bytes}")
+
+
+def count_of(shape: Any, itemsize: int) -> int:
+    """How many numbers an array of a shape has, once that shape is known to be one.
+
+    A shape that is no tuple could change after it was checked.
+    """
+    if type(shape) is not tuple or len(shape) > DIMENSIONS:
+        raise UnfitError(f"is damaged: a shape must be a tuple of at most {DIMENSIONS} sizes")
+    if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
+        raise UnfitError("is damaged: a shape has sizes that are no whole numbers in [0, 2**63)")
+    # NumPy refuses sizes beyond its own also where another one is zero.
+    if math.prod(size or 1 for size in shape) * itemsize >= 2**63:
+        raise UnfitError(f"is damaged: an array of shape {shape} is larger than any memory")
+    return math.prod(shape)
 
 
 def kind_of(file: BinaryIO) -> str:
@@ -85,6 +87,20 @@ def kind_of(file: BinaryIO) -> str:
     if head[8:9] == b"{":
         return "a safetensors file"
     return next((kind for start, kind in kinds.items() if head.startswith(start)), "something else")
+
+
+class Names:
+    """Joins names, and counts the letters: names within names can multiply without end."""
+
+    def __init__(self) -> None:
+        self._left = LETTERS
+
+    def joined(self, group: str, name: str) -> str:
+        """The path of what has this name in a group; the outermost group is the empty text."""
+        self._left -= len(group) + len(name) + 1
+        if self._left < 0:
+            raise UnfitError(f"has names of more than {LETTERS} letters in all")
+        return f"{group}/{name}" if group else name
 
 
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:

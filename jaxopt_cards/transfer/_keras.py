@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards._checks import check_number
-from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened, zip_entries
+from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._hdf5 import Contents, Group, checked, contents, members
+from jaxopt_cards.transfer._zip import zip_archive
 
 _EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
 
@@ -116,12 +116,11 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
         return
     if kind != "a zip archive":
         raise UnfitError(f"is no file of Keras, but {kind}")
-    archive, entries = zip_entries(file, max_bytes)
-    if not {"config.json", "model.weights.h5"} <= entries.keys():
+    archive = zip_archive(file, max_bytes)
+    if not {"config.json", "model.weights.h5"} <= archive.entries.keys():
         raise UnfitError("is a zip archive that Keras did not write")
     with tempfile.TemporaryFile() as weights:
-        with archive.open("model.weights.h5") as packed:
-            shutil.copyfileobj(packed, weights)
+        archive.copy("model.weights.h5", weights)
         weights.flush()
         yield weights, json.loads(archive.read("config.json"))
 

@@ -1,20 +1,21 @@
 """Arrays saved by NumPy."""
 
-import math
 import os
+import re
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._checks import HyperparameterError, escaped, shown
 from jaxopt_cards.selection import compiled
-from jaxopt_cards.transfer._foreign import UnfitError, from_convention, opened, zip_entries
+from jaxopt_cards.transfer._foreign import DIMENSIONS, UnfitError, count_of, from_convention, opened
+from jaxopt_cards.transfer._zip import Archive, zip_archive
 
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+_LENGTHS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # bytes that say how long the header is
+_LONGEST = 10_000  # bytes of a header, as in NumPy
+_NUMBER = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|V2)")
+_ITEM = re.compile(r"'(\w+)'\s*:\s*('[^']*'|True|False|\([\d\sL,]*\)|\[.*\])", re.DOTALL)
 
 
 def from_numpy(
@@ -70,13 +71,12 @@ def from_numpy(
     check_convention("from_numpy", convention)
     compiled("from_numpy", embeddings)
     with opened("from_numpy", path, max_bytes) as file:
-        archive, entries = zip_entries(file, max_bytes)
+        archive = zip_archive(file, max_bytes)
         arrays = []
-        for name, info in entries.items():
+        for name in archive.entries:
             if not name.endswith(".npy"):
-                raise UnfitError(f"has the entry {name!r}, which is no array")
-            with archive.open(info) as entry:
-                arrays.append((name.removesuffix(".npy"), _array(entry, name, info.file_size)))
+                raise UnfitError(f"has the entry {shown(name)}, which is no array")
+            arrays.append((name.removesuffix(".npy"), _array(archive, name)))
         return from_convention(arrays, convention, embeddings)
 
 
@@ -86,21 +86,53 @@ def check_convention(function: str, convention: str | None) -> None:
         raise HyperparameterError(function, "convention", 'be "flax" or "torch"', convention)
 
 
-def _array(entry: Any, name: str, size: int) -> np.ndarray:
+def _array(archive: Archive, name: str) -> np.ndarray:
     """An array, if its header says that it has the bytes that are there, all of them numbers."""
-    version = np.lib.format.read_magic(entry)
-    if version not in _HEADERS:
-        raise UnfitError(f"has {name!r} in the format {version}, which arrays of numbers never are")
-    shape, is_fortran, dtype = _HEADERS[version](entry)
-    if dtype.hasobject:
-        raise UnfitError(f"has a pickle in {name!r}, which is not opened: it could run any program")
-    if dtype.kind not in "biufc" and dtype != np.dtype("V2"):
-        raise UnfitError(f"has {name!r} of dtype {dtype}, which is no number")
-    count = math.prod(shape)
-    if min(shape, default=0) < 0 or entry.tell() + count * dtype.itemsize != size:
-        raise UnfitError(f"has {name!r}, whose header says {dtype}{list(shape)} in {size} bytes")
-    flat = np.frombuffer(bytearray(entry.read()), dtype, count)
+    pieces = archive.pieces(name)
+    data = bytearray(next(pieces, b""))
+    place, dtype, shape, is_fortran = _header(name, data)
+    size, count = archive.entries[name].size, count_of(shape, dtype.itemsize)
+    if place + count * dtype.itemsize != size:
+        said = f"{dtype}{list(shape)}"
+        raise UnfitError(f"has {shown(name)}, whose header says {said} in {size} bytes")
+    for piece in pieces:
+        data += piece
+    flat = np.frombuffer(data, dtype, count, place)
     flat = flat.view(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else flat
-    # In the byte order of this machine, which JAX needs.
-    array = flat.astype(flat.dtype.newbyteorder("="), copy=False)
+    # In the byte order of this machine, which JAX needs; aligned, which the header may prevent.
+    array = np.require(flat, flat.dtype.newbyteorder("="), ["A"])
     return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...], bool]:
+    """Where the numbers begin, and what they are; read as text, of which NumPy makes a program."""
+    version = bytes(data[6:8])
+    if not data.startswith(b"\x93NUMPY") or len(version) < 2:
+        raise UnfitError(f"has {shown(name)}, which is damaged, or no array")
+    if version not in _LENGTHS:
+        raise UnfitError(f"has {shown(name)} in the format {tuple(version)}, which is not known")
+    start = 8 + _LENGTHS[version]
+    length = int.from_bytes(data[8:start], "little")
+    if length > min(_LONGEST, len(data) - start):
+        raise UnfitError(f"is damaged: {shown(name)} has a header of {length} bytes")
+    text = data[start : start + length].decode("utf-8" if version == b"\3\0" else "latin-1")
+    descr, is_fortran, shape = _items(name, text.strip())
+    if "O" in descr:
+        raise UnfitError(
+            f"has a pickle in {shown(name)}, which is not opened: it could run any program"
+        )
+    if not _NUMBER.fullmatch(descr):
+        raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is no number")
+    return start + length, np.dtype(descr), shape, is_fortran
+
+
+def _items(name: str, text: str) -> tuple[str, bool, tuple[int, ...]]:
+    """The three items of a header: dtype, whether columns are stored one by one, shape."""
+    pairs = _ITEM.findall(text.replace('"', "'"))
+    if sorted(key for key, _ in pairs) != ["descr", "fortran_order", "shape"]:
+        raise UnfitError(f"is damaged: {shown(name)} has a header that NumPy does not write")
+    descr, order, shape = (dict(pairs)[key] for key in ("descr", "fortran_order", "shape"))
+    sizes = re.findall(r"\d+", shape)
+    if len(sizes) > DIMENSIONS or max(map(len, sizes), default=0) > 19 or shape[0] != "(":
+        raise UnfitError(f"is damaged: {shown(name)} has the shape {escaped(shape, 60)}")
+    return descr.strip("'"), order == "True", tuple(map(int, sizes))

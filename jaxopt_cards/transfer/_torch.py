@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from jaxopt_cards._checks import shown
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.transfer._foreign import (
     DEPTH,
@@ -16,9 +17,9 @@ from jaxopt_cards.transfer._foreign import (
     from_convention,
     kind_of,
     opened,
-    zip_entries,
 )
 from jaxopt_cards.transfer._torch_pickle import Tensor, unpickled
+from jaxopt_cards.transfer._zip import zip_archive
 
 _ADVICE = "save it anew with torch.save(model.state_dict(), path) and a PyTorch since 1.6"
 _NAMES = 1_000_000  # more than any network has
@@ -100,7 +101,8 @@ def _tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     """All tensors of a file, by the names of the dictionaries that they are in."""
     if not (kind := kind_of(file)).startswith("a zip"):
         raise UnfitError(f"is not what torch.save writes, but {kind}; {_ADVICE}")
-    archive, entries = zip_entries(file, max_bytes)
+    archive = zip_archive(file, max_bytes)
+    entries = archive.entries
     roots = [name.split("/")[0] for name in entries if name.count("/") == 1]
     roots = [root for root in dict.fromkeys(roots) if f"{root}/data.pkl" in entries]
     if len(roots) != 1:
@@ -110,10 +112,9 @@ def _tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
         raise UnfitError(f"is TorchScript, a program; {_ADVICE}")
 
     def read(name: str) -> bytes:
-        info = entries.get(f"{root}/{name}")
-        if info is None or info.compress_type or info.compress_size != info.file_size:
-            raise UnfitError(f"has no {name!r}, or not uncompressed as torch.save would write it")
-        return archive.read(info)
+        if f"{root}/{name}" not in entries:
+            raise UnfitError(f"is damaged: there is no {shown(name)}")
+        return bytes(archive.read(f"{root}/{name}"))
 
     if f"{root}/byteorder" in entries and read("byteorder") != b"little":
         raise UnfitError(f"is of a machine of another byte order; {_ADVICE} on this one")

@@ -305,7 +305,7 @@ def test_tensors_lie_in_their_storage_or_are_refused(tmp_path_factory, offset, a
 @pytest.mark.parametrize(
     ("value", "files", "message"),
     [
-        (tensor(0, (6,), (1,)), {}, "has no 'data/0'"),
+        (tensor(0, (6,), (1,)), {}, "there is no 'data/0'"),
         (tensor(0, (6,), (1,)), {"data0": SIX[:-1]}, "'kernel' should have 6 numbers"),
         (tensor(0, (6,), (1, 1)), {"data0": SIX}, "a tensor without an array"),
         (tensor(0, (True,), (1,)), {"data0": SIX}, "sizes that are no whole numbers"),
@@ -313,7 +313,7 @@ def test_tensors_lie_in_their_storage_or_are_refused(tmp_path_factory, offset, a
         (tensor(doubled(60), (6,), (1,)), {"data0": SIX}, "sizes that are no whole numbers"),
         (tensor(0, (6,), (1,), key=doubled(60)), {"data0": SIX}, "by what is no name"),
         (tensor(0, (2.0,), (1,)), {"data0": SIX}, "sizes that are no whole numbers"),
-        (tensor(0, (6,), (1,), key="../../x"), {"data0": SIX}, "has no 'data/../../x'"),
+        (tensor(0, (6,), (1,), key="../../x"), {"data0": SIX}, "there is no 'data/../../x'"),
         (tensor(0, (2**40,), (0,)), {"data0": SIX}, "would take .* bytes, and max_bytes is"),
         (tensor(0, (0, 2**62), (1, 1)), {"data0": SIX}, "damaged"),
         (tensor(0, (6,), (1,)), {"data0": SIX, "byteorder": b"big"}, "another byte order"),
@@ -350,8 +350,7 @@ def test_compressed_and_oversized_archives(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/data.pkl", pickled({"kernel": tensor(0, (6,), (1,))}))
         archive.writestr("net/data/0", SIX)
-    with pytest.raises(ValueError, match="or not uncompressed as torch"):
-        transfer.from_torch(path)
+    np.testing.assert_array_equal(transfer.from_torch(path)["kernel"], np.arange(6))
     np.savez_compressed(tmp_path / "bomb.npz", kernel=np.zeros(10**6))
     with pytest.raises(ValueError, match=r"from_numpy: .*would take 8000128 bytes, and max_bytes"):
         transfer.from_numpy(tmp_path / "bomb.npz", max_bytes=10**6)
@@ -380,13 +379,13 @@ def header(descr="<f4", shape=(2,), order=False):
     [
         ({"a.npy": npy(header(), b"1234567")}, r"whose header says float32\[2\] in \d+ bytes"),
         ({"a.npy": npy(header(), b"123456789")}, "whose header says"),
-        ({"a.npy": npy(header(shape=(2**62, 4)))}, "whose header says"),
-        ({"a.npy": npy(header(shape=(-1, -1)), b"1234")}, "whose header says"),
+        ({"a.npy": npy(header(shape=(2**62, 4)))}, "is damaged: an array of shape"),
+        ({"a.npy": npy(header(shape=(-1, -1)), b"1234")}, "has a header that NumPy does not"),
         ({"a.npy": npy(header("<U2", (1,)), b"12345678")}, "of dtype <U2, which is no number"),
-        ({"a.npy": npy(header("V3", (1,)), b"123")}, r"of dtype \|V3, which is no number"),
+        ({"a.npy": npy(header("V3", (1,)), b"123")}, "of dtype V3, which is no number"),
         ({"a.npy": npy(header("|O"))}, "has a pickle in 'a.npy', which is not opened"),
         ({"a.npy": npy(b"-" * 9000 + b"1")}, "is damaged"),
-        ({"a.npy": b"\x93NUMPY\x03\x00"}, r"in the format \(3, 0\)"),
+        ({"a.npy": b"\x93NUMPY\x04\x00"}, r"in the format \(4, 0\)"),
         ({"a.npy": b""}, "is damaged"),
         ({"a.txt": b"1"}, "has the entry 'a.txt', which is no array"),
         ({"../a.npy": b""}, "which is encrypted or leads elsewhere"),
