@@ -3,20 +3,22 @@
 Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
 """
 
+import json
 import math
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxopt_cards._checks import check_count, escaped
+from jaxopt_cards._checks import check_count, escaped, shown
 
 DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
+VALUES = 2**18  # those of 60,000 arrays and of an optimizer
+SLACK = 2**22  # bytes of memory that a small file may take beyond `max_bytes`
 LETTERS = 2**22  # of all names together: those of 60,000 arrays
 
 
@@ -73,6 +75,33 @@ def count_of(shape: Any, itemsize: int) -> int:
     return math.prod(shape)
 
 
+def json_object(data: bytes, memory: int) -> dict[str, Any]:
+    """An object in JSON, of which each name comes once; `memory` bounds what is made of it.
+
+    A value of two letters, such as `{}`, takes sixty bytes and more.
+    """
+    weights = {b"{": 250, b"[": 90, b",": 60}
+    check_size(len(data) + sum(data.count(c) * size for c, size in weights.items()), memory)
+    try:
+        found = json.loads(data, object_pairs_hook=_once)
+    except RecursionError:
+        raise UnfitError("is damaged: its JSON has lists in lists without end") from None
+    except UnfitError:
+        raise
+    except ValueError as error:
+        raise UnfitError(f"is damaged: its JSON ends in {escaped(error, 100)}") from None
+    if not isinstance(found, dict):
+        raise UnfitError("is damaged: its JSON is no object")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary; each key but once."""
+    if len(pairs) > len(found := dict(pairs)):
+        raise UnfitError("has a name twice in its JSON")
+    return found
+
+
 def kind_of(file: BinaryIO) -> str:
     """What a file looks like, by its first bytes."""
     file.seek(0)
@@ -83,6 +112,7 @@ def kind_of(file: BinaryIO) -> str:
         b"\x89HDF": "an HDF5 file",
         b"\x93NUMPY": "a single array (.npy), which has no name",
         b"\x80": "a pickle, which is not opened since it could run any program",
+        b"L1195470371460": "a pickle of PyTorch before 1.6",
     }
     if head[8:9] == b"{":
         return "a safetensors file"
@@ -95,28 +125,53 @@ class Names:
     def __init__(self) -> None:
         self._left = LETTERS
 
-    def joined(self, group: str, name: str) -> str:
-        """The path of what has this name in a group; the outermost group is the empty text."""
-        self._left -= len(group) + len(name) + 1
+    def joined(self, *parts: str) -> str:
+        """The path of groups in groups and a name in them; parts without letters are left out."""
+        self._left -= sum(map(len, parts)) + len(parts)
         if self._left < 0:
             raise UnfitError(f"has names of more than {LETTERS} letters in all")
-        return f"{group}/{name}" if group else name
+        return "/".join(part for part in parts if part)
+
+
+def walked(
+    tree: Mapping[Any, Any], is_wanted: Callable[[Any], bool], text: Callable[[Any], str] = str
+) -> Iterator[tuple[str, Any]]:
+    """What is wanted of the values in dictionaries of dictionaries, by name."""
+    names = Names()
+    keys: list[Any] = []
+    levels = [iter(tree.items())]
+    for _ in range(VALUES):  # a dictionary may be in itself, or twice in each of many
+        if (item := next(levels[-1], None)) is not None:
+            key, value = item
+            if isinstance(value, Mapping):
+                if len(levels) > DEPTH:
+                    break
+                levels.append(iter(value.items()))
+                keys.append(key)
+            elif is_wanted(value):
+                yield names.joined(*map(text, (*keys, key))), value
+            continue
+        levels.pop()
+        if not levels:
+            return
+        keys.pop()
+    raise UnfitError("has dictionaries without end")
 
 
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:
     """Arrays by paths such as `hidden1/kernel` as dictionaries in dictionaries."""
     tree: dict[str, Any] = {}
     for name, array in arrays:
+        if (parts := name.count("/") + 1) > DEPTH:
+            raise UnfitError(f"has a name of {parts} parts, {shown(name[:60])}…")
         *groups, last = name.split("/")
-        if len(groups) >= DEPTH:
-            raise UnfitError(f"has a name of {len(groups) + 1} parts, {name[:60]!r}…")
         node = tree
         for group in groups:
             node = node.setdefault(group, {})
             if not isinstance(node, dict):
-                raise UnfitError(f"has {name!r} inside what is an array itself")
+                raise UnfitError(f"has {shown(name)} inside what is an array itself")
         if last in node:
-            raise UnfitError(f"has {name!r} twice")
+            raise UnfitError(f"has {shown(name)} twice")
         node[last] = array
     if not tree:
         raise UnfitError("holds no arrays")
@@ -129,42 +184,6 @@ def with_slashes(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarr
     for name, array in arrays:
         path = name.replace(".", "/")
         if path in found:
-            raise UnfitError(f"has {path!r} twice")
+            raise UnfitError(f"has {shown(path)} twice")
         found[path] = array
     return found
-
-
-def from_convention(
-    arrays: Iterable[tuple[str, np.ndarray]], convention: str | None, embeddings: str
-) -> dict[str, Any]:
-    """The nested dictionary of arrays that are named and laid out as in Flax or as in PyTorch."""
-    found = with_slashes(arrays)
-    return nested((as_in_nnx(found, embeddings) if convention == "torch" else found).items())
-
-
-def as_in_nnx(arrays: Mapping[str, np.ndarray], embeddings: str) -> dict[str, np.ndarray]:
-    """PyTorch's arrays with NNX's names and axes."""
-    names = {"running_mean": "mean", "running_var": "var"}
-    converted = {}
-    for path, array in arrays.items():
-        module, slash, name = path.rpartition("/")
-        if name == "num_batches_tracked":
-            continue
-        if name == "weight" and array.ndim:
-            is_table = array.ndim == 2 and f"{module}/bias" not in arrays
-            is_table = is_table and re.search(embeddings, module) is not None
-            name, array = _weight(array, is_table)
-        name = names.get(name, name)
-        if (new := f"{module}{slash}{name}") in converted:
-            raise UnfitError(f"has {new!r} twice")
-        converted[new] = array
-    return converted
-
-
-def _weight(array: np.ndarray, is_table: bool) -> tuple[str, np.ndarray]:
-    """Name and axes of a weight, which in PyTorch has the outputs first, then the inputs."""
-    if array.ndim == 1:
-        return "scale", array
-    if is_table:
-        return "embedding", array
-    return "kernel", np.ascontiguousarray(array.transpose(*range(2, array.ndim), 1, 0))

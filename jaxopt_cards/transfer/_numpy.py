@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, escaped, shown
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.transfer._foreign import DIMENSIONS, UnfitError, count_of, from_convention, opened
+from jaxopt_cards.transfer._foreign import DIMENSIONS, UnfitError, count_of, opened
+from jaxopt_cards.transfer._torch_layout import layout
 from jaxopt_cards.transfer._zip import Archive, zip_archive
 
 _LENGTHS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # bytes that say how long the header is
@@ -23,6 +23,7 @@ def from_numpy(
     *,
     convention: str = "flax",
     embeddings: str = "embed",
+    inputs_first: str | None = None,
     max_bytes: int = 2**33,
 ) -> dict[str, Any]:
     r"""Reads the arrays of an `.npz` file, as `np.savez` writes it.
@@ -39,6 +40,7 @@ def from_numpy(
         convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
             as `from_torch` does.
         embeddings: as in `from_torch`.
+        inputs_first: as in `from_torch`.
         max_bytes: whole number > 0; files that declare more are not read.
 
     Returns:
@@ -49,7 +51,7 @@ def from_numpy(
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or holds what is no array of
-            numbers.
+            numbers; `inputs_first` matches no weight, or `convention` is not "torch".
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -69,7 +71,7 @@ def from_numpy(
         {'hidden1': {'kernel': array([[1., 0.], [0., 1.]])}}
     """
     check_convention("from_numpy", convention)
-    compiled("from_numpy", embeddings)
+    given = layout("from_numpy", embeddings, inputs_first)
     with opened("from_numpy", path, max_bytes) as file:
         archive = zip_archive(file, max_bytes)
         arrays = []
@@ -77,7 +79,7 @@ def from_numpy(
             if not name.endswith(".npy"):
                 raise UnfitError(f"has the entry {shown(name)}, which is no array")
             arrays.append((name.removesuffix(".npy"), _array(archive, name)))
-        return from_convention(arrays, convention, embeddings)
+        return given.tree(arrays, convention == "torch")
 
 
 def check_convention(function: str, convention: str | None) -> None:

@@ -1,6 +1,5 @@
 """Arrays saved by the safetensors library."""
 
-import json
 import os
 import re
 from typing import Any, BinaryIO
@@ -8,15 +7,19 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from jaxopt_cards.selection import compiled
+from jaxopt_cards._checks import escaped, shown
 from jaxopt_cards.transfer._foreign import (
+    SLACK,
     UnfitError,
     check_size,
-    from_convention,
+    json_object,
     kind_of,
     opened,
 )
 from jaxopt_cards.transfer._numpy import check_convention
+from jaxopt_cards.transfer._torch_layout import layout
+
+_HEADER = 2**24  # bytes, for 100,000 arrays; the library allows six times as much
 
 DTYPES: dict[str, Any] = {
     "BOOL": np.bool,
@@ -43,6 +46,7 @@ def from_safetensors(
     *,
     convention: str | None = None,
     embeddings: str = "embed",
+    inputs_first: str | None = None,
     max_bytes: int = 2**33,
 ) -> dict[str, Any]:
     r"""Reads the arrays of a `.safetensors` file.
@@ -60,6 +64,7 @@ def from_safetensors(
         convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
             as `from_torch` does. Default: what the file says, or its names.
         embeddings: as in `from_torch`.
+        inputs_first: as in `from_torch`.
         max_bytes: whole number > 0; larger files are not read.
 
     Returns:
@@ -69,7 +74,8 @@ def from_safetensors(
         None.
 
     Raises:
-        ValueError: the file is damaged, of another format or too large.
+        ValueError: the file is damaged, of another format or too large; `inputs_first` matches no
+            weight, or the file is not laid out as PyTorch's.
         OSError: there is no such file, or it may not be read.
         ImportError: safetensors is not installed.
 
@@ -92,7 +98,7 @@ def from_safetensors(
     """
     if convention is not None:
         check_convention("from_safetensors", convention)
-    compiled("from_safetensors", embeddings)
+    given = layout("from_safetensors", embeddings, inputs_first)
     try:
         import safetensors
     except ImportError as error:
@@ -100,21 +106,29 @@ def from_safetensors(
 
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
-        origin = _metadata(file).get("format")
+        origin = _metadata(file, max_bytes).get("format")
         arrays = [array_of(*entry) for entry in safetensors.deserialize(file.read())]
         if convention is None and (origin == "pt" or (not origin and _named_by_torch(arrays))):
             convention = "torch"
-        return from_convention(arrays, convention, embeddings)
+        return given.tree(arrays, convention == "torch")
 
 
-def _metadata(file: BinaryIO) -> dict[str, str]:
+def _metadata(file: BinaryIO, max_bytes: int) -> dict[str, Any]:
     """What the file says of itself. Of two arrays of one name the library would keep the last."""
+    size = file.seek(0, os.SEEK_END)
     if (kind := kind_of(file)) != "a safetensors file":
         raise UnfitError(f"is no safetensors file, but {kind}")
     length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length), object_pairs_hook=_once)
+    if length > size - 8:
+        raise UnfitError(f"is cut short, or damaged: its header would have {length} bytes")
+    if length > _HEADER:
+        raise UnfitError(f"has a header of {length} bytes, more than {_HEADER}")
+    found = json_object(file.read(length), max_bytes + 2 * size + SLACK)
     file.seek(0)
-    return header.get("__metadata__", {})
+    metadata = found.get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise UnfitError("is damaged: the metadata in its header are no object")
+    return metadata
 
 
 def _named_by_torch(arrays: list[tuple[str, np.ndarray]]) -> bool:
@@ -123,16 +137,11 @@ def _named_by_torch(arrays: list[tuple[str, np.ndarray]]) -> bool:
     return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "scale", "embedding"}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dictionary; each key but once."""
-    if len(pairs) > len(dict(pairs)):
-        raise UnfitError("has a name twice in its header")
-    return dict(pairs)
-
-
 def array_of(name: str, entry: dict[str, Any]) -> tuple[str, np.ndarray]:
     """The name and the array of an entry as the library gives it."""
     if entry["dtype"] not in DTYPES:
-        raise UnfitError(f"has {name!r} of dtype {entry['dtype']}, which NumPy does not have")
+        raise UnfitError(
+            f"has {shown(name)} of dtype {escaped(entry['dtype'], 60)}, which NumPy does not have"
+        )
     flat = np.frombuffer(entry["data"], DTYPES[entry["dtype"]])
     return name, flat.reshape(entry["shape"])

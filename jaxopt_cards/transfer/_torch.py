@@ -1,34 +1,23 @@
 """Weights saved by PyTorch, read without PyTorch and without unpickling."""
 
-import math
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxopt_cards._checks import shown
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.transfer._foreign import (
-    DEPTH,
-    UnfitError,
-    check_size,
-    from_convention,
-    kind_of,
-    opened,
-)
-from jaxopt_cards.transfer._torch_pickle import Tensor, unpickled
-from jaxopt_cards.transfer._zip import zip_archive
-
-_ADVICE = "save it anew with torch.save(model.state_dict(), path) and a PyTorch since 1.6"
-_NAMES = 1_000_000  # more than any network has
+from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards.transfer._foreign import UnfitError, opened, walked
+from jaxopt_cards.transfer._torch_files import tensors
+from jaxopt_cards.transfer._torch_layout import layout
 
 
 def from_torch(
     source: str | os.PathLike | Mapping[str, Any],
     *,
     embeddings: str = "embed",
+    inputs_first: str | None = None,
     max_bytes: int = 2**33,
 ) -> dict[str, Any]:
     r"""Reads a PyTorch `state_dict`, from a file or from memory, as NNX would name it.
@@ -39,7 +28,17 @@ def from_torch(
     `net/hidden1/kernel`. A file is read without PyTorch, and nothing in it is ever called: what is
     not a description of arrays is refused by name. From a checkpoint with more in it, such as
     `{"state_dict": ..., "epoch": 3}`, all tensors are read, under the names of their dictionaries,
-    and the rest is left out; so it is from memory.
+    and the rest is left out; so it is from memory. Tied weights, which are one tensor under two
+    names, become one array under two names, unless their layers lay it out differently.
+
+    The kernel of `torch.nn.ConvTranspose2d` fits `nnx.ConvTranspose` in two ways, with the same
+    outputs: without `inputs_first` if the layer has `transpose_kernel=True`, and with it, which
+    turns the kernel upside down, if it has the default, `transpose_kernel=False`. Where inputs and
+    outputs are as many, the wrong one is not noticed. For PyTorch's `padding=p`, `output_padding=q`
+    and a kernel of size k with dilation d, an axis of `nnx.ConvTranspose` needs the padding
+    `(d * (k - 1) - p, d * (k - 1) - p + q)`.
+
+    Files of PyTorch before 1.6 are read as well, and pickles of protocols 0 to 5.
 
     A dense layer on a flattened convolution expects its inputs by channel, height, width; Flax
     flattens height, width, channel, and nothing in a state_dict tells. Put them in order yourself,
@@ -57,7 +56,11 @@ def from_torch(
         source: a file of `torch.save(model.state_dict(), path)`, or the mapping itself.
         embeddings: regular expression over module paths; two-dimensional weights there, without
             bias, are tables of embeddings and keep their axes: a state_dict does not tell them
-            from dense layers. Transposed convolutions it does not tell from others either.
+            from dense layers.
+        inputs_first: regular expression over module paths whose weights are stored as (inputs,
+            outputs, ...), which a state_dict does not tell either: the `Conv1D` of GPT-2, with
+            `"attn|mlp"`, whose kernels keep their axes, and transposed convolutions (see below).
+            Default: none; a pattern that matches no weight is an error.
         max_bytes: whole number > 0; files that declare more are not read.
 
     Returns:
@@ -68,7 +71,8 @@ def from_torch(
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or asks for anything beyond
-            a state_dict; a tensor is no plain array (sparse, quantised, a conjugate view).
+            a state_dict; a tensor is no plain array (sparse, quantised, a conjugate view);
+            `inputs_first` matches no weight.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -85,83 +89,32 @@ def from_torch(
         >>> transfer.from_torch(state_dict)["hidden1"]["kernel"].shape
         (2, 3)
     """
-    compiled("from_torch", embeddings)
+    given = layout("from_torch", embeddings, inputs_first)
     if isinstance(source, Mapping):
         try:
-            named = [(name, value) for name, value in _named(source) if hasattr(value, "shape")]
-            arrays = [(name, _in_memory(name, value)) for name, value in named]
-            return from_convention(arrays, "torch", embeddings)
+            return given.tree(_in_memory(source), True)
         except UnfitError as error:
-            raise ValueError(f"from_torch: the state_dict {error}") from None
+            raise ValueError(f"from_torch: the state_dict {escaped(error)}") from None
     with opened("from_torch", source, max_bytes) as file:
-        return from_convention(_tensors(file, max_bytes), "torch", embeddings)
+        return given.tree(tensors(file, max_bytes), True)
 
 
-def _tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
-    """All tensors of a file, by the names of the dictionaries that they are in."""
-    if not (kind := kind_of(file)).startswith("a zip"):
-        raise UnfitError(f"is not what torch.save writes, but {kind}; {_ADVICE}")
-    archive = zip_archive(file, max_bytes)
-    entries = archive.entries
-    roots = [name.split("/")[0] for name in entries if name.count("/") == 1]
-    roots = [root for root in dict.fromkeys(roots) if f"{root}/data.pkl" in entries]
-    if len(roots) != 1:
-        raise UnfitError(f"is a zip archive that torch.save did not write; {_ADVICE}")
-    (root,) = roots
-    if f"{root}/constants.pkl" in entries:
-        raise UnfitError(f"is TorchScript, a program; {_ADVICE}")
-
-    def read(name: str) -> bytes:
-        if f"{root}/{name}" not in entries:
-            raise UnfitError(f"is damaged: there is no {shown(name)}")
-        return bytes(archive.read(f"{root}/{name}"))
-
-    if f"{root}/byteorder" in entries and read("byteorder") != b"little":
-        raise UnfitError(f"is of a machine of another byte order; {_ADVICE} on this one")
-    tree = unpickled(read("data.pkl"))
-    found = [(name, value) for name, value in _named(tree) if isinstance(value, Tensor)]
-    sizes = (math.prod(t.shape) * t.storage.dtype.itemsize for _, t in found)
-    check_size(sum(sizes), max_bytes)
-    storages = {key: read(f"data/{key}") for key in {t.storage.key for _, t in found}}
-    return [(name, _array(name, tensor, storages)) for name, tensor in found]
+def _in_memory(state_dict: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """The arrays of a state_dict; tensors that are the same view of the same numbers are one."""
+    named = list(walked(state_dict, lambda value: hasattr(value, "shape")))
+    arrays = {_identity(value): (name, value) for name, value in reversed(named)}
+    copies = {key: _array(name, value) for key, (name, value) in arrays.items()}
+    return [(name, copies[_identity(value)]) for name, value in named]
 
 
-def _array(name: str, tensor: Tensor, storages: dict[str, bytes]) -> np.ndarray:
-    """The array of a tensor, once all its numbers are found to lie in its storage."""
-    storage = tensor.storage
-    data = storages[storage.key]
-    if len(data) != storage.size * storage.dtype.itemsize:
-        raise UnfitError(f"is damaged: {name!r} should have {storage.size} numbers")
-    if 0 in tensor.shape:
-        return np.zeros(tensor.shape, storage.dtype)
-    steps = ((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    if tensor.offset + sum(steps) >= storage.size:
-        raise UnfitError(f"is damaged: {name!r} of shape {tensor.shape} leaves its array")
-    flat = np.frombuffer(data, storage.dtype)[tensor.offset :]
-    strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()
+def _identity(value: Any) -> Any:
+    """What two tensors have in common that share their numbers; PyTorch has a new one each time."""
+    if not hasattr(value, "data_ptr"):
+        return id(value)
+    return value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype)
 
 
-def _named(tree: Any) -> Iterator[tuple[str, Any]]:
-    """What is in dictionaries of dictionaries, by name."""
-    if not isinstance(tree, Mapping):
-        raise UnfitError(f"is no dictionary of tensors, but a {type(tree).__name__}; {_ADVICE}")
-    waiting = [("", 0, tree)]
-    for _ in range(_NAMES):  # a dictionary may be in itself, or twice in each of many
-        if not waiting:
-            return
-        name, depth, value = waiting.pop()
-        if isinstance(value, Mapping):
-            if depth > DEPTH:
-                break
-            inner = [(f"{name}/{key}".removeprefix("/"), depth + 1, v) for key, v in value.items()]
-            waiting += reversed(inner)
-        else:
-            yield name, value
-    raise UnfitError("has dictionaries without end")
-
-
-def _in_memory(name: str, value: Any) -> np.ndarray:
+def _array(name: str, value: Any) -> np.ndarray:
     """A tensor of PyTorch, or an array of any kind, as one of NumPy."""
     try:
         if hasattr(value, "detach"):
@@ -172,7 +125,7 @@ def _in_memory(name: str, value: Any) -> np.ndarray:
             return value.numpy().copy()
         array = np.array(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnfitError(f"has {name!r}, which is no plain array: {error}") from None
+        raise UnfitError(f"has {shown(name)}, which is no plain array: {error}") from None
     if array.dtype.kind not in "biufcV":
-        raise UnfitError(f"has {name!r}, which is no array but a {type(value).__name__}")
+        raise UnfitError(f"has {shown(name)}, which is no array but a {type(value).__name__}")
     return array

@@ -1,118 +1,87 @@
 """PyTorch's description of a state_dict, read as text: a stack machine that cannot call anything.
 
 A pickle is a program for a stack machine. Python's runs whatever the program asks for. This one
-knows the few operations of which `torch.save` makes a state_dict, puts a `Tensor` where the program
-asks to build one, and refuses all else by name.
+knows the few operations of which `torch.save` makes a checkpoint, puts a `Tensor` where the program
+asks to build one and `OTHER` for what is no array, and refuses all else by name.
+
+Nothing on the stack is hashed, compared or printed unless it is known to be small: the program may
+build lists that contain themselves and tuples of a size that doubles with each operation.
 """
 
-import dataclasses
 import pickletools
+import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
+from jaxopt_cards._checks import escaped, shown
 from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer._pickle_bytes import LITERALS, OTHER, Bytes
+from jaxopt_cards.transfer._torch_globals import Global, Storage, built, known, put, storage
 
-_STORAGES: dict[str, Any] = {
-    "torch FloatStorage": np.float32,
-    "torch DoubleStorage": np.float64,
-    "torch HalfStorage": np.float16,
-    "torch BFloat16Storage": ml_dtypes.bfloat16,
-    "torch LongStorage": np.int64,
-    "torch IntStorage": np.int32,
-    "torch ShortStorage": np.int16,
-    "torch CharStorage": np.int8,
-    "torch ByteStorage": np.uint8,
-    "torch BoolStorage": np.bool,
-    "torch ComplexFloatStorage": np.complex64,
-    "torch ComplexDoubleStorage": np.complex128,
-    "torch.storage UntypedStorage": np.uint8,
-}
-# Younger dtypes have no storage of their own; their tensors name them beside bytes.
-_DTYPES: dict[str, Any] = {
-    "torch uint16": np.uint16,
-    "torch uint32": np.uint32,
-    "torch uint64": np.uint64,
-    "torch float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "torch float8_e5m2": ml_dtypes.float8_e5m2,
-}
-_DICTIONARY = "collections OrderedDict"
-_PARAMETER = "torch._utils _rebuild_parameter"
-_TENSORS = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3")
-_KNOWN = {*_STORAGES, *_DTYPES, _DICTIONARY, _PARAMETER, *_TENSORS}
+OPERATIONS = 2_000_000  # those of 60,000 tensors
+_COST = 100  # bytes of memory that an operation takes at most, beside its text
 
-_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_CONTAINERS: dict[str, Any] = {"EMPTY_DICT": dict, "EMPTY_LIST": list}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_NAMES = {op.code.encode("latin-1"): op.name for op in pickletools.opcodes}
+_LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
+_PERSISTENT = re.compile(
+    r"\('storage', <class '(torch(?:\.\w+)*)\.(\w+)'>, '([^']*)', '[^']*', (\d{1,19})(?:, None)?\)"
+)
+_DAMAGES = (LookupError, TypeError, AttributeError, ValueError, OverflowError)
 
 
-@dataclasses.dataclass(frozen=True)
-class Global:
-    """The name of a thing in a Python module; never the thing itself."""
+def unpickled(source: Bytes, memory: int, storages: dict[str, Storage] | None = None) -> Any:
+    """The dictionaries that a pickle describes, with a `Tensor` for each tensor.
 
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """An entry of the archive: numbers in a row."""
-
-    key: str
-    dtype: np.dtype
-    size: int  # numbers in it
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A view of a storage; offset and strides count numbers, not bytes."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def unpickled(pickle: bytes) -> Any:
-    """The dictionaries that a pickle describes, with a `Tensor` for each tensor."""
-    return _Machine().run(pickle)
+    Args:
+        source: where the pickle starts; its end is where the pickle ends.
+        memory: bytes that may be made of it, at most.
+        storages: filled with those that are named, the first one of each key.
+    """
+    machine = _Machine(source, {} if storages is None else storages)
+    try:
+        return machine.run(memory)
+    except UnfitError:
+        raise
+    except _DAMAGES:
+        at = f"at byte {source.place}"
+        raise UnfitError(f"is damaged: its pickle asks {at} for what is not there") from None
 
 
 class _Machine:
     """Stack, marks and memo, as in `pickletools`."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Bytes, storages: dict[str, Storage]) -> None:
+        self.source, self.storages = source, storages
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, pickle: bytes) -> Any:
+    def run(self, memory: int) -> Any:
         """What the last operation leaves on the stack."""
-        for opcode, argument, _ in pickletools.genops(pickle):
-            self.step(opcode.name, argument)
+        operations: dict[bytes, Callable[[], None]] = {
+            code: getattr(self, f"do_{name.lower()}")
+            for code, name in _NAMES.items()
+            if hasattr(self, f"do_{name.lower()}")
+        }
+        left = min(memory // _COST, OPERATIONS)
+        while (code := self.source.take(1)) != b".":
+            if (left := left - 1) < 0:
+                raise UnfitError("is damaged: its pickle takes more memory than its arrays")
+            if (literal := _LITERALS.get(code)) is not None:
+                self.stack.append(value := literal(self.source))
+                left -= sys.getsizeof(value) // _COST
+            elif (operation := operations.get(code)) is not None:
+                operation()
+            else:
+                name = _NAMES.get(code, shown(code))
+                raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
         return self.stack.pop()
 
-    def step(self, name: str, argument: Any) -> None:
-        """One operation."""
-        stack = self.stack
-        if name in _LITERALS:
-            stack.append(argument)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _CONTAINERS:
-            stack.append(_CONTAINERS[name]())
-        elif name in _TUPLES:
-            stack[-_TUPLES[name] :] = [tuple(self.popped(_TUPLES[name]))]
-        elif (operation := getattr(self, f"do_{name.lower()}", None)) is not None:
-            operation(argument)
-        else:
-            raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
-
-    def popped(self, count: int) -> list[Any]:
+    def top(self, count: int) -> list[Any]:
         """The last values of the stack, left there for the caller to replace."""
         if len(self.stack) < count:
-            raise UnfitError("is damaged: a value is missing in data.pkl")
+            raise UnfitError("is damaged: a value is missing in its pickle")
         return self.stack[-count:]
 
     def since_mark(self) -> list[Any]:
@@ -120,121 +89,157 @@ class _Machine:
         values, self.stack = self.stack, self.marked.pop()
         return values
 
-    def do_proto(self, _: Any) -> None:
-        """The version of the language."""
+    def do_proto(self) -> None:
+        self.source.take(1)
 
-    def do_stop(self, _: Any) -> None:
-        """The end."""
+    def do_frame(self) -> None:
+        self.source.take(8)
 
-    def do_mark(self, _: Any) -> None:
+    def do_mark(self) -> None:
         self.marked.append(self.stack)
         self.stack = []
 
-    def do_tuple(self, _: Any) -> None:
+    def do_pop(self) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.since_mark()
+
+    def do_pop_mark(self) -> None:
+        self.since_mark()
+
+    def do_dup(self) -> None:
+        self.stack += self.top(1)
+
+    def do_tuple(self) -> None:
         values = tuple(self.since_mark())
         self.stack.append(values)
 
-    def do_setitem(self, _: Any) -> None:
+    def do_tuple1(self) -> None:
+        self.stack[-1:] = [tuple(self.top(1))]
+
+    def do_tuple2(self) -> None:
+        self.stack[-2:] = [tuple(self.top(2))]
+
+    def do_tuple3(self) -> None:
+        self.stack[-3:] = [tuple(self.top(3))]
+
+    def do_list(self) -> None:
+        values = self.since_mark()
+        self.stack.append(values)
+
+    def do_dict(self) -> None:
+        values = self.since_mark()
+        self.stack.append({})
+        self.set_items(values)
+
+    def do_frozenset(self) -> None:
+        self.since_mark()
+        self.stack.append(OTHER)
+
+    def do_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
-    def do_setitems(self, _: Any) -> None:
+    def do_setitems(self) -> None:
         self.set_items(self.since_mark())
 
     def set_items(self, values: list[Any]) -> None:
         """Puts keys and values, in turn, into the dictionary on the stack."""
-        (target,) = self.popped(1)
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            # Before it is looked up: to hash a tuple of tuples can take forever.
-            if type(key) not in (str, int) or type(target) is not dict:
-                raise UnfitError("has a key in data.pkl that is neither text nor a whole number")
-            if key in target:
-                raise UnfitError(f"has {key!r} twice")
-            target[key] = value
+        (target,) = self.top(1)
+        put(target, zip(values[::2], values[1::2], strict=True))
 
-    def do_append(self, _: Any) -> None:
+    def do_append(self) -> None:
         self.extend([self.stack.pop()])
 
-    def do_appends(self, _: Any) -> None:
+    def do_appends(self) -> None:
         self.extend(self.since_mark())
 
     def extend(self, values: list[Any]) -> None:
         """Puts values at the end of the list on the stack."""
-        (target,) = self.popped(1)
+        (target,) = self.top(1)
         if type(target) is not list:
-            raise UnfitError("is damaged: data.pkl appends to what is no list")
+            raise UnfitError("is damaged: its pickle appends to what is no list")
         target.extend(values)
 
-    def do_binput(self, index: int) -> None:
-        (self.memo[index],) = self.popped(1)
+    def do_additems(self) -> None:
+        self.since_mark()
+        if self.top(1)[0] is not OTHER:
+            raise UnfitError("is damaged: its pickle adds to what is no set")
 
-    do_long_binput = do_binput
+    def do_memoize(self) -> None:
+        (self.memo[len(self.memo)],) = self.top(1)
 
-    def do_binget(self, index: int) -> None:
-        self.stack.append(self.memo[index])
+    def do_put(self) -> None:
+        (self.memo[self.index()],) = self.top(1)
 
-    do_long_binget = do_binget
+    def do_binput(self) -> None:
+        (self.memo[self.source.take(1)[0]],) = self.top(1)
 
-    def do_global(self, name: str) -> None:
-        if name not in _KNOWN:
-            raise UnfitError(
-                f"asks for {name.replace(' ', '.')}, which no state_dict needs: save one with "
-                "torch.save(model.state_dict(), path)"
-            )
-        self.stack.append(Global(name))
+    def do_long_binput(self) -> None:
+        (self.memo[int.from_bytes(self.source.take(4), "little")],) = self.top(1)
 
-    def do_binpersid(self, _: Any) -> None:
-        kind, storage, key, _device, size = self.stack.pop()
-        if kind != "storage" or type(key) is not str or not _is_size(size):
-            raise UnfitError("is damaged: data.pkl names an array by what is no name")
-        self.stack.append(Storage(key, np.dtype(_STORAGES[storage.name]), size))
+    def do_get(self) -> None:
+        self.stack.append(self.memo[self.index()])
 
-    def do_reduce(self, _: Any) -> None:
+    def do_binget(self) -> None:
+        self.stack.append(self.memo[self.source.take(1)[0]])
+
+    def do_long_binget(self) -> None:
+        self.stack.append(self.memo[int.from_bytes(self.source.take(4), "little")])
+
+    def index(self) -> int:
+        """A place in the memo, in digits."""
+        line = self.source.line()
+        if line is None or not re.fullmatch(rb"\d{1,10}", line):
+            raise UnfitError("is damaged: its pickle has a place that is no number")
+        return int(line)
+
+    def do_global(self) -> None:
+        module, name = (self.source.line() or b"?" for _ in range(2))
+        self.stack.append(known(module.decode(), name.decode()))
+
+    def do_stack_global(self) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise UnfitError("is damaged: its pickle names a thing by what is no name")
+        self.stack.append(known(module, name))
+
+    def do_inst(self) -> None:
+        self.do_global()
+        raise UnfitError("asks for the operation INST, which no state_dict needs")
+
+    def do_persid(self) -> None:
+        """A storage, in the words that `print` has for it: so it is in the oldest protocol."""
+        line = (self.source.line() or b"?").decode()
+        if (found := _PERSISTENT.fullmatch(line)) is None:
+            raise UnfitError(f"is damaged: its pickle names an array by {escaped(line, 60)}")
+        module, name, key, size = found.groups()
+        self.push_storage(known(module, name), key, int(size))
+
+    def do_binpersid(self) -> None:
+        parts = self.stack.pop()
+        if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
+            raise UnfitError("is damaged: its pickle names an array by what is no name")
+        _, kind, key, _, size, *part = parts
+        self.push_storage(kind, key, size, *part)
+
+    def push_storage(self, *parts: Any) -> None:
+        """Puts a storage on the stack."""
+        self.stack.append(found := storage(*parts))
+        self.storages.setdefault(found.key, found)
+
+    def do_newobj(self) -> None:
+        self.do_reduce()
+
+    def do_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        self.stack.append(_built(function.name, arguments))
+        if type(function) is not Global or type(arguments) is not tuple:
+            raise UnfitError("is damaged: its pickle calls what is no function")
+        self.stack.append(built(function.name, arguments))
 
-    def do_build(self, _: Any) -> None:
+    def do_build(self) -> None:
         """Attributes of a dictionary: the versions of the layers, which say nothing of arrays."""
         self.stack.pop()
-        if type(self.popped(1)[0]) is not dict:
-            raise UnfitError("is damaged: data.pkl gives attributes to what has none")
-
-
-def _built(name: str, arguments: tuple[Any, ...]) -> Any:
-    """What the program asks to be made of the arguments."""
-    if name == _DICTIONARY and arguments == ():
-        return {}
-    if name == _PARAMETER and isinstance(arguments[0], Tensor):
-        return arguments[0]
-    if name not in _TENSORS:
-        raise UnfitError(f"asks to call {name.replace(' ', '.')}, which no state_dict needs")
-    storage, offset, shape, strides = arguments[:4]
-    is_v3 = name.endswith("v3")
-    _check_metadata(arguments[7 if is_v3 else 6 :])
-    if is_v3:
-        dtype = np.dtype(_DTYPES[arguments[6].name])
-        storage = Storage(storage.key, dtype, storage.size // dtype.itemsize)
-    sizes = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or len(shape) != len(strides):
-        raise UnfitError("is damaged: data.pkl has a tensor without an array")
-    if not all(map(_is_size, sizes)):
-        raise UnfitError(
-            "is damaged: data.pkl has a tensor of sizes that are no whole numbers >= 0"
-        )
-    return Tensor(storage, offset, shape, strides)
-
-
-def _check_metadata(rest: tuple[Any, ...]) -> None:
-    """Raises if the numbers of a tensor are not those of its array, but their conjugates, say."""
-    if any(rest):
-        # Only its keys, which are text: the values can be endless.
-        known = type(rest[0]) is dict
-        kinds = " and ".join(str(key)[:60] for key in [*rest[0]][:3]) if known else "metadata"
-        raise UnfitError(
-            f"has a tensor with {kinds}, which is no plain array: save tensor.resolve_conj()"
-            ".resolve_neg()"
-        )
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and value >= 0
+        if type(self.top(1)[0]) is not dict and self.top(1)[0] is not OTHER:
+            raise UnfitError("is damaged: its pickle gives attributes to what has none")

@@ -1,0 +1,164 @@
+"""The files of `torch.save`: zip archives and, before PyTorch 1.6, pickles and numbers in a row."""
+
+import os
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards.transfer._foreign import SLACK, UnfitError, check_size, kind_of, walked
+from jaxopt_cards.transfer._pickle_bytes import Bytes
+from jaxopt_cards.transfer._torch_globals import Key, Storage, Tensor
+from jaxopt_cards.transfer._torch_pickle import unpickled
+from jaxopt_cards.transfer._zip import PIECE, zip_archive
+
+ADVICE = "save it anew with torch.save(model.state_dict(), path)"
+
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
+_PICKLE = 2**28  # bytes of a description, which has no numbers of arrays in it
+
+_Read = Callable[[Storage], bytearray]
+
+
+def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
+    """All tensors of a file, by the names of the dictionaries that they are in.
+
+    Tensors that are the same view of the same storage are the same array.
+    """
+    memory = max_bytes + file.seek(0, os.SEEK_END) + SLACK
+    kind = kind_of(file)
+    if kind.startswith("a zip"):
+        tree, read = _archive(file, max_bytes, memory)
+    elif kind.startswith("a pickle"):
+        tree, read = _legacy(file, memory)
+    else:
+        raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
+    if not isinstance(tree, dict):
+        what = escaped(type(tree).__name__)
+        raise UnfitError(f"is no dictionary of tensors, but a {what}; {ADVICE}")
+    names = list(walked(tree, lambda value: type(value) is Tensor, _text))
+    check_size(sum(tensor.nbytes for tensor in {tensor for _, tensor in names}), max_bytes)
+    arrays = _arrays({tensor: name for name, tensor in reversed(names)}, read)
+    return [(name, arrays[tensor]) for name, tensor in names]
+
+
+def _text(key: Any) -> str:
+    """A key as a part of a name."""
+    text = key.text if isinstance(key, Key) else str(key)
+    if text is None:
+        raise UnfitError("has a tensor under a key that is no text")
+    return text
+
+
+def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[Any, _Read]:
+    """The description in a zip archive, and how its storages are read."""
+    archive = zip_archive(file, max_bytes)
+    entries = archive.entries
+    roots = [name.split("/")[0] for name in entries if name.count("/") == 1]
+    roots = [root for root in dict.fromkeys(roots) if f"{root}/data.pkl" in entries]
+    if len(roots) != 1:
+        raise UnfitError(f"is a zip archive that torch.save did not write; {ADVICE}")
+    (root,) = roots
+    if f"{root}/constants.pkl" in entries:
+        raise UnfitError(f"is TorchScript, a program; {ADVICE}")
+    order = f"{root}/byteorder"
+    if order in entries and archive.read(order) != b"little":
+        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+    if entries[f"{root}/data.pkl"].size > _PICKLE:
+        raise UnfitError(f"is damaged: its data.pkl has more than {_PICKLE} bytes")
+
+    def read(storage: Storage) -> bytearray:
+        name = f"{root}/data/{storage.key}"
+        if name not in entries:
+            raise UnfitError(f"is damaged: there is no {shown(f'data/{storage.key}')}")
+        if entries[name].size != storage.size * storage.dtype.itemsize:
+            raise UnfitError(f"is damaged: {shown(name)} should have {storage.size} numbers")
+        return archive.read(name)
+
+    return unpickled(Bytes(archive.pieces(f"{root}/data.pkl")), memory), read
+
+
+def _legacy(file: BinaryIO, memory: int) -> tuple[Any, _Read]:
+    """The description in a file of PyTorch before 1.6, and how its storages are read."""
+    source = Bytes(iter(lambda: file.read(PIECE), b""))
+    try:
+        is_torch = unpickled(source, memory) == _MAGIC
+    except UnfitError:
+        is_torch = False
+    if not is_torch:
+        raise UnfitError(
+            "is a pickle that torch.save did not write: it is not opened since it could run any "
+            f"program; {ADVICE}"
+        )
+    if (version := unpickled(source, memory)) != _VERSION:
+        raise UnfitError(f"is of a version of torch.save that is not known, {shown(version)}")
+    about = unpickled(source, memory)
+    if not isinstance(about, dict) or about.get("little_endian") is not True:
+        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+    storages: dict[str, Storage] = {}
+    tree, keys = unpickled(source, memory, storages), unpickled(source, memory)
+    places = _places(file, source.place, keys, storages)
+
+    def read(storage: Storage) -> bytearray:
+        if storage.key not in places:
+            raise UnfitError(f"is damaged: there are no numbers {shown(storage.key)}")
+        place, size = places[storage.key]
+        file.seek(place)
+        return bytearray(file.read(size))
+
+    return tree, read
+
+
+def _places(
+    file: BinaryIO, place: int, keys: Any, storages: dict[str, Storage]
+) -> dict[str, tuple[int, int]]:
+    """Where the numbers of each storage start and how many bytes they are: their count is first."""
+    if type(keys) is not list or not all(type(key) is str and key in storages for key in keys):
+        raise UnfitError("is damaged: it has no list of its arrays")
+    end = file.seek(0, os.SEEK_END)
+    places = {}
+    for key in keys:
+        file.seek(place)
+        count = int.from_bytes(file.read(8), "little", signed=True)
+        size = count * storages[key].dtype.itemsize
+        place += 8
+        if count < 0 or place + size > end:
+            raise UnfitError("is cut short, or damaged")
+        places[key] = (place, size)
+        place += size
+    return places
+
+
+def _arrays(names: dict[Tensor, str], read: _Read) -> dict[Tensor, np.ndarray]:
+    """The array of each tensor; no more than one storage is in memory beside them."""
+    views: dict[str, list[Tensor]] = {}
+    for tensor in names:
+        views.setdefault(tensor.storage.key, []).append(tensor)
+    arrays = {}
+    for tensors_of_one in views.values():
+        data = read(tensors_of_one[0].storage)
+        is_alone = len(tensors_of_one) == 1
+        for tensor in tensors_of_one:
+            arrays[tensor] = _array(names[tensor], tensor, data, is_alone)
+    return arrays
+
+
+def _array(name: str, tensor: Tensor, data: bytearray, is_alone: bool) -> np.ndarray:
+    """The array of a tensor, once all its numbers are found to lie in the bytes that are there."""
+    storage, shape = tensor.storage, tensor.shape
+    itemsize = storage.dtype.itemsize
+    if len(data) != storage.size * itemsize:
+        raise UnfitError(f"is damaged: {shown(name)} should have {storage.size} numbers")
+    if 0 in shape:
+        return np.zeros(shape, storage.dtype)
+    steps = [(n - 1) * stride for n, stride in zip(shape, tensor.strides, strict=True)]
+    flat = np.frombuffer(data, storage.dtype)
+    if tensor.offset < 0 or tensor.offset + sum(steps) >= min(storage.last, flat.size):
+        raise UnfitError(f"is damaged: {shown(name)} of shape {shape} leaves its array")
+    # A stride along an axis of one number is never taken, and may be any.
+    strides = [
+        stride * itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides, strict=True)
+    ]
+    view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], shape, strides)
+    return view if is_alone and view.flags.c_contiguous else view.copy()
