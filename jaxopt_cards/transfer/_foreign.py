@@ -105,7 +105,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def kind_of(file: BinaryIO) -> str:
     """What a file looks like, by its first bytes."""
     file.seek(0)
-    head = file.read(16)
+    head = file.read(512)
     file.seek(0)
     kinds = {
         b"PK": "a zip archive",
@@ -114,6 +114,8 @@ def kind_of(file: BinaryIO) -> str:
         b"\x80": "a pickle, which is not opened since it could run any program",
         b"L1195470371460": "a pickle of PyTorch before 1.6",
     }
+    if head[257:262] == b"ustar":
+        return "a tar archive, as PyTorch before 0.2 wrote"
     if head[8:9] == b"{":
         return "a safetensors file"
     return next((kind for start, kind in kinds.items() if head.startswith(start)), "something else")

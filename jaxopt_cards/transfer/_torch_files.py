@@ -114,7 +114,8 @@ def _places(
     file: BinaryIO, place: int, keys: Any, storages: dict[str, Storage]
 ) -> dict[str, tuple[int, int]]:
     """Where the numbers of each storage start and how many bytes they are: their count is first."""
-    if type(keys) is not list or not all(type(key) is str and key in storages for key in keys):
+    is_list = type(keys) is list and all(type(key) is str and key in storages for key in keys)
+    if not is_list or len(set(keys)) < len(keys):
         raise UnfitError("is damaged: it has no list of its arrays")
     end = file.seek(0, os.SEEK_END)
     places = {}

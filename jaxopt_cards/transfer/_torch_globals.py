@@ -46,6 +46,7 @@ _MENTIONED = {
     *(f"torch float{bits}" for bits in (16, 32, 64)),
     *(f"torch complex{bits}" for bits in (32, 64, 128)),
     *(f"builtins {name}" for name in ("int", "float", "str", "bool", "list", "tuple", "object")),
+    *("builtins long", "builtins unicode"),  # of Python 2
 }
 _VALUES = {  # what they make is no array, and is not made
     "_codecs encode",

@@ -8,6 +8,7 @@ Networks of 64, 16, 8 and 10 units with batch normalisation, ELU, trained for a 
 `outputs.npz` holds 32 digits and what each network said of them.
 """
 
+import collections
 from pathlib import Path
 
 import keras
@@ -93,6 +94,51 @@ def with_torch():
         return {"torch": net(x[:32]).numpy(), "torch_conv": conv(images[:32]).numpy()}
 
 
+def with_torch_protocols():
+    """A checkpoint with all that may be beside the weights, in each protocol and both formats."""
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        net.weight.copy_(torch.arange(6.0).reshape(2, 3))
+        net.bias.copy_(torch.tensor([-1.0, 1.0]))
+    marked = nn.Parameter(torch.full((2,), 3.0))
+    marked.note = "of a user"
+    state_dict = net.state_dict() | {
+        "tied.weight": net.weight,
+        "young": torch.tensor([1, 65535], dtype=torch.uint16),
+        "view": torch.arange(24.0).reshape(4, 6)[1:, ::2],
+        "marked": marked,
+    }
+    counts = collections.defaultdict(int, {"seen": 3})
+    beside = {
+        "torch": [torch.Size([2, 3]), torch.float16, torch.device("cuda:1"), torch.strided],
+        "sets": [{1, "two"}, frozenset({3}), set()],
+        "bytes": [b"", b"\x00\xff", bytearray(b"abc"), b"x" * 300],
+        "numbers": [1 + 2j, 2**70, -(2**40), 1.5, float("nan"), True, np.float64(0.9)],
+        "dictionaries": [counts, collections.Counter("aab"), collections.OrderedDict(a=1)],
+        "text": ["größer 🙂", "a\nb\\c", "", "long" * 99],
+        None: None,
+        3: {"kernel": torch.ones(1)},
+        1.5: 0,
+        False: 0,
+        ("pair", 2): 0,
+        frozenset({1}): 0,
+    }
+    content = {"net": state_dict, "optimizer": optimizer.state_dict(), "beside": beside}
+    for protocol in range(6):
+        for is_zip in (True, False):
+            name = f"torch_protocol{protocol}{'' if is_zip else '_legacy'}.pt"
+            torch.save(
+                content,
+                HERE / name,
+                pickle_protocol=protocol,
+                _use_new_zipfile_serialization=is_zip,
+            )
+
+
 def with_keras():
     keras.utils.set_random_seed(0)
     layers = [keras.Input((64,))]
@@ -144,5 +190,6 @@ def with_epsilon_of_keras():
 
 
 if __name__ == "__main__":
+    with_torch_protocols()
     outputs = with_torch() | with_keras() | with_epsilon_of_keras()
     np.savez(HERE / "outputs.npz", x=X[:32], **outputs)
