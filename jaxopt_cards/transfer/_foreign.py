@@ -17,6 +17,7 @@ from jaxopt_cards._checks import check_count, escaped, shown
 
 DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
+JSON = 2**20  # values, those of 100,000 arrays
 VALUES = 2**18  # those of 60,000 arrays and of an optimizer
 SLACK = 2**22  # bytes of memory that a small file may take beyond `max_bytes`
 LETTERS = 2**22  # of all names together: those of 60,000 arrays
@@ -46,6 +47,8 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
             yield file
         except UnfitError as error:
             raise ValueError(f"{named} {escaped(error)}") from None
+        except MemoryError:
+            raise ValueError(f"{named} needs more memory than there is") from None
         except Exception as error:  # damaged bytes make the libraries raise all sorts
             reason = escaped(str(error).partition("\n")[0], 200)
             raise ValueError(
@@ -80,8 +83,11 @@ def json_object(data: bytes, memory: int) -> dict[str, Any]:
 
     A value of two letters, such as `{}`, takes sixty bytes and more.
     """
-    weights = {b"{": 250, b"[": 90, b",": 60}
-    check_size(len(data) + sum(data.count(c) * size for c, size in weights.items()), memory)
+    counts = {letter: data.count(letter) for letter in b"{[,"}
+    if sum(counts.values()) > JSON:
+        raise UnfitError(f"has JSON of more than {JSON} values")
+    sizes = dict(zip(b"{[,", (250, 90, 60), strict=True))
+    check_size(len(data) + sum(counts[letter] * sizes[letter] for letter in counts), memory)
     try:
         found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:

@@ -36,6 +36,13 @@ class Bytes:
     def place(self) -> int:
         return self._before + self._at
 
+    def next(self) -> int:
+        """The next byte."""
+        if self._at >= len(self._buffer):
+            self._fill(1)
+        self._at += 1
+        return self._buffer[self._at - 1]
+
     def take(self, count: int) -> bytes:
         """The next bytes, which must be there; for counts that the caller has bounded."""
         end = self._at + count
@@ -155,7 +162,7 @@ LITERALS: dict[str, Callable[[Bytes], Any]] = {
     "EMPTY_DICT": lambda _: {},
     "EMPTY_SET": lambda _: OTHER,
     "BININT": _number("<i"),
-    "BININT1": _number("<B"),
+    "BININT1": Bytes.next,
     "BININT2": _number("<H"),
     "LONG1": _sized("<B", _integer, INTEGER),
     "LONG4": _sized("<i", _integer, INTEGER),

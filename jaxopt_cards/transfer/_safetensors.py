@@ -107,7 +107,10 @@ def from_safetensors(
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
         origin = _metadata(file, max_bytes).get("format")
-        arrays = [array_of(*entry) for entry in safetensors.deserialize(file.read())]
+        try:
+            arrays = [array_of(*entry) for entry in safetensors.deserialize(file.read())]
+        except safetensors.SafetensorError as error:
+            raise UnfitError(f"is damaged: {error}") from None
         if convention is None and (origin == "pt" or (not origin and _named_by_torch(arrays))):
             convention = "torch"
         return given.tree(arrays, convention == "torch")

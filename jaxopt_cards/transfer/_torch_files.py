@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards._checks import shown
 from jaxopt_cards.transfer._foreign import SLACK, UnfitError, check_size, kind_of, walked
 from jaxopt_cards.transfer._pickle_bytes import Bytes
 from jaxopt_cards.transfer._torch_globals import Key, Storage, Tensor
@@ -34,9 +34,6 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
         tree, read = _legacy(file, memory)
     else:
         raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
-    if not isinstance(tree, dict):
-        what = escaped(type(tree).__name__)
-        raise UnfitError(f"is no dictionary of tensors, but a {what}; {ADVICE}")
     names = list(walked(tree, lambda value: type(value) is Tensor, _text))
     check_size(sum(tensor.nbytes for tensor in {tensor for _, tensor in names}), max_bytes)
     arrays = _arrays({tensor: name for name, tensor in reversed(names)}, read)
@@ -51,7 +48,7 @@ def _text(key: Any) -> str:
     return text
 
 
-def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[Any, _Read]:
+def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any], _Read]:
     """The description in a zip archive, and how its storages are read."""
     archive = zip_archive(file, max_bytes)
     entries = archive.entries
@@ -76,10 +73,17 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[Any, _Read]:
             raise UnfitError(f"is damaged: {shown(name)} should have {storage.size} numbers")
         return archive.read(name)
 
-    return unpickled(Bytes(archive.pieces(f"{root}/data.pkl")), memory), read
+    return _dictionary(unpickled(Bytes(archive.pieces(f"{root}/data.pkl")), memory)), read
 
 
-def _legacy(file: BinaryIO, memory: int) -> tuple[Any, _Read]:
+def _dictionary(tree: Any) -> dict[Any, Any]:
+    """The description, which must be one of tensors by name."""
+    if type(tree) is not dict:
+        raise UnfitError(f"is no dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
+    return tree
+
+
+def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
     """The description in a file of PyTorch before 1.6, and how its storages are read."""
     source = Bytes(iter(lambda: file.read(PIECE), b""))
     try:
@@ -97,7 +101,8 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[Any, _Read]:
     if not isinstance(about, dict) or about.get("little_endian") is not True:
         raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
     storages: dict[str, Storage] = {}
-    tree, keys = unpickled(source, memory, storages), unpickled(source, memory)
+    tree = _dictionary(unpickled(source, memory, storages))
+    keys = unpickled(source, memory)
     places = _places(file, source.place, keys, storages)
 
     def read(storage: Storage) -> bytearray:

@@ -176,9 +176,10 @@ def built(name: str, arguments: tuple[Any, ...]) -> Any:
         return arguments[0]
     if name == _SUBCLASS and len(arguments) == 4 and type(arguments[0]) is Global:
         name, arguments = arguments[0].name, arguments[2]  # the others are its class and attributes
-    if name in _WRAPPED and type(arguments) is tuple and type(arguments[0]) is Tensor:
+    count = len(arguments) if type(arguments) is tuple else 0
+    if name in _WRAPPED and count and type(arguments[0]) is Tensor:
         return arguments[0]
-    if name in _TENSORS and type(arguments) is tuple and len(arguments) >= _TENSORS[name]:
+    if name in _TENSORS and count >= _TENSORS[name]:
         return _tensor(name, arguments)
     raise UnfitError(f"asks to call {name.replace(' ', '.')} as no state_dict does")
 

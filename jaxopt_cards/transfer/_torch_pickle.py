@@ -14,16 +14,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards._checks import escaped
 from jaxopt_cards.transfer._foreign import UnfitError
 from jaxopt_cards.transfer._pickle_bytes import LITERALS, OTHER, Bytes
 from jaxopt_cards.transfer._torch_globals import Global, Storage, built, known, put, storage
 
-OPERATIONS = 2_000_000  # those of 60,000 tensors
+OPERATIONS = 1_000_000  # those of 25,000 tensors, and about half a second
 _COST = 100  # bytes of memory that an operation takes at most, beside its text
+_MORE = 3  # operations that a list counts for: Python looks after it, which takes time
 
-_NAMES = {op.code.encode("latin-1"): op.name for op in pickletools.opcodes}
+_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
+_CONTAINERS = frozenset(b"(]}")
+_STOP = ord(".")
 _PERSISTENT = re.compile(
     r"\('storage', <class '(torch(?:\.\w+)*)\.(\w+)'>, '([^']*)', '[^']*', (\d{1,19})(?:, None)?\)"
 )
@@ -59,23 +62,25 @@ class _Machine:
 
     def run(self, memory: int) -> Any:
         """What the last operation leaves on the stack."""
-        operations: dict[bytes, Callable[[], None]] = {
+        operations: dict[int, Callable[[], None]] = {
             code: getattr(self, f"do_{name.lower()}")
             for code, name in _NAMES.items()
             if hasattr(self, f"do_{name.lower()}")
         }
-        left = min(memory // _COST, OPERATIONS)
-        while (code := self.source.take(1)) != b".":
-            if (left := left - 1) < 0:
-                raise UnfitError("is damaged: its pickle takes more memory than its arrays")
+        source, left = self.source, min(memory // _COST, OPERATIONS)
+        while (code := source.next()) != _STOP:
             if (literal := _LITERALS.get(code)) is not None:
-                self.stack.append(value := literal(self.source))
-                left -= sys.getsizeof(value) // _COST
+                self.stack.append(value := literal(source))
+                if type(value) is str:
+                    left -= sys.getsizeof(value) // _COST
             elif (operation := operations.get(code)) is not None:
                 operation()
             else:
-                name = _NAMES.get(code, shown(code))
+                name = _NAMES.get(code, code)
                 raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
+            left -= _MORE if code in _CONTAINERS else 1
+            if left < 0:
+                raise UnfitError("is damaged: its pickle describes more than fits in max_bytes")
         return self.stack.pop()
 
     def top(self, count: int) -> list[Any]:
