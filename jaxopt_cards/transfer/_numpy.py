@@ -117,7 +117,8 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
     length = int.from_bytes(data[8:start], "little")
     if length > min(_LONGEST, len(data) - start):
         raise UnfitError(f"is damaged: {shown(name)} has a header of {length} bytes")
-    text = data[start : start + length].decode("utf-8" if version == b"\3\0" else "latin-1")
+    # Those of version 3 are in UTF-8, for the names of fields, which are not read.
+    text = data[start : start + length].decode("latin-1")
     descr, is_fortran, shape = _items(name, text.strip())
     if "O" in descr:
         raise UnfitError(

@@ -20,6 +20,7 @@ PIECE = 2**20  # bytes in memory beside those that the caller keeps
 _STORED, _DEFLATED = 0, 8
 _UNKNOWN = 2**32 - 1
 _ZIP64, _FIELDS = 1, 16  # the extra field that has large numbers, and how many are looked at
+_UTF8 = 0x800
 _FLAGS = 0x080E  # how much deflate tried; sizes behind the data; names in UTF-8
 _DANGER = re.compile(r"^/|\\|(^|/)\.\.(/|$)|[\x00-\x1f]|^\w:")
 _END = struct.Struct("<4s4H2LH")
@@ -136,7 +137,10 @@ def _entries(file: BinaryIO, count: int, place: int, end: int) -> Iterator[Entry
         raw_name, extra = file.read(length), file.read(more)
         file.seek(comment, 1)
         size, packed, start = _wide((size, packed, start), extra)
-        name = raw_name.decode("utf-8" if flags & 0x800 else "cp437")
+        try:
+            name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437")
+        except UnicodeDecodeError:
+            raise UnfitError(f"is damaged: it has an entry of the name {shown(raw_name)}") from None
         entry = Entry(name, raw_name, method, crc, packed, size, start)
         _check(entry, flags)
         yield entry

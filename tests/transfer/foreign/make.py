@@ -139,6 +139,20 @@ def with_torch_protocols():
             )
 
 
+def with_torch_inputs_first():
+    """Layers whose weights are (inputs, outputs, ...), with as many of the one as of the other."""
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(3, 3, (3, 2), stride=2, padding=1, output_padding=1)
+    images, rows = torch.randn(2, 3, 5, 6), torch.randn(4, 3)
+    weight, bias = torch.randn(3, 3), torch.randn(3)
+    with torch.no_grad():
+        # As `Conv1D` of GPT-2 does it.
+        outputs = {"up": up(images), "attn": torch.addmm(bias, rows, weight)}
+    state_dict = {"attn.weight": weight, "attn.bias": bias, "up.weight": up.weight}
+    content = {"net": state_dict | {"up.bias": up.bias}, "images": images, "rows": rows}
+    torch.save(content | {"outputs": outputs}, HERE / "torch_inputs_first.pt")
+
+
 def with_keras():
     keras.utils.set_random_seed(0)
     layers = [keras.Input((64,))]
@@ -191,5 +205,6 @@ def with_epsilon_of_keras():
 
 if __name__ == "__main__":
     with_torch_protocols()
+    with_torch_inputs_first()
     outputs = with_torch() | with_keras() | with_epsilon_of_keras()
     np.savez(HERE / "outputs.npz", x=X[:32], **outputs)
