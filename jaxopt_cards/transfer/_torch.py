@@ -109,9 +109,12 @@ def _in_memory(state_dict: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
 
 def _identity(value: Any) -> Any:
     """What two tensors have in common that share their numbers; PyTorch has a new one each time."""
-    if not hasattr(value, "data_ptr"):
+    try:
+        place = value.data_ptr(), str(getattr(value, "device", None)), str(value.dtype)
+        view = tuple(value.shape), tuple(value.stride()), value.is_conj(), value.is_neg()
+    except (AttributeError, RuntimeError):  # no tensor of PyTorch, or a sparse one
         return id(value)
-    return value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype)
+    return place, view
 
 
 def _array(name: str, value: Any) -> np.ndarray:

@@ -60,7 +60,7 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
     if f"{root}/constants.pkl" in entries:
         raise UnfitError(f"is TorchScript, a program; {ADVICE}")
     order = f"{root}/byteorder"
-    if order in entries and archive.read(order) != b"little":
+    if order in entries and (entries[order].size > 6 or archive.read(order) != b"little"):
         raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
     if entries[f"{root}/data.pkl"].size > _PICKLE:
         raise UnfitError(f"is damaged: its data.pkl has more than {_PICKLE} bytes")

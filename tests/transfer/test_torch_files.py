@@ -93,12 +93,28 @@ def test_tied_tensors_in_memory_are_one_array():
         def stride(self):
             return (3, 1)
 
+        def is_conj(self):
+            return False
+
+        is_neg = is_conj
+
         def numpy(self):
             return weight
 
+    class Negative(Tensor):
+        """It has the numbers of the others, and another sign."""
+
+        def is_neg(self):
+            return True
+
+        def numpy(self):
+            return -weight
+
     for one, two in ((Tensor(), Tensor()), (weight, weight)):
-        found = transfer.from_torch({"a.weight": one, "b.weight": two, "c.weight": weight.copy()})
+        others = {"c.weight": weight.copy(), "d.weight": Negative()}
+        found = transfer.from_torch({"a.weight": one, "b.weight": two} | others)
         assert found["a"]["kernel"] is found["b"]["kernel"]
+        np.testing.assert_array_equal(found["d"]["kernel"], -weight.T)
         assert found["a"]["kernel"] is not found["c"]["kernel"]
         np.testing.assert_array_equal(found["a"]["kernel"], weight.T)
 
