@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count, escaped
+from jaxopt_cards._locks import FileLock, InUseError
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
     as_json,
@@ -18,6 +19,7 @@ from jaxopt_cards.training._stored import (
     checksum,
     described,
     differences,
+    if_full,
     json_checksum,
     plain_arrays,
     with_keys,
@@ -59,7 +61,8 @@ class Checkpointer:
 
     Raises:
         ValueError: a checkpoint of another run; steps that do not rise; leaves that are no arrays.
-        OSError: a checkpoint could not be written, or none of those there can be read.
+        OSError: a checkpoint could not be written, or none of those there can be read; another
+            process is using the folder.
 
     References:
         Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Chapter 11,
@@ -96,10 +99,15 @@ class Checkpointer:
         self._identity = as_json(self._function, "identity", identity or {})
         self._args = ocp.args
         self._last: int | None = None  # the step that is being written, or was written last
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep, cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._lock = self._locked()
+        try:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=max_to_keep, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> Self:
         """For use in a `with` statement."""
@@ -121,7 +129,10 @@ class Checkpointer:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            try:
+                self._manager.close()
+            finally:
+                self._lock.release()
 
     def wait(self) -> None:
         """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
@@ -170,6 +181,19 @@ class Checkpointer:
                 "Put a copy of that folder in its place, or remove it to start from the beginning."
             )
         return None
+
+    def _locked(self) -> FileLock:
+        """The folder for this process alone: Orbax would delete what another one is writing."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock(self._directory / ".lock")
+        except InUseError as error:
+            folder = escaped(self._directory)
+            raise InUseError(
+                error.errno,
+                f"{self._function}: {self._argument} {folder} {error.strerror}: give this run a "
+                "folder of its own, or wait for the other one to end",
+            ) from None
 
     def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
         """What is known about a checkpoint, and its arrays, both proven by their checksums."""
@@ -230,7 +254,7 @@ class Checkpointer:
             left = f"that of step {good[0]} is kept" if good else "there is none before it"
             raise OSError(
                 f"{self._function}: the checkpoint of step {self._last} could not be written to "
-                f"{escaped(self._directory)}; {left}. Is the disk full?\n{error}"
+                f"{escaped(self._directory)}{if_full(error)}; {left}\n{error}"
             ) from error
 
     def _check_step(self, step: int) -> None:
