@@ -163,9 +163,12 @@ def _fetched(url: str, most: int) -> bytes:
         contents = answer.get(timeout=_SECONDS + 1)
     except queue.Empty:
         raise _too_slow() from None
-    if isinstance(contents, Exception):
-        raise contents
-    return contents
+    try:
+        if isinstance(contents, Exception):
+            raise contents
+        return contents
+    finally:
+        del contents  # an error that holds a connection, and would be held by its own traceback
 
 
 def _received(url: str, most: int, last: float) -> bytes:
