@@ -14,6 +14,7 @@ from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards._locks import FileLock, InUseError
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
+    MOST_METADATA,
     as_json,
     check_same_arrays,
     checksum,
@@ -197,6 +198,7 @@ class Checkpointer:
 
     def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
         """What is known about a checkpoint, and its arrays, both proven by their checksums."""
+        self._check_metadata(step)
         stored = self._item(step, about=self._args.JsonRestore())
         about = stored.get("about") if isinstance(stored, dict) else None
         if about is None or json_checksum(about) != stored.get("checksum"):
@@ -208,6 +210,14 @@ class Checkpointer:
         if checksum(arrays) != about["arrays (CRC-32)"]:
             raise _DamagedError("its arrays were changed")
         return about, arrays
+
+    def _check_metadata(self, step: int) -> None:
+        """Raises if texts, which are read whole, are longer than any that was written."""
+        folder = self._directory / str(step)
+        for name in ("_CHECKPOINT_METADATA", "about/metadata", "run/_METADATA", "run/_sharding"):
+            file = folder / name
+            if file.exists() and file.stat().st_size > MOST_METADATA:
+                raise _DamagedError(f"{name} has more than {MOST_METADATA:,} bytes")
 
     def _item(self, step: int, **item: Any) -> Any:
         """One of the two parts of a checkpoint; damaged files make Orbax raise all sorts."""

@@ -14,6 +14,7 @@ from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.selection import listed, path_name
 
 PyTree = Any
+MOST_METADATA = 2**26  # bytes of JSON that are read; about 200,000 arrays
 
 
 def plain_arrays(function: str, tree: PyTree) -> dict[str, Any]:
