@@ -4,7 +4,10 @@ import gzip
 import hashlib
 import http.client
 import os
+import queue
 import tempfile
+import threading
+import time
 import urllib.request
 import zlib
 from pathlib import Path
@@ -19,6 +22,9 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
+
+_SECONDS = 600.0  # for a file of at most 10 MB, in all
+_SILENCE = 30.0  # for each answer of the server
 
 
 class _IdxFile(NamedTuple):
@@ -137,6 +143,50 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
     return contents
 
 
+def _fetched(url: str, most: int) -> bytes:
+    """What is at an address; `OSError` if that is not there in time, or is too much.
+
+    A thread waits for the server: neither looking up its name nor what it sends before the contents
+    has a limit of time for the whole.
+    """
+    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+    last = time.monotonic() + _SECONDS
+
+    def fetch() -> None:
+        try:
+            answer.put(_received(url, most, last))
+        except Exception as error:  # raised again by the thread that asked
+            answer.put(error)
+
+    threading.Thread(target=fetch, name="mnist", daemon=True).start()
+    try:
+        contents = answer.get(timeout=_SECONDS + 1)
+    except queue.Empty:
+        raise _too_slow() from None
+    try:
+        if isinstance(contents, Exception):
+            raise contents
+        return contents
+    finally:
+        del contents  # an error that holds a connection, and would be held by its own traceback
+
+
+def _received(url: str, most: int, last: float) -> bytes:
+    contents = bytearray()
+    with urllib.request.urlopen(url, timeout=min(_SILENCE, _SECONDS)) as response:
+        while piece := response.read1(2**16):
+            contents += piece
+            if len(contents) > most:
+                raise OSError(f"it is longer than {most:,} bytes")
+            if time.monotonic() > last:
+                raise _too_slow()
+    return bytes(contents)
+
+
+def _too_slow() -> TimeoutError:
+    return TimeoutError(f"it was not there after {_SECONDS:g} s")
+
+
 def _download(file: _IdxFile, folder: Path) -> Path:
     """Fetches a file to a temporary name, verifies it, and only then gives it its own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,8 +196,7 @@ def _download(file: _IdxFile, folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
             part = Path(scratch) / f"{file.name}.gz"
             try:
-                with urllib.request.urlopen(url, timeout=30) as response:
-                    part.write_bytes(response.read(2 * file.size + 1024))
+                part.write_bytes(_fetched(url, most=2 * file.size + 1024))
                 _verified(file, part)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 failures.append(escaped(f"{url}: {error}"))

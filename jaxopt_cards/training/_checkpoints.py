@@ -11,13 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count, escaped
+from jaxopt_cards._locks import FileLock, InUseError
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
+    MOST_METADATA,
     as_json,
     check_same_arrays,
     checksum,
     described,
     differences,
+    if_full,
     json_checksum,
     plain_arrays,
     with_keys,
@@ -59,7 +62,8 @@ class Checkpointer:
 
     Raises:
         ValueError: a checkpoint of another run; steps that do not rise; leaves that are no arrays.
-        OSError: a checkpoint could not be written, or none of those there can be read.
+        OSError: a checkpoint could not be written, or none of those there can be read; another
+            process is using the folder.
 
     References:
         Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Chapter 11,
@@ -96,10 +100,15 @@ class Checkpointer:
         self._identity = as_json(self._function, "identity", identity or {})
         self._args = ocp.args
         self._last: int | None = None  # the step that is being written, or was written last
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep, cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._lock = self._locked()
+        try:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=max_to_keep, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> Self:
         """For use in a `with` statement."""
@@ -121,7 +130,10 @@ class Checkpointer:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            try:
+                self._manager.close()
+            finally:
+                self._lock.release()
 
     def wait(self) -> None:
         """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
@@ -171,8 +183,22 @@ class Checkpointer:
             )
         return None
 
+    def _locked(self) -> FileLock:
+        """The folder for this process alone: Orbax would delete what another one is writing."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock(self._directory / ".lock")
+        except InUseError as error:
+            folder = escaped(self._directory)
+            raise InUseError(
+                error.errno,
+                f"{self._function}: {self._argument} {folder} {error.strerror}: give this run a "
+                "folder of its own, or wait for the other one to end",
+            ) from None
+
     def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
         """What is known about a checkpoint, and its arrays, both proven by their checksums."""
+        self._check_metadata(step)
         stored = self._item(step, about=self._args.JsonRestore())
         about = stored.get("about") if isinstance(stored, dict) else None
         if about is None or json_checksum(about) != stored.get("checksum"):
@@ -184,6 +210,14 @@ class Checkpointer:
         if checksum(arrays) != about["arrays (CRC-32)"]:
             raise _DamagedError("its arrays were changed")
         return about, arrays
+
+    def _check_metadata(self, step: int) -> None:
+        """Raises if texts, which are read whole, are longer than any that was written."""
+        folder = self._directory / str(step)
+        for name in ("_CHECKPOINT_METADATA", "about/metadata", "run/_METADATA", "run/_sharding"):
+            file = folder / name
+            if file.exists() and file.stat().st_size > MOST_METADATA:
+                raise _DamagedError(f"{name} has more than {MOST_METADATA:,} bytes")
 
     def _item(self, step: int, **item: Any) -> Any:
         """One of the two parts of a checkpoint; damaged files make Orbax raise all sorts."""
@@ -230,7 +264,7 @@ class Checkpointer:
             left = f"that of step {good[0]} is kept" if good else "there is none before it"
             raise OSError(
                 f"{self._function}: the checkpoint of step {self._last} could not be written to "
-                f"{escaped(self._directory)}; {left}. Is the disk full?\n{error}"
+                f"{escaped(self._directory)}{if_full(error)}; {left}\n{error}"
             ) from error
 
     def _check_step(self, step: int) -> None:

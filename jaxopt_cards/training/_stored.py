@@ -1,6 +1,8 @@
 """What goes to disk: trees as plain arrays by path, text that JSON can hold, checksums of both."""
 
+import errno
 import json
+import os
 import zlib
 from typing import Any
 
@@ -12,6 +14,7 @@ from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards.selection import listed, path_name
 
 PyTree = Any
+MOST_METADATA = 2**26  # bytes of JSON that are read; about 200,000 arrays
 
 
 def plain_arrays(function: str, tree: PyTree) -> dict[str, Any]:
@@ -86,6 +89,18 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in now | saved
         if json.dumps(saved.get(name)) != json.dumps(now.get(name))
     ]
+
+
+def if_full(error: BaseException) -> str:
+    """A hint for an error of writing, if it is, or comes of, a disk or a quota that is full."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    texts = [os.strerror(number) for number in full]  # all that tensorstore keeps of it
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in full or any(text in str(cause) for text in texts):
+            return " (the disk is full)"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def is_key(leaf: Any) -> bool:

@@ -1,12 +1,13 @@
 """Features on disk: found again by what they were made of, and proven whole before use."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,9 +15,11 @@ import jax
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, escaped
-from jaxopt_cards.training._stored import is_key
+from jaxopt_cards._locks import locked
+from jaxopt_cards.training._stored import if_full, is_key
 
 ROWS_AT_A_TIME = 4096
+_MAX_MANIFEST = 2**16  # bytes
 
 
 def fingerprint(run: Any, arguments: tuple[Any, Any], x: np.ndarray) -> str:
@@ -99,22 +102,30 @@ def _about(file: Path, shape: tuple[int, ...], dtype: Any, crc: int) -> dict[str
 
 def _found(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
     """The features in a file, if they are those that were written to it to the last bit."""
-    header = _header(shape, dtype)
     try:
-        # The header is compared, not read: nothing in the file is believed.
-        with file.open("rb") as stream:
-            same = stream.read(len(header)) == header
-        size = len(header) + int(np.prod(shape)) * dtype.itemsize
-        if not same or file.stat().st_size != size:
-            return None
-        features = np.memmap(file, dtype, mode="r", offset=len(header), shape=shape)
-        about = json.loads(_manifest(file).read_text())
+        # Another process may replace both meanwhile; what is open stays what it is.
+        with locked(file.parent, shared=True), _manifest(file).open("rb") as manifest:
+            features = _mapped(file, shape, dtype)
+            about = json.loads(manifest.read(_MAX_MANIFEST))
     except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    if features is None:
         return None
     crc = 0
     for start in range(0, len(features), ROWS_AT_A_TIME):
         crc = zlib.crc32(_bytes(features[start : start + ROWS_AT_A_TIME]), crc)
     return features if about == _about(file, shape, dtype, crc) else None
+
+
+def _mapped(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
+    """The array in a file of just this shape and dtype."""
+    header = _header(shape, dtype)
+    size = len(header) + int(np.prod(shape)) * dtype.itemsize
+    with file.open("rb") as stream:
+        # The header is compared, not read: nothing in the file is believed.
+        if stream.read(len(header)) != header or os.fstat(stream.fileno()).st_size != size:
+            return None
+        return np.memmap(stream, dtype, mode="r", offset=len(header), shape=shape)
 
 
 def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dtype: Any) -> None:
@@ -132,28 +143,33 @@ def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dt
     def write_manifest(stream: BinaryIO) -> None:
         stream.write(json.dumps(_about(file, shape, dtype, crc), indent=1).encode())
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # The old manifest goes first, and the new one comes last.
-    _manifest(file).unlink(missing_ok=True)
-    _write_at_once(file, write_features)
-    _write_at_once(_manifest(file), write_manifest)
-
-
-def _write_at_once(file: Path, write: Any) -> None:
-    part = file.parent / f".features-{uuid.uuid4().hex}"
     try:
-        try:
-            with part.open("xb") as stream:
-                write(stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(file)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            _written(file.parent, write_features) as features,
+            _written(file.parent, write_manifest) as manifest,
+            # Of two processes that write the same features, no one sees a file of each.
+            locked(file.parent),
+        ):
+            features.replace(file)
+            manifest.replace(_manifest(file))
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cache_features: the features could not be written to "
-            f"{escaped(file.parent)}. Is the disk full? {escaped(error)}",
+            f"cache_features: the features could not be written to {escaped(file.parent)}"
+            f"{if_full(error)}: {escaped(error)}",
         ) from error
+
+
+@contextlib.contextmanager
+def _written(folder: Path, write: Callable[[BinaryIO], None]) -> Iterator[Path]:
+    """A file under a temporary name, whole and on the disk; removed unless it gets another name."""
+    part = folder / f".features-{uuid.uuid4().hex}"
+    try:
+        with part.open("xb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield part
+    finally:
+        part.unlink(missing_ok=True)

@@ -7,29 +7,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from jaxopt_cards._checks import escaped
-from jaxopt_cards.selection import path_names
-from jaxopt_cards.training._stored import checksum
+from jaxopt_cards._checks import check_count, escaped
+from jaxopt_cards.training._stored import MOST_METADATA, checksum
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._keras import from_keras
 from jaxopt_cards.transfer._numpy import from_numpy
+from jaxopt_cards.transfer._orbax import arrays_in
 from jaxopt_cards.transfer._safetensors import from_safetensors
 from jaxopt_cards.transfer._torch import from_torch
 
 
-def load(function: str, path: str | os.PathLike) -> dict[str, Any]:
+def load(function: str, path: str | os.PathLike, max_bytes: int) -> dict[str, Any]:
     """The arrays in a file or folder, with NNX's names."""
+    check_count(function, "max_bytes", max_bytes)
     if Path(path).is_dir():
-        return _folder(function, Path(path))
-    with opened(function, path, 1) as file:
+        return _folder(function, Path(path), max_bytes)
+    with opened(function, path, max_bytes) as file:
         reader = _reader(file)
-    return reader(path)
+    try:
+        return reader(path, max_bytes=max_bytes)
+    except ValueError as error:  # with the name of the function that was called
+        reason = str(error).removeprefix(f"{reader.__name__}: ")
+        raise ValueError(f"{function}: {reason}") from error
 
 
-def _reader(file: Any) -> Callable[[Any], dict[str, Any]]:
+def _reader(file: Any) -> Callable[..., dict[str, Any]]:
     """The function that reads a file, or that says best why it is not read."""
     kind = kind_of(file)
     if kind == "a safetensors file":
@@ -48,10 +50,10 @@ def _reader(file: Any) -> Callable[[Any], dict[str, Any]]:
     return from_torch if any(name.endswith("/data.pkl") for name in names) else from_numpy
 
 
-def _folder(function: str, path: Path) -> dict[str, Any]:
+def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
     """What Orbax wrote, or the best model of a `checkpoint_dir` of `training.fit`."""
     if (path / "_METADATA").is_file():
-        return nested(_orbax(function, path).items())
+        return _nested(function, path, _orbax(function, path, max_bytes))
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
@@ -59,48 +61,43 @@ def _folder(function: str, path: Path) -> dict[str, Any]:
             f"{function}: {escaped(path)} is neither a folder of "
             "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit"
         )
-    saved = _orbax(function, last / "run")
+    saved = _orbax(function, last / "run", max_bytes)
     if checksum(saved) != _noted(last):
         raise ValueError(
             f"{function}: {escaped(last)} is damaged; remove it to take the one before"
         )
-    best = [
-        (name.removeprefix(prefix), array)
+    best = {
+        name.removeprefix(prefix): array
         for name, array in saved.items()
         for prefix in ("best/params/", "best/variables/")
         if name.startswith(prefix)
-    ]
+    }
     if not best:
         raise ValueError(
             f"{function}: {escaped(last)} has no best model: training.fit did not write it"
         )
-    return nested(best)
+    return _nested(function, last, best)
+
+
+def _nested(function: str, path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return nested(arrays.items())
+    except UnfitError as error:
+        raise ValueError(f"{function}: {escaped(path)} {escaped(error)}") from None
 
 
 def _noted(step: Path) -> int | None:
     """The checksum of all arrays that `training.Checkpointer` wrote beside them."""
     try:
-        return json.loads((step / "about" / "metadata").read_text())["about"]["arrays (CRC-32)"]
-    except (OSError, ValueError, LookupError, TypeError):
+        with (step / "about" / "metadata").open("rb") as file:
+            return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # as damaged as if it were another
 
 
-def _orbax(function: str, path: Path) -> dict[str, Any]:
+def _orbax(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
     """The arrays of a folder by path."""
-    # Here, not above: it takes longer to import than most files take to read.
-    import orbax.checkpoint as ocp
-
     try:
-        handler = ocp.PyTreeCheckpointHandler()
-        with ocp.Checkpointer(handler) as reader:
-            metadata = handler.metadata(path.absolute()).tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
-            tree = reader.restore(path.absolute(), restore_args=as_numpy)
-    except Exception as error:
-        reason = escaped(str(error).partition("\n")[0], 200)
-        raise ValueError(
-            f"{function}: {escaped(path)} is damaged: {type(error).__name__}: {reason}"
-        ) from error
-    # A state of NNX has one more key below each parameter.
-    names = [name.removesuffix("/value") for name in path_names(tree)]
-    return dict(zip(names, jax.tree.leaves(tree), strict=True))
+        return arrays_in(path.absolute(), max_bytes)
+    except UnfitError as error:
+        raise ValueError(f"{function}: {escaped(path)} {escaped(error)}") from None

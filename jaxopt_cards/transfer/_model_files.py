@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError
-from jaxopt_cards.layers import MLP
+from jaxopt_cards._checks import HyperparameterError, escaped
+from jaxopt_cards.layers import MLP, Rate
 from jaxopt_cards.layers._activations import ACTIVATIONS
-from jaxopt_cards.selection import listed, named, path_names
+from jaxopt_cards.selection import listed, named, path_name, path_names
 from jaxopt_cards.training._stored import plain_arrays
 from jaxopt_cards.transfer._foreign import UnfitError
 from jaxopt_cards.transfer._mlp_parts import dense_layers
-from jaxopt_cards.transfer._model_card import DTYPE_NAMES, ModelCard, is_text
+from jaxopt_cards.transfer._model_card import DTYPE_NAMES, MAX_CARD_BYTES, ModelCard, is_text
 from jaxopt_cards.transfer._restore import as_it_is
 from jaxopt_cards.transfer._safetensors import array_of
 
@@ -50,10 +50,13 @@ def to_bytes(function: str, arrays: dict[str, Any]) -> bytes:
 def from_bytes(function: str, contents: bytes) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file; `ValueError` says what is wrong with it."""
     library = safetensors_module(function)
+    # Of each array it says no more than the card, and where it lies.
+    if (length := int.from_bytes(contents[:8], "little")) > 2 * MAX_CARD_BYTES:
+        raise ValueError(f"its header has {length:,} bytes, more than any card tells of")
     try:
         tensors = library.deserialize(contents)
     except library.SafetensorError as error:
-        raise ValueError(f"it is not a whole safetensors file: {error}") from None
+        raise ValueError(f"it is not a whole safetensors file: {escaped(error)}") from None
     for path, _ in tensors:
         if not is_text(path):
             raise ValueError(f"an array has the name {path[:50]!r}, which is no path")
@@ -134,6 +137,34 @@ def check_same(saved: dict[str, str], wanted: dict[str, str], where: str, other:
     if differing:
         more = "" if len(differing) <= 20 else f"\n  and {len(differing) - 20} more"
         raise ValueError(f"other arrays:{listed(differing[:20])}{more}")
+
+
+def check_ranges(model: nnx.Module, arrays: dict[str, Any]) -> None:
+    """Raises unless rates and variances have values that such things can have."""
+    for path, variable in _variables(model):
+        is_rate = isinstance(variable, Rate)
+        is_variance = isinstance(variable, nnx.BatchStat) and path.rpartition("/")[2] == "var"
+        if is_rate or is_variance:
+            values, end = np.asarray(arrays[path], np.float64), 1 if is_rate else np.inf
+            is_in = (values >= 0) & (values < end)
+            if not is_in.all():
+                raise ValueError(f"{path} must lie in [0, {end}), got {values[~is_in][0]}")
+
+
+def check_rates(model: nnx.Module, arrays: dict[str, Any]) -> None:
+    """Raises unless the rates are those of the model, which was built by its card."""
+    for path, variable in _variables(model):
+        if isinstance(variable, Rate) and not np.array_equal(arrays[path], variable[...]):
+            raise ValueError(
+                f"its settings have {variable[...]} for {path}, which is {arrays[path]}"
+            )
+
+
+def _variables(model: nnx.Module) -> list[tuple[str, Any]]:
+    """All variables but random streams, by path."""
+    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+    found = jax.tree_util.tree_leaves_with_path(_parts(model)[2], is_leaf=is_variable)
+    return [(path_name(path), variable) for path, variable in found]
 
 
 def _parts(model: nnx.Module) -> tuple[Any, Any, Any]:

@@ -59,6 +59,7 @@ def restore(
     rename: Mapping[str, str] | None = None,
     *,
     cast: bool = False,
+    max_bytes: int = 2**33,
 ) -> tuple[PyTree, RestoreReport]:
     r"""Replaces the parameters whose path matches a pattern by saved ones of the same path.
 
@@ -86,6 +87,7 @@ def restore(
             `{"^": "state_dict/"}`. The report shows the outcome.
         cast: bool; numbers of floating point are taken in another precision, such as float64 for
             float32 or float32 for bfloat16, unless they would become infinite.
+        max_bytes: whole number > 0; files and folders that declare more are not read.
 
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
@@ -96,8 +98,8 @@ def restore(
     Raises:
         ValueError: a pattern, also one of `rename`, matches no path; a replacement is no text, or
             names a group that its pattern does not have; a leaf is no number or array of numbers;
-            nothing at all could be taken; a file or folder is damaged or of no format that is
-            known.
+            nothing at all could be taken; a file or folder is damaged, too large or of no format
+            that is known.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -131,7 +133,7 @@ def restore(
     chosen = jax.tree.leaves(marked("restore", params, pattern))
     origins = _origins(path_names(params), rename)
     is_file = isinstance(checkpoint, str | os.PathLike)
-    saved = load("restore", checkpoint) if is_file else checkpoint
+    saved = load("restore", checkpoint, max_bytes) if is_file else checkpoint
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     report = RestoreReport({}, {}, {})
     no_weights = _no_weights(params)

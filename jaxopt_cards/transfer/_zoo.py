@@ -1,14 +1,15 @@
 """A folder of trained models, each with a card that says what it is."""
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flax import nnx
 from rich import box
@@ -17,11 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, escaped
+from jaxopt_cards._locks import locked
 from jaxopt_cards.selection import compiled, listed
 from jaxopt_cards.transfer._model_card import CHECKS, MAX_CARD_BYTES, ModelCard, card_from, text_of
 from jaxopt_cards.transfer._model_files import (
     arrays_of,
     built_from,
+    check_ranges,
+    check_rates,
     check_same,
     described,
     filled,
@@ -33,6 +37,7 @@ from jaxopt_cards.transfer._zoo_folder import (
     check_free,
     folder_of,
     model_names,
+    plain_file,
     read_whole,
     write,
 )
@@ -127,6 +132,10 @@ class Zoo:
             if not is_valid(text):
                 raise HyperparameterError("Zoo.store", field, expected, text)
         arrays = arrays_of("Zoo.store", model)
+        try:
+            check_ranges(model, arrays)
+        except ValueError as error:
+            raise ValueError(f"Zoo.store: no zoo can hold this model: {error}") from None
         weights = to_bytes("Zoo.store", arrays)
         card = ModelCard(
             name=name,
@@ -151,39 +160,35 @@ class Zoo:
         `into` is a model of the same layers, which is copied and filled; an MLP as it was made
         needs none: its card has the settings.
         """
-        card = self.card(name)
-        if into is None and card.settings is None:
-            raise ValueError(
-                f"Zoo.load: the card of {name!r} cannot tell how to build a {card.kind}: make one "
-                "and give it as `into`"
-            )
         if into is not None and not isinstance(into, nnx.Module):
             raise HyperparameterError("Zoo.load", "into", "be an nnx.Module", type(into))
-        folder = folder_of(self._directory, "Zoo.load", name)
-        file = folder / "weights.safetensors"
-        try:
-            arrays = self._arrays(file, card)
-        except ValueError as error:
-            raise ValueError(
-                f"Zoo.load: {escaped(file)} cannot be used: {escaped(error)}"
-            ) from error
-        try:
+        # Another process may replace the model meanwhile; a file that is open stays what it is.
+        with locked(self._directory, shared=True):
+            folder, card = self._folder_and_card("Zoo.load", name)
+            file = folder / "weights.safetensors"
+            with _telling("Zoo.load", file, "cannot be used"):
+                stream = plain_file(file, self._max_bytes)
+        with stream:
+            if into is None and card.settings is None:
+                raise ValueError(
+                    f"Zoo.load: the card of {name!r} cannot tell how to build a {card.kind}: make "
+                    "one and give it as `into`"
+                )
+            with _telling("Zoo.load", file, "cannot be used"):
+                arrays = self._arrays(stream, card)
+        with _telling("Zoo.load", folder / "card.json", "does not fit"):
             check_same(described(arrays), card.arrays, "the file of weights", "the card")
             model = built_from(card) if into is None else into
             ours = described(arrays_of("Zoo.load", model))
             check_same(card.arrays, ours, "the card", "the model")
-        except ValueError as error:
-            card_file = escaped(folder / "card.json")
-            raise ValueError(f"Zoo.load: {card_file} does not fit: {error}") from error
+            check_ranges(model, arrays)
+            if into is None:
+                check_rates(model, arrays)
         return filled(model, arrays)
 
     def card(self, name: str) -> ModelCard:
         """What is known of a model."""
-        file = folder_of(self._directory, "Zoo.card", name) / "card.json"
-        try:
-            return card_from(read_whole(file, MAX_CARD_BYTES), name)
-        except ValueError as error:
-            raise ValueError(f"Zoo.card: {escaped(file)} is no card: {escaped(error)}") from error
+        return self._folder_and_card("Zoo.card", name)[1]
 
     def find(
         self,
@@ -208,7 +213,7 @@ class Zoo:
         cards, damaged = [], []
         for name in model_names(self._directory):
             try:
-                cards.append(self.card(name))
+                cards.append(self._folder_and_card("Zoo.list", name)[1])
             except (ValueError, OSError) as error:
                 damaged.append(str(error))
         if damaged:
@@ -234,9 +239,17 @@ class Zoo:
         Console(file=stream, width=120, color_system=None).print(table)
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n")
 
-    def _arrays(self, file: Path, card: ModelCard) -> dict[str, Any]:
+    def _folder_and_card(self, function: str, name: str) -> tuple[Path, ModelCard]:
+        """Where a model is, and what is known of it."""
+        with locked(self._directory, shared=True):
+            folder = folder_of(self._directory, function, name)
+            file = folder / "card.json"
+            with _telling(function, file, "is no card"):
+                return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)
+
+    def _arrays(self, stream: BinaryIO, card: ModelCard) -> dict[str, Any]:
         """The arrays of a file that is, to the last bit, the one that the card tells of."""
-        contents = read_whole(file, self._max_bytes)
+        contents = read_whole(stream)
         found = hashlib.sha256(contents).hexdigest()
         if (len(contents), found) != (card.size, card.sha256):
             raise ValueError(
@@ -244,6 +257,15 @@ class Zoo:
                 f"{len(contents):,} bytes with {found}"
             )
         return from_bytes("Zoo.load", contents)
+
+
+@contextlib.contextmanager
+def _telling(function: str, file: Path, what: str) -> Iterator[None]:
+    """Adds the function and the file to what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{function}: {escaped(file)} {what}: {error}") from error
 
 
 def _searched(field: str, pattern: str) -> Callable[[ModelCard], bool]:

@@ -1,14 +1,16 @@
 """The zoo's folder: names that lead nowhere else, and folders that appear at once."""
 
+import contextlib
 import os
 import re
 import shutil
 import stat
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jaxopt_cards._checks import HyperparameterError, escaped
+from jaxopt_cards._locks import locked
 from jaxopt_cards.selection import listed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -59,8 +61,8 @@ def folder_of(directory: Path, function: str, name: str) -> Path:
     return folder
 
 
-def read_whole(file: Path, most: int) -> bytes:
-    """The bytes of a plain file; neither a link nor a pipe, and not too many."""
+def plain_file(file: Path, most: int) -> BinaryIO:
+    """A plain file, opened; neither a link nor a pipe, and not too long."""
     try:
         if not stat.S_ISREG(file.lstat().st_mode):
             raise ValueError("it is not a plain file; a link, for one, may lead anywhere")
@@ -69,13 +71,22 @@ def read_whole(file: Path, most: int) -> bytes:
         descriptor = os.open(file, flags | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
-    with os.fdopen(descriptor, "rb") as stream:
+    stream = os.fdopen(descriptor, "rb")
+    with contextlib.ExitStack() as closing:
+        closing.enter_context(stream)
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("it is not a plain file")
         if about.st_size > most:
             raise ValueError(f"it has {about.st_size:,} bytes, at most {most:,} are allowed")
-        return stream.read(most)
+        closing.pop_all()
+    return stream
+
+
+def read_whole(stream: BinaryIO) -> bytes:
+    """All bytes of a plain file; what is asked for is what is there, not what may be there."""
+    with stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)
 
 
 def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) -> None:
@@ -88,10 +99,13 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
                 stream.write(contents)
                 stream.flush()
                 os.fsync(stream.fileno())
-        if replace:
-            _replace(part, directory / name, directory / f".replaced-{name}")
-        else:
-            _add(part, directory / name)
+        # Once more: another process may have stored a model meanwhile.
+        with locked(directory):
+            check_free(directory, name, replace)
+            if replace:
+                _replace(part, directory / name, directory / f".replaced-{name}")
+            else:
+                _add(part, directory / name)
     except OSError as error:
         where, why = escaped(directory), escaped(error)
         message = f"Zoo.store: {name!r} could not be written to {where}: {why}"
@@ -101,7 +115,7 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
 
 
 def _add(part: Path, target: Path) -> None:
-    """Gives a folder its name; refused if another writer took it since `check_free`."""
+    """Gives a folder its name; refused if another writer took it, where there are no locks."""
     try:
         part.rename(target)  # which itself fails if there is a folder that is not empty
     except OSError:

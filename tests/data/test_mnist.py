@@ -1,10 +1,12 @@
 """The MNIST loader: found in three places, verified always, downloaded whole or not at all."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
 import os
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -147,6 +149,52 @@ def test_a_half_download_leaves_nothing_behind(mirror, tmp_path):
 
 
 @pytest.mark.skipif("JAXOPT_CARDS_DATA" not in os.environ, reason="MNIST is not on this machine")
+class Slow(http.server.BaseHTTPRequestHandler):
+    """A server that never ends: in its headers, in the contents, or in how much it sends."""
+
+    how = "contents"
+
+    def do_GET(self):
+        with contextlib.suppress(OSError):
+            if self.how != "headers":
+                self.send_response(200)
+                self.end_headers()
+            piece = b"x" * (2**20 if self.how == "length" else 1)
+            while not self.server.ended.wait(0.0 if self.how == "length" else 0.05):
+                self.wfile.write(piece)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("contents", "it was not there after 0.5 s"),
+        ("headers", "it was not there after 0.5 s"),
+        ("length", r"it is longer than [0-9,]+ bytes"),
+    ],
+)
+def test_a_server_that_never_ends_is_left(small, tmp_path, monkeypatch, how, message):
+    monkeypatch.setattr(_mnist, "_SECONDS", 0.5)
+    monkeypatch.setattr(Slow, "how", how)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        server.ended, server.daemon_threads = threading.Event(), False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(_mnist, "MIRRORS", (url,))
+        start = time.monotonic()
+        with pytest.raises(ConnectionError, match=message):
+            data.mnist()
+        assert time.monotonic() - start < 10
+        server.ended.set()
+        server.shutdown()
+    for thread in threading.enumerate():  # what was left waits until the server ends
+        if thread.name == "mnist":
+            thread.join(timeout=60)
+    assert list(cache(tmp_path).iterdir()) == []
+
+
 def test_the_real_mnist():
     splits = data.mnist()
     assert [len(split.y) for split in splits] == [55_000, 5_000, 10_000]

@@ -46,7 +46,11 @@ def vertices(collection):
     return np.concatenate([path.vertices for path in collection.get_paths()])
 
 
-curves = arrays(float, st.tuples(st.integers(2, 4), st.integers(1, 9)), elements=st.floats(0, 1))
+curves = arrays(
+    float,
+    st.tuples(st.integers(2, 4), st.integers(1, 9)),
+    elements=st.floats(0, 1, allow_subnormal=False),
+)
 
 
 @settings(deadline=None, max_examples=20)

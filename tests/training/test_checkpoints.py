@@ -332,6 +332,56 @@ def test_a_full_disk_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path):
     chex.assert_trees_all_equal(fit(folder), whole)
 
 
+@pytest.mark.parametrize(
+    ("number", "is_full"), [("ENOSPC", True), ("EDQUOT", True), ("EIO", False)]
+)
+def test_only_a_full_disk_is_called_full(tmp_path, monkeypatch, number, is_full):
+    def broken(*args, **kwargs):
+        number_of_error = getattr(errno, number)
+        raise ValueError("flush") from OSError(number_of_error, os.strerror(number_of_error))
+
+    with Checkpointer(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", broken)
+        with pytest.raises(OSError, match="step 1 could not be written") as error:
+            checkpoints.save(1, tree(1))
+    assert ("(the disk is full)" in str(error.value)) == is_full
+
+
+HOLD = """
+import sys, time
+from jaxopt_cards.training import Checkpointer
+with Checkpointer(sys.argv[1]) as checkpoints:
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with first:
+        assert first.stdout.readline() == "held\n"
+        message = rf"fit: checkpoint_dir {folder} is in use by another process \(pid {first.pid}\)"
+        for _ in range(2):
+            with pytest.raises(OSError, match=message):
+                fit(folder)
+        first.kill()
+    whole = fit(folder)
+    chex.assert_trees_all_equal(whole, fit(None))
+    assert not (folder / ".lock").exists()
+
+
+def test_of_two_runs_on_one_folder_the_first_goes_on_undisturbed(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(1, tree(1))
+        with pytest.raises(OSError, match=r"Checkpointer: directory .* is in use"):
+            Checkpointer(tmp_path)
+        checkpoints.save(2, tree(2))
+    with Checkpointer(tmp_path) as checkpoints:
+        assert_same_bits(checkpoints.restore(tree(0))[1], tree(2))
+
+
 def test_an_error_while_writing_comes_at_once_or_with_the_next_call(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

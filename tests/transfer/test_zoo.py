@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import chex
@@ -22,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jaxopt_cards as jc
-from jaxopt_cards import layers, training, transfer
+from jaxopt_cards import _locks, layers, training, transfer
 from jaxopt_cards.transfer import Zoo, _zoo, _zoo_folder
 from jaxopt_cards.transfer._model_card import CHECKS, DTYPE_NAMES, card_from
 from tests.limits import no_file_longer_than
@@ -292,9 +293,34 @@ def test_a_model_is_there_at_every_moment_of_its_replacement(zoo, tmp_path, monk
 
         return call
 
+    # Where there are no locks; where there are, readers wait until it is replaced.
+    monkeypatch.setattr(_locks, "fcntl", None)
     monkeypatch.setattr(_zoo_folder.Path, "rename", watched(_zoo_folder.Path.rename))
     zoo.store("net", model(1), **ABOUT, replace=True)
     assert [int(np.array_equal(one, outputs(model(1)))) for one in seen] == [0, 0, 0, 1]
+
+
+def test_many_replace_and_read_one_model_at_once(zoo, tmp_path, monkeypatch):
+    nets, files, write = [model(seed) for seed in range(2)], [], _zoo.write
+    expected = [outputs(net) for net in nets]
+    monkeypatch.setattr(_zoo, "write", lambda *args: (files.append(args[2]), write(*args)))
+    for net in nets:
+        zoo.store("net", net, **ABOUT, replace=True)
+
+    def replace(number):
+        write(tmp_path / "zoo", "net", files[number % 2], True)
+
+    def read(_):
+        assert [card.name for card in zoo.list()] == ["net"]
+        got = outputs(zoo.load("net"))
+        assert any(np.array_equal(got, wanted) for wanted in expected)
+
+    with ThreadPoolExecutor(8) as pool:
+        replaced = [pool.submit(replace, number) for number in range(300)]
+        reads = [pool.submit(read, number) for number in range(60)]
+        for each in (*replaced, *reads):
+            each.result()
+    assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["net"]
 
 
 def test_a_store_that_breaks_leaves_what_was_there(zoo, tmp_path, monkeypatch):
@@ -338,8 +364,9 @@ def test_names_are_no_paths(stored, name):
     zoo, _ = stored
     with pytest.raises(ValueError, match=r"Zoo.store: name must be at most 100 letters"):
         zoo.store(name, model(), **ABOUT)
-    for call in (zoo.load, zoo.card):
-        with pytest.raises(ValueError, match=r"Zoo.card: name must be at most 100 letters"):
+    for function, call in (("load", zoo.load), ("card", zoo.card)):
+        message = rf"Zoo.{function}: name must be at most 100 letters"
+        with pytest.raises(ValueError, match=message):
             call(name)
 
 
@@ -465,7 +492,7 @@ HOSTILE = {
         "weights.* it is not a plain file",
     ),
     "no weights": (lambda f: rewrite(f, b"\0" * 8), "weights.* not a whole safetensors file"),
-    "a huge header": (lambda f: rewrite(f, b"\xff" * 16), "weights.* not a whole safetensors"),
+    "a huge header": (lambda f: rewrite(f, b"\xff" * 16), "weights.* more than any card tells of"),
     "a huge array": (lambda f: rewrite(f, with_header({"w": F32}, b"1234")), "weights.* not a wh"),
     "a deep header": (lambda f: rewrite(f, with_header(b"[" * 9999)), "weights.* not a whole saf"),
     "an odd dtype": (
@@ -534,7 +561,7 @@ def test_damaged_cards_are_named_and_left_out_of_the_list(stored):
     zoo.store("good", model(), **ABOUT)
     (folder.parent / "note.txt").write_text("no model")
     truncate(folder / "card.json")
-    with pytest.warns(RuntimeWarning, match=r"Zoo.list: left out .*\n  Zoo.card: .*mlp/card.json"):
+    with pytest.warns(RuntimeWarning, match=r"Zoo.list: left out .*\n  Zoo.list: .*mlp/card.json"):
         assert [card.name for card in zoo.list()] == ["good"]
 
 
@@ -556,6 +583,49 @@ def test_what_is_no_model_is_never_replaced(stored, replace):
             zoo.store(name, model(), **ABOUT, replace=replace)
     assert (folder.parent / "note").read_text() == "no model"
     assert (folder.parent / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("dropout/rate", -3.0, r"dropout/rate must lie in \[0, 1\), got -3.0"),
+        ("dropout/rate", np.nan, r"dropout/rate must lie in \[0, 1\), got nan"),
+        ("dropout/rate", 1.0, r"dropout/rate must lie in \[0, 1\), got 1.0"),
+        ("dropout/rate", 0.5, "its settings have 0.2.* for dropout/rate, which is 0.5"),
+        ("hidden1_norm/var", -1e-3, r"hidden1_norm/var must lie in \[0, inf\), got -0.001"),
+        ("hidden1_norm/var", np.inf, r"hidden1_norm/var must lie in \[0, inf\), got inf"),
+    ],
+)
+def test_weights_that_their_layers_deny_are_refused(zoo, tmp_path, path, value, message):
+    zoo.store("net", model(dropout_rate=0.2, batch_norm=True), **ABOUT)
+    file = tmp_path / "zoo" / "net" / "weights.safetensors"
+    array = safetensors.numpy.load_file(file)[path]
+    swap(file.parent, path, np.full_like(array, value))
+    with pytest.raises(ValueError, match=rf"Zoo.load: .*card.json does not fit: {message}"):
+        zoo.load("net")
+    other = model(1, dropout_rate=0.3, batch_norm=True)
+    if value == 0.5:
+        assert zoo.load("net", into=other).dropout.rate[...] == 0.5
+    else:
+        with pytest.raises(ValueError, match=message):
+            zoo.load("net", into=other)
+
+
+def test_what_could_not_be_loaded_is_not_stored(zoo):
+    net = model(dropout_rate=0.2)
+    net.dropout.rate[...] = jnp.asarray(1.5)
+    with pytest.raises(ValueError, match=r"Zoo.store: no zoo can hold .*rate must lie in \[0, 1\)"):
+        zoo.store("net", net, **ABOUT)
+
+
+def test_a_small_model_takes_little_memory_whatever_is_allowed(stored):
+    tracemalloc.start()
+    try:
+        stored[0].load("mlp")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**26  # of 8 GiB that max_bytes allows
 
 
 def test_any_flipped_bit_of_the_weights_is_found(stored):
