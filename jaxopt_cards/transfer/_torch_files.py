@@ -35,9 +35,11 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     else:
         raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
     names = list(walked(tree, lambda value: type(value) is Tensor, _text))
-    check_size(sum(tensor.nbytes for tensor in {tensor for _, tensor in names}), max_bytes)
-    arrays = _arrays({tensor: name for name, tensor in reversed(names)}, read)
-    return [(name, arrays[tensor]) for name, tensor in names]
+    places = [tensor.place for _, tensor in names]
+    distinct = dict(zip(reversed(places), reversed(names), strict=True))
+    check_size(sum(tensor.nbytes for _, tensor in distinct.values()), max_bytes)
+    arrays = _arrays(distinct, read)
+    return [(name, arrays[place]) for (name, _), place in zip(names, places, strict=True)]
 
 
 def _text(key: Any) -> str:
@@ -95,8 +97,9 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
             "is a pickle that torch.save did not write: it is not opened since it could run any "
             f"program; {ADVICE}"
         )
-    if (version := unpickled(source, memory)) != _VERSION:
-        raise UnfitError(f"is of a version of torch.save that is not known, {shown(version)}")
+    if unpickled(source, memory) != _VERSION:
+        # Not the version itself, which may be too long to print.
+        raise UnfitError(f"is of a version of torch.save that is not {_VERSION}")
     about = unpickled(source, memory)
     if not isinstance(about, dict) or about.get("little_endian") is not True:
         raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
@@ -136,17 +139,16 @@ def _places(
     return places
 
 
-def _arrays(names: dict[Tensor, str], read: _Read) -> dict[Tensor, np.ndarray]:
-    """The array of each tensor; no more than one storage is in memory beside them."""
-    views: dict[str, list[Tensor]] = {}
-    for tensor in names:
-        views.setdefault(tensor.storage.key, []).append(tensor)
+def _arrays(tensors: dict[bytes, tuple[str, Tensor]], read: _Read) -> dict[bytes, np.ndarray]:
+    """The array of each place; no more than one storage is in memory beside them."""
+    places: dict[str, list[bytes]] = {}
+    for place, (_, tensor) in tensors.items():
+        places.setdefault(tensor.storage.key, []).append(place)
     arrays = {}
-    for tensors_of_one in views.values():
-        data = read(tensors_of_one[0].storage)
-        is_alone = len(tensors_of_one) == 1
-        for tensor in tensors_of_one:
-            arrays[tensor] = _array(names[tensor], tensor, data, is_alone)
+    for of_one in places.values():
+        data = read(tensors[of_one[0]][1].storage)
+        for place in of_one:
+            arrays[place] = _array(*tensors[place], data, len(of_one) == 1)
     return arrays
 
 

@@ -1,6 +1,7 @@
 """What a pickle of PyTorch may name, and what stands for it: tensors, dictionaries, the rest."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -95,7 +96,7 @@ class Storage:
     last: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
     """A view of a storage; offset and strides count numbers, not bytes. All of it is frozen."""
 
@@ -103,6 +104,15 @@ class Tensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+    @property
+    def place(self) -> bytes:
+        """What two tensors have in common that are the same numbers.
+
+        Not the numbers themselves: anyone can write many tuples that all have one hash in Python.
+        """
+        text = repr((self.storage, self.offset, self.shape, self.strides))
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
     @property
     def nbytes(self) -> int:
@@ -160,7 +170,12 @@ def storage(kind: Any, key: Any, size: Any, part: Any = None) -> Storage:
     if type(part) is tuple and len(part) == 3:
         _, first, count = part
         last = first + count if _is_size(first) and _is_size(count) else None
-    is_named = type(key) is str and type(kind) is Global and kind.name in _STORAGE_NAMES
+    is_named = (
+        type(key) is str
+        and len(key) <= 100
+        and type(kind) is Global
+        and kind.name in _STORAGE_NAMES
+    )
     if not is_named or not _is_size(size) or not _is_size(last) or last > size:
         raise UnfitError("is damaged: its pickle names an array by what is no name")
     return Storage(key, _STORAGE_NAMES[kind.name], size, first, last)

@@ -89,6 +89,32 @@ HUGE = b"\x8a\xff" + b"\xff" * 254 + b"\x7f"
 COLLIDING = b"".join(
     b"\x8a\x0a" + (index * (2**61 - 1)).to_bytes(10, "little") + b"N" for index in range(10**5)
 )
+
+
+def strides_of_one_hash(count):
+    """Pairs of numbers whose tuples Python puts in the same place of a dictionary."""
+    one, two, five = 11400714785074694791, 14029467366897019727, 2870177450012600261
+    pairs, x = [], 0
+    while len(pairs) < count:
+        x += 1
+        mixed = (five + x * two) % 2**64
+        mixed = ((mixed << 31 | mixed >> 33) * one) % 2**64
+        y = (7 - mixed) * pow(two, -1, 2**64) % 2**64
+        if y < 2**60:
+            pairs.append((x, y))
+    return pairs
+
+
+def views_of_one_hash(count):
+    """Tensors of one number, whose strides say nothing: all are read."""
+    start = REBUILD + b"q\1" + A_STORAGE + b"q\2" + b"(K\1K\1tq\3" + b"000}("
+    views = (
+        integer(x) + b"h\1(h\2K\0h\3(" + integer(x) + integer(y) + b"t" + HOOKS + b"tR"
+        for x, y in strides_of_one_hash(count)
+    )
+    return start + b"".join(views) + b"u"
+
+
 # Programs, and what is said of them with little memory, or with much.
 PROGRAMS = {
     "outside": (dictionary(("a", grown((2, 2**40), (2, -(2**40))))), "a shape must be a tuple"),
@@ -105,6 +131,8 @@ PROGRAMS = {
     ),
     "names": (b"}" + text("K" * 50_000) + shared(ONE + b"\x85", 900) + b"s", "has names of more"),
     "keys": (b"}(" + COLLIDING + b"u", "holds no arrays"),
+    "views": (views_of_one_hash(4000), "read"),
+    "long key": (tensor(of=storage(key="K" * 101)), "names an array by what is no name"),
     "key without end": (b"}" + doubled(99) + A_TENSOR + b"s", "under a key that is no text"),
     "size without end": (shared(doubled(99), 9), "is damaged"),
     "itself": (b"}q\1(" + text("a") + b"h\1" + text("b") + A_TENSOR + b"u", "without end"),
@@ -263,6 +291,10 @@ EXPECTED = (
     | {f"{name}.safetensors": words for name, (_, words) in SAFETENSORS.items()}
     | {"packed 100000000.pt": MEMORY, "packed 300000000.pt": "its data.pkl has more than"}
 )
+
+
+def test_the_hashes_are_one():
+    assert len({hash(pair) for pair in strides_of_one_hash(20)}) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no such limits")
