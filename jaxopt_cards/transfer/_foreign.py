@@ -20,6 +20,7 @@ DEPTH = 64  # names of more parts than any network has
 JSON = 2**20  # values, those of 100,000 arrays
 VALUES = 2**18  # those of 60,000 arrays and of an optimizer
 SLACK = 2**22  # bytes of memory that a small file may take beyond `max_bytes`
+GROUPS = 2**16  # that arrays are in
 LETTERS = 2**22  # of all names together: those of 60,000 arrays
 
 
@@ -169,12 +170,17 @@ def walked(
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:
     """Arrays by paths such as `hidden1/kernel` as dictionaries in dictionaries."""
     tree: dict[str, Any] = {}
+    made = 0  # a group of two letters takes two hundred bytes
     for name, array in arrays:
         if (parts := name.count("/") + 1) > DEPTH:
             raise UnfitError(f"has a name of {parts} parts, {shown(name[:60])}…")
         *groups, last = name.split("/")
         node = tree
         for group in groups:
+            if group not in node:
+                made += 1
+                if made > GROUPS:
+                    raise UnfitError(f"has names of more than {GROUPS} groups")
             node = node.setdefault(group, {})
             if not isinstance(node, dict):
                 raise UnfitError(f"has {shown(name)} inside what is an array itself")

@@ -225,6 +225,13 @@ def safetensors(text):
     return struct.pack("<Q", len(text)) + text
 
 
+def groups(count):
+    """Names of many parts, no two of which are alike: each makes dictionaries in dictionaries."""
+    said = '"dtype":"F32","shape":[0],"data_offsets":[0,0]'
+    names = (f"{index}." + "a." * 60 + "b" for index in range(count))
+    return ("{" + ",".join(f'"{name}":{{{said}}}' for name in names) + "}").encode()
+
+
 ZEROS = bytes(5 * 10**7)
 NPZ = {
     "bzip2": (zipfile.ZIP_BZIP2, "compressed by method 12"),
@@ -251,6 +258,7 @@ SAFETENSORS = {
     "metadata": (b'{"__metadata__":[]}', "the metadata in its header are no object"),
     "text": (b'{"__metadata__":"' + "🙂".encode() + b"a" * 10**6 + b'"}', "is damaged|would take"),
     "list": (b"{}[]", "is damaged"),
+    "groups": (groups(1500), "has names of more than 65536 groups"),
     "name": (b'{"\\ud800\\n":{"dtype":"F9"}}', "is damaged"),
 }
 
