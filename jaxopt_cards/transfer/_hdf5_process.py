@@ -1,29 +1,37 @@
 """Reads an HDF5 file in a process of its own, which a damaged file may crash, fill or hang.
 
-`_hdf5` runs this file with the weights as standard input. Standard output is a line of JSON, then
-the arrays, one after the other. Nothing of this package is imported: that would take longer.
+`_hdf5` runs this file with the weights as standard input. Standard output is the arrays, one after
+the other, then JSON that describes them, then its length in eight bytes. Nothing of this package is
+imported: that would take longer.
 """
 
 import contextlib
+import functools
 import json
+import math
 import mmap
 import os
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+
+MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
+PIECE = 2**26  # bytes
+# Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
 
 
 class UnfitError(ValueError):
     """What is wrong with the file, as in `_foreign`."""
 
 
-def read(file: BinaryIO, max_bytes: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """What is in a file, by path, and its arrays."""
+def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
+    """What is in a file, by path; its arrays are written one after the other."""
     check_texts(file)
     with h5py.File(file, "r") as root:
         is_legacy = "model_weights" in root or "layer_names" in root.attrs
@@ -31,19 +39,23 @@ def read(file: BinaryIO, max_bytes: int) -> tuple[dict[str, Any], list[np.ndarra
         items = [(path, item) for path, item in walked(root) if not path.startswith(optimizer)]
         groups = [(path, item) for path, item in items if isinstance(item, h5py.Group)]
         datasets = [(path, checked(path, item)) for path, item in items if hasattr(item, "shape")]
-        if (size := sum(dataset.nbytes for _, dataset in datasets)) > max_bytes:
+        if (size := sum(size_of(dataset) for _, dataset in datasets)) > max_bytes:
             raise UnfitError(f"would take {size} bytes, and max_bytes is {max_bytes}")
-        arrays = [numbers_of(dataset) for _, dataset in datasets]
-        about = {
+        texts = Texts()
+        about: dict[str, Any] = {
             "is_legacy": is_legacy,
-            "config": text(root, "", "model_config"),
-            "groups": [(path, text(group, path, "name")) for path, group in groups],
-            "arrays": [
-                (path, array.dtype.str, array.shape)
-                for (path, _), array in zip(datasets, arrays, strict=True)
+            "config": texts.read(root, "", "model_config"),
+            "version": texts.read(root.get("model_weights", root), "", "keras_version"),
+            "groups": [
+                (path, texts.read(group, path, "name"), is_layer(group)) for path, group in groups
             ],
+            "arrays": [],
         }
-    return about, arrays
+        for path, dataset in datasets:
+            array = numbers_of(dataset)
+            about["arrays"].append((path, array.dtype.str, array.shape))
+            write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return about
 
 
 def check_texts(file: BinaryIO) -> None:
@@ -61,43 +73,75 @@ def check_texts(file: BinaryIO) -> None:
 
 def walked(root: Any) -> Iterator[tuple[str, Any]]:
     """All in a file by path; no name may lead elsewhere, to what has a name, or to nothing."""
-    seen, waiting = {root}, [("", root)]
+    seen, waiting, length = {root}, [("", root)], 0
     while waiting:
         path, group = waiting.pop()
         for name in group:
             if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
                 kind = "damaged link" if link is None else type(link).__name__
-                raise UnfitError(f"has a {kind} in {name!r}, which is not followed")
+                raise UnfitError(f"has a {kind} in {name[:60]!r}, which is not followed")
             if (child := group[name]) in seen:
-                raise UnfitError(f"has a second name {name!r} for what has one already")
+                raise UnfitError(f"has a second name {name[:60]!r} for what has one already")
             seen.add(child)
             inner = f"{path}/{name}".removeprefix("/")
+            if (length := length + len(inner)) > MOST_TEXT:
+                raise UnfitError(f"has paths of more than {MOST_TEXT} characters")
             if isinstance(child, h5py.Group):
                 waiting.append((inner, child))
             elif getattr(child, "shape", None) is None:
-                raise UnfitError(f"has no array in {inner!r}")
+                raise UnfitError(f"has no array in {inner[:60]!r}")
             yield inner, child
 
 
-def text(group: Any, path: str, name: str) -> str | None:
-    """A text beside a group. Read as one, what is none crashes the HDF5 library (2.0)."""
-    if name not in group.attrs:
-        return None
-    found = group.attrs.get_id(name)
-    if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
-        raise UnfitError(f"has a {name} in {path!r} that is no text")
-    value = group.attrs[name]
-    return value.decode() if isinstance(value, bytes) else value
+def is_layer(group: Any) -> bool:
+    """Whether a group lists weights, as those of layers do in a legacy file."""
+    return "weight_names" in group.attrs or "weight_names0" in group.attrs
+
+
+class Texts:
+    """Reads texts beside groups, all of them together of a limited length."""
+
+    def __init__(self) -> None:
+        self.left = MOST_TEXT
+
+    def read(self, group: Any, path: str, name: str) -> str | None:
+        """A text beside a group. Read as one, what is none crashes the HDF5 library (2.0)."""
+        if name not in group.attrs:
+            return None
+        found = group.attrs.get_id(name)
+        if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
+            raise UnfitError(f"has a {name} in {path[:60]!r} that is no text")
+        # One of variable length lies in the file, and is 16 bytes here.
+        value = group.attrs[name] if found.dtype.itemsize <= self.left else b""
+        self.left -= max(len(value), found.dtype.itemsize)
+        if self.left < 0:
+            raise UnfitError(f"has texts of more than {MOST_TEXT} bytes beside its arrays")
+        return value.decode() if isinstance(value, bytes) else value
 
 
 def checked(name: str, dataset: Any) -> Any:
     """A dataset of numbers that lie in this file."""
     if dataset.external or dataset.is_virtual:
         raise UnfitError(f"has the numbers of {name!r} in another file, which is not opened")
+    for code in filters_of(dataset):
+        if code not in FILTERS or not h5py.h5z.filter_avail(code):
+            known = ", ".join(FILTERS.values())
+            raise UnfitError(f"has {name!r} compressed by filter {code}, which is none of {known}")
     # HDF5 has no bfloat16; of what Keras writes, only it is two bytes of no dtype.
     if dataset.dtype.kind not in "biufc" and dataset.dtype != np.dtype("V2"):
         raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is no number")
     return dataset
+
+
+def filters_of(dataset: Any) -> list[int]:
+    """The numbers of the filters that its bytes went through."""
+    settings = dataset.id.get_create_plist()
+    return [settings.get_filter(index)[0] for index in range(settings.get_nfilters())]
+
+
+def size_of(dataset: Any) -> int:
+    """The bytes that it takes to read a dataset: a chunk of it may be larger than all of it."""
+    return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
 
 
 def numbers_of(dataset: Any) -> np.ndarray:
@@ -117,21 +161,27 @@ def limit_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (min(most, hard), hard))
 
 
+def write_all(file: Any, data: Any) -> None:
+    """Writes all of it: without a buffer, one call of Linux takes no more than 2 GiB."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest[:PIECE]) :]
+
+
 def main(max_bytes: int) -> None:
     """Reads standard input."""
-    # Once for the arrays, once for what is changed on the way; the file is mapped.
+    # Once for an array, once for what is changed on the way; the file is mapped.
     limit_memory(2**30 + 2 * max_bytes + os.fstat(0).st_size)
-    arrays: list[np.ndarray] = []
+    output = sys.stdout.buffer
     try:
-        about, arrays = read(sys.stdin.buffer, max_bytes)
+        about = read(sys.stdin.buffer, max_bytes, functools.partial(write_all, output))
     except UnfitError as error:
         about = {"unfit": str(error)}
     except Exception as error:  # damaged bytes make the library raise all sorts
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         about = {"unfit": f"is damaged, or of another format: {reason}"}
-    sys.stdout.buffer.write(json.dumps(about).encode() + b"\n")
-    for array in arrays:
-        sys.stdout.buffer.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    text = json.dumps(about).encode()
+    write_all(output, text + struct.pack("<Q", len(text)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Weights saved by Keras."""
 
 import importlib.util
-import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,33 +11,18 @@ import numpy as np
 
 from jaxopt_cards._checks import check_number
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
-from jaxopt_cards.transfer._hdf5 import Contents, Group, checked, contents, members
+from jaxopt_cards.transfer._hdf5 import contents
+from jaxopt_cards.transfer._keras_config import model_of, parsed
+from jaxopt_cards.transfer._keras_legacy import legacy
+from jaxopt_cards.transfer._keras_numbered import Named, numbered
 from jaxopt_cards.transfer._zip import zip_archive
 
+MOST_NAMES = 2**24  # characters of all paths
 _EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
-
-_NAMES = {
-    "gamma": "scale",
-    "beta": "bias",
-    "moving_mean": "mean",
-    "moving_variance": "var",
-    "embeddings": "embedding",
-}
-# What layers have, in the order in which Keras numbers it.
-_KERNEL = ("kernel", "bias")
-_ARRAYS = {
-    "dense": _KERNEL,
-    "conv1d": _KERNEL,
-    "conv2d": _KERNEL,
-    "conv3d": _KERNEL,
-    "embedding": ("embedding",),
-    "layer_normalization": ("scale", "bias"),
-    "batch_normalization": ("scale", "bias", "mean", "var"),
-}
 
 
 def from_keras(
-    path: str | os.PathLike, *, epsilon: float = _EPSILON, max_bytes: int = 2**33
+    path: str | os.PathLike, *, epsilon: float | None = None, max_bytes: int = 2**33
 ) -> dict[str, Any]:
     r"""Reads the weights of a Keras model: `.keras`, `.weights.h5`, or a legacy `.h5`.
 
@@ -47,11 +30,15 @@ def from_keras(
     name. What has no name in NNX (recurrent kernels, random seeds) keeps Keras's own, which may be
     just its number. Optimizers are left out. Needs the library h5py, and not Keras.
 
+    Before version 3.6, Keras wrote the names of layers into the configuration only, which a
+    `.weights.h5` does not have and a subclassed model does not list layers in. There a layer is
+    under its path in the file: `layers/dense_1` is the second Dense of those that the model lists.
+
     Batch normalisations add :math:`\epsilon` to the variance: 0.001 in Keras, 0.00001 in NNX,
     where it is no array and cannot be restored. The difference is put into the variance, so that
     the outputs are the same. A `.keras` file, or a legacy `.h5` of a whole model, says what
     :math:`\epsilon` was; `.weights.h5` does not. Layer normalisations keep no variance: give
-    `nnx.LayerNorm` the `epsilon` of Keras.
+    `nnx.LayerNorm` the `epsilon` of Keras, which the report of `restore` names.
 
     The file is read by another process, so it can neither crash this one nor hang it for longer
     than a minute (and a second for each 16 MiB); on Linux with at most `2 * max_bytes` and 1 GiB of
@@ -65,7 +52,8 @@ def from_keras(
         path: the file.
         epsilon: float in [0, inf); that of batch normalisations in Keras where the file does not
             say: 0.001 unless it was set, as in `restore(model, from_keras(path, epsilon=0.001))`.
-            Default: NNX's, which leaves variances as they are.
+            Default: NNX's, which leaves variances as they are; `restore` of the path itself
+            warns of it in its report.
         max_bytes: whole number > 0; files that declare more are not read.
 
     Returns:
@@ -98,21 +86,35 @@ def from_keras(
         ...     transfer.from_keras(f"{folder}/net.weights.h5")["hidden1"]["kernel"].shape
         (3, 2)
     """
-    check_number("from_keras", "epsilon", epsilon, "[0, inf)")
+    if epsilon is not None:
+        check_number("from_keras", "epsilon", epsilon, "[0, inf)")
     if importlib.util.find_spec("h5py") is None:
         raise ImportError("from_keras: needs h5py: pip install h5py")
+    return read_keras(path, epsilon, max_bytes)[0]
+
+
+def read_keras(
+    path: str | os.PathLike, epsilon: float | None = None, max_bytes: int = 2**33
+) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """What `from_keras` returns, and the epsilon that each normalisation needs in NNX, by path.
+
+    `None` is one that neither the file nor the argument says.
+    """
     with opened("from_keras", path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
-        weights, config = unpacked
+        weights, config, version = unpacked
         found = contents(weights, max_bytes)
-        settings = dict(_settings(config or found.config, ""))
-        return nested(_with_nnx_epsilon(_named(found, settings), settings, float(epsilon)))
+        model = model_of(config or parsed(found.config))
+        arrays = legacy(found.root, model, found.version) if found.is_legacy else None
+        arrays = arrays or numbered(found.root, model, version)
+        epsilons: dict[str, float | None] = {}
+        return nested(_with_nnx_epsilon(arrays, epsilon, epsilons)), epsilons
 
 
 @contextmanager
-def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
-    """The HDF5 file, and the model's configuration, which `.keras` has beside it."""
+def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[str, Any], str]]:
+    """The HDF5 file; the model's configuration and Keras's version, which `.keras` has beside."""
     if (kind := kind_of(file)) == "an HDF5 file":
-        yield file, {}
+        yield file, {}, ""
         return
     if kind != "a zip archive":
         raise UnfitError(f"is no file of Keras, but {kind}")
@@ -122,122 +124,27 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
     with tempfile.TemporaryFile() as weights:
         archive.copy("model.weights.h5", weights)
         weights.flush()
-        yield weights, json.loads(archive.read("config.json"))
-
-
-def _settings(model: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The settings of all layers, by path."""
-    config = model.get("config", {})
-    # Before Keras 2.2.3 it was the list itself.
-    for layer in config if isinstance(config, list) else config.get("layers", []):
-        path = f"{prefix}{layer['config'].get('name')}"
-        yield path, layer
-        yield from _settings(layer, f"{path}/")
-
-
-def _named(found: Contents, settings: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays by path, with NNX's names."""
-    if found.is_legacy:
-        return _legacy(found.root)
-    if not {"layers", "vars", "_layer_checkpoint_dependencies"} & {*found.root}:
-        raise UnfitError("is an HDF5 file without weights of Keras")
-    return _numbered(found.root, settings)
+        config = parsed(archive.read("config.json"))
+        about = parsed(archive.read("metadata.json")) if "metadata.json" in archive.entries else {}
+        yield weights, config, str(about.get("keras_version", ""))
 
 
 def _with_nnx_epsilon(
-    named: Iterator[tuple[str, np.ndarray]], settings: dict[str, Any], epsilon: float
+    arrays: Named, epsilon: float | None, epsilons: dict[str, float | None]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays, with variances that give Keras's outputs once NNX adds an epsilon of its own."""
-    for path, array in named:
-        layer, _, name = path.rpartition("/")
+    length = 0
+    for path, array, layer in arrays:
+        if (length := length + len(path)) > MOST_NAMES:
+            raise UnfitError(f"has names of more than {MOST_NAMES} characters")
+        module, _, name = path.rpartition("/")
+        said = layer.epsilon() if layer else None
         if name == "var":
-            config = settings.get(layer, {}).get("config", {})
-            check_number(
-                f"{layer!r}", "epsilon", given := config.get("epsilon", epsilon), "[0, inf)"
-            )
+            given = epsilon if said is None else said
+            epsilons[module] = None if given is None else _EPSILON
+            given = _EPSILON if given is None else given
+            check_number(repr(module), "epsilon", given, "[0, inf)")
             array = (array + (given - _EPSILON)).astype(array.dtype)
+        elif name == "scale" or said is not None:
+            epsilons.setdefault(module, said)
         yield path, array
-
-
-def _numbered(root: Group, settings: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of `.weights.h5`, which have numbers for names."""
-    for path, kinds, arrays in _layers(root, "", ""):
-        names = _array_names(path, kinds, arrays, settings.get(path))
-        yield from ((f"{path}/{name}", array) for name, array in zip(names, arrays, strict=True))
-
-
-def _layers(group: Any, path: str, kind: str) -> Iterator[tuple[str, Any, list[Any]]]:
-    """Path, possible kinds and arrays of each layer: `layers/dense_1/vars/0` of name `hidden2`."""
-    children = members(group, path)
-    if "vars" in children:
-        variables = members(children.pop("vars"), f"{path}/vars")
-        arrays = [checked(path, variables[str(index)]) for index in range(len(variables))]
-        if arrays:
-            yield path or "model", {_kind(kind), _kind(path.rpartition("/")[2])}, arrays
-    if not path:
-        children.pop("optimizer", None)
-    inner = [(name, name, child) for name, child in children.items() if name != "layers"]
-    if "layers" in children:
-        listed = members(children["layers"], f"{path}/layers")
-        inner += [(_layer_name(name, child), name, child) for name, child in listed.items()]
-    for name, kind, child in inner:
-        yield from _layers(child, f"{path}/{name}".removeprefix("/"), kind)
-
-
-def _layer_name(name: str, group: Any) -> str:
-    """The user's name of a layer, which stands with its variables."""
-    variables = members(group, name).get("vars")
-    given = (isinstance(variables, Group) and variables.given) or name
-    if "/" in given:
-        raise UnfitError(f"has a layer of the name {given!r}")
-    return given
-
-
-def _kind(name: str) -> str:
-    """`BatchNormalization` or `batch_normalization_1` as in `_ARRAYS`."""
-    return re.sub(r"_\d+$", "", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)).lower()
-
-
-def _array_names(path: str, kinds: set[str], arrays: list[Any], settings: Any) -> list[str]:
-    """The names of a layer's arrays, of which only the order is known."""
-    kinds = {_kind(settings["class_name"])} if settings else kinds
-    known = next((_ARRAYS[kind] for kind in sorted(kinds) if kind in _ARRAYS), None)
-    dimensions = [len(array.shape) for array in arrays]
-    if known is None and dimensions[0] >= 2 and dimensions[1:] in ([], [1]):
-        known = _KERNEL
-    if known is None and dimensions == [1, 1, 1, 1]:
-        known = _ARRAYS["batch_normalization"]
-    if known is None:
-        return [str(index) for index in range(len(arrays))]
-    if known[0] == "scale" and settings:
-        left_out = {"scale": "scale", "bias": "center"}
-        config = settings["config"]
-        known = tuple(n for n in known if n not in left_out or config[left_out[n]])
-    if len(arrays) != len(known) and not (known == _KERNEL and len(arrays) == 1):
-        raise UnfitError(
-            f"has {len(arrays)} arrays in {path!r}, which could be any of {', '.join(known)}: a "
-            ".keras file, of model.save, says which"
-        )
-    return list(known[: len(arrays)])
-
-
-def _legacy(root: Group) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a legacy `.h5`: `model_weights/hidden1/sequential/hidden1/kernel:0`."""
-    groups = members(root.get("model_weights", root), "model_weights")
-    groups.pop("optimizer_weights", None)
-    for layer, group in groups.items():
-        for path, array in _walked(group, layer):
-            parts = path.removesuffix(":0").split("/")
-            # The layer's name comes again, after that of the model if it has one.
-            again = parts.index(layer, 1) if layer in parts[1:] else 0
-            *parts, name = parts[again:]
-            yield "/".join([*parts, _NAMES.get(name, name)]), array
-
-
-def _walked(group: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
-    """All arrays under a group, by path."""
-    if not isinstance(group, Group):
-        yield path, group
-        return
-    for name, child in group.items():
-        yield from _walked(child, f"{path}/{name}")
