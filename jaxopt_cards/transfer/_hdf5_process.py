@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
+DEPTH = 256  # of groups: Keras has three for each model in a model
 PIECE = 2**26  # bytes
 # Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
@@ -86,6 +87,8 @@ def walked(root: Any) -> Iterator[tuple[str, Any]]:
             inner = f"{path}/{name}".removeprefix("/")
             if (length := length + len(inner)) > MOST_TEXT:
                 raise UnfitError(f"has paths of more than {MOST_TEXT} characters")
+            if inner.count("/") >= DEPTH:
+                raise UnfitError(f"has groups in groups, deeper than {DEPTH}")
             if isinstance(child, h5py.Group):
                 waiting.append((inner, child))
             elif getattr(child, "shape", None) is None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from jaxopt_cards.transfer._foreign import DEPTH, UnfitError
 
-MOST_JSON = 2**24  # bytes; a thousand layers are one million
-MOST_LAYERS = 2**16
+MOST_JSON = 2**23  # bytes; a thousand layers are two million
+MOST_ITEMS = 2**19  # of lists and dictionaries; each takes fifty times the bytes of its comma
+MOST_LAYERS = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,20 @@ class Layer:
             found.setdefault(layer.name, []).append((names, layer))
         return found
 
+    @functools.cached_property
+    def identities(self) -> frozenset[tuple[str, str]]:
+        """Class and name of all layers below."""
+        own = {(layer.kind, layer.name) for layer in self.layers}
+        return frozenset(own).union(*(layer.identities for layer in self.layers))
+
     def below(self) -> Iterator[tuple[tuple[str, ...], "Layer"]]:
         """All layers below a model, with the names on the way to them."""
-        for layer in self.layers:
-            yield (layer.name,), layer
-            yield from (((layer.name, *names), inner) for names, inner in layer.below())
+        waiting: list[tuple[tuple[str, ...], Layer]]
+        waiting = [((layer.name,), layer) for layer in self.layers]
+        while waiting:
+            names, layer = waiting.pop()
+            yield names, layer
+            waiting += [((*names, inner.name), inner) for inner in layer.layers]
 
     def epsilon(self) -> Any:
         """What a normalisation, or one in a wrapper, adds to the variance; `None` if unknown."""
@@ -59,12 +69,20 @@ class Layer:
         return found
 
 
-def parsed(text: str | bytes | None) -> dict[str, Any]:
+def check_length(length: int) -> None:
+    """Raises where a text of JSON would take too much memory; before it is read."""
+    if length > MOST_JSON:
+        raise UnfitError(f"has a configuration of {length} bytes, more than {MOST_JSON}")
+
+
+def parsed(text: str | bytearray) -> dict[str, Any]:
     """A text of JSON as a dictionary; an empty one for no text."""
     if not text:
         return {}
-    if len(text) > MOST_JSON:
-        raise UnfitError(f"has a configuration of {len(text)} bytes, more than {MOST_JSON}")
+    check_length(len(text))
+    raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    if sum(raw.count(mark) for mark in b",[{") > MOST_ITEMS:
+        raise UnfitError(f"has a configuration of more than {MOST_ITEMS} items")
     try:
         found = json.loads(text)
     except RecursionError:

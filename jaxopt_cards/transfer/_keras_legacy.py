@@ -1,11 +1,12 @@
 """The arrays of a legacy `.h5`, where paths are TensorFlow's scopes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxopt_cards.transfer._foreign import Names
 from jaxopt_cards.transfer._hdf5 import Group, members
 from jaxopt_cards.transfer._keras_config import Layer
 
@@ -31,16 +32,16 @@ def legacy(root: Group, model: Layer | None, version: str) -> Named:
     numbers = "" if version.startswith("3.") else r"(_\d+)*"
     groups = members(root.get("model_weights", root), "model_weights")
     groups.pop("optimizer_weights", None)
+    names = Names()
     for name, group in _layer_groups(groups):
         layer = model.children.get(name) if model else None
         arrays = list(_walked(group, ()))
-        placed = [(*_placed(name, s[:-1], layer, numbers), s[-1]) for s, _ in arrays]
-        if layer is None and len({(path, last) for path, _, last in placed}) < len(placed):
+        placed = [_placed(name, parts, layer, numbers, names) for parts, _ in arrays]
+        if layer is None and len({path for path, _ in placed}) < len(placed):
             # `conv_1` and `conv_2` in `conv`: not its own scope, numbered, but layers in it.
-            placed = [(*_placed(name, s[:-1], layer, ""), s[-1]) for s, _ in arrays]
-        for (path, found, last), (_, array) in zip(placed, arrays, strict=True):
-            last = last.removesuffix(":0")
-            yield f"{path}/{_NAMES.get(last, last)}", array, found
+            placed = [_placed(name, parts, layer, "", names) for parts, _ in arrays]
+        for (path, found), (_, array) in zip(placed, arrays, strict=True):
+            yield path, array, found
 
 
 def _layer_groups(groups: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -69,18 +70,21 @@ def _walked(group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _placed(
-    name: str, scopes: tuple[str, ...], layer: Layer | None, numbers: str
+    name: str, parts: tuple[str, ...], layer: Layer | None, numbers: str, names: Names
 ) -> tuple[str, Layer | None]:
-    """Path and layer of the array that is in these scopes."""
-    parts, found = [name], layer
+    """Path and layer of the array that has this place in the group of a layer."""
+    *scopes, last = parts
+    path, found = name, layer
     for scope in scopes[_own(name, scopes, layer, numbers) :]:
-        names, inner = _inner(found, scope)
-        parts += names
+        inner_names, inner = _inner(found, scope)
+        for part in inner_names:
+            path = names.joined(path, part)
         found = inner or found
-    return "/".join(parts), found
+    last = last.removesuffix(":0")
+    return names.joined(path, _NAMES.get(last, last)), found
 
 
-def _own(name: str, scopes: tuple[str, ...], layer: Layer | None, numbers: str) -> int:
+def _own(name: str, scopes: Sequence[str], layer: Layer | None, numbers: str) -> int:
     """How many of the scopes are the model's and the layer's own."""
     size, place = name.count("/") + 1, 0
     while place < len(scopes):

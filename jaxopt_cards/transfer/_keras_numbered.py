@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer._foreign import Names, UnfitError
 from jaxopt_cards.transfer._hdf5 import Group, checked, members
 from jaxopt_cards.transfer._keras_config import Layer, kind_of_class
 
@@ -32,14 +32,15 @@ def numbered(root: Group, model: Layer | None, version: str) -> Named:
     """Path, array and layer of each array."""
     if not {"layers", "vars", "_layer_checkpoint_dependencies"} & {*root}:
         raise UnfitError("is an HDF5 file without weights of Keras")
-    for path, kinds, arrays, layer in _layers(root, "", "", model, version.startswith("2.")):
-        names = _array_names(path, kinds, arrays, layer)
-        for name, array in zip(names, arrays, strict=True):
-            yield f"{path}/{name}", array, layer
+    names = Names()
+    for path, kinds, arrays, layer in _layers(root, "", "", model, version.startswith("2."), names):
+        given = _array_names(path, kinds, arrays, layer)
+        for name, array in zip(given, arrays, strict=True):
+            yield names.joined(path, name), array, layer
 
 
 def _layers(
-    group: Any, path: str, kind: str, layer: Layer | None, skips: bool
+    group: Any, path: str, kind: str, layer: Layer | None, skips: bool, names: Names
 ) -> Iterator[tuple[str, set[str], list[Any], Layer | None]]:
     """Path, possible kinds, arrays and configuration of each layer."""
     children = members(group, path)
@@ -57,9 +58,7 @@ def _layers(
     ]
     inner += _listed(listed, layer, skips)
     for name, group_name, child, found in inner:
-        yield from _layers(
-            child, f"{path}/{name}".removeprefix("/"), _kind(group_name), found, skips
-        )
+        yield from _layers(child, names.joined(path, name), _kind(group_name), found, skips, names)
 
 
 def _listed(
@@ -106,7 +105,8 @@ def _by_group(model: Layer, groups: Iterable[str], skips: bool) -> dict[str, Lay
             number = counts[layer.kind]
             found[f"{layer.kind}_{number}" if number else layer.kind] = layer
             counts[layer.kind] += 1
-        saved.update((inner.kind, inner.name) for _, inner in layer.below())
+        if skips:
+            saved |= layer.identities
     return found if found.keys() >= {*groups} else {}
 
 

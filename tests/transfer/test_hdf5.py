@@ -71,10 +71,18 @@ def test_a_chunk_larger_than_its_array_counts(tmp_path):
 
 def test_names_that_nesting_multiplies_are_bounded(tmp_path):
     with h5py.File(tmp_path / "net.h5", "w") as file:
-        group = file
-        for _ in range(1000):
-            group = group.create_group("a" * 100)
+        for index in range(8):
+            group = file.create_group(str(index))
+            for _ in range(200):
+                group = group.create_group("a" * 200)
     with pytest.raises(ValueError, match="has paths of more than 16777216 characters"):
+        transfer.from_keras(tmp_path / "net.h5")
+
+
+def test_groups_in_groups_end(tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file["/".join(["layers"] * 300)] = np.ones(2)
+    with pytest.raises(ValueError, match="has groups in groups, deeper than 256"):
         transfer.from_keras(tmp_path / "net.h5")
 
 
