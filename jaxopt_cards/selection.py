@@ -2,7 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -37,6 +38,50 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
     return list(zip(path_names(tree), jax.tree.leaves(tree), strict=True))
 
 
+def shared(tree: PyTree) -> list[tuple[int, tuple[str, ...]]]:
+    """For each leaf, the number of the first leaf of the same parameter, and all of its paths.
+
+    Leaves are in the order of `jax.tree.leaves`. A variable of Flax NNX may be in several places of
+    a module, as an embedding that is the output layer, too; it is one parameter. Arrays of
+    dictionaries are each their own, also if they are the same object: JAX does not keep that.
+    """
+    places: dict[Any, tuple[int, list[str]]] = {}
+    keys: list[Any] = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_variable):
+        for inner, _ in jax.tree_util.tree_leaves_with_path(leaf):
+            number = len(keys)
+            keys.append((id(leaf), keystr(inner)) if _is_variable(leaf) else number)
+            places.setdefault(keys[-1], (number, []))[1].append(path_name((*path, *inner)))
+    return [(places[key][0], tuple(places[key][1])) for key in keys]
+
+
+def variable_names(tree: PyTree) -> dict[str, tuple[str, ...]]:
+    """For each path of a variable of Flax NNX, all of its paths.
+
+    Modules may refer to the ones around them, which `jax.tree` would follow without end.
+    """
+    places: dict[int, list[str]] = {}
+    for path, variable in _variables(tree, (), ()):
+        places.setdefault(id(variable), []).append(path_name(path))
+    return {name: tuple(names) for names in places.values() for name in names}
+
+
+def _variables(node: Any, path: KeyPath, above: tuple[int, ...]) -> Iterator[tuple[KeyPath, Any]]:
+    """All variables in a module, once for each place that they are in."""
+    if _is_variable(node):
+        yield path, node
+    elif id(node) not in above:
+        found = jax.tree_util.default_registry.flatten_one_level_with_keys(node)
+        for key, child in found[0] if found else ():
+            yield from _variables(child, (*path, key), (*above, id(node)))
+
+
+def _is_variable(node: Any) -> bool:
+    """Whether it is a variable of Flax NNX; where there is one, Flax is imported already."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(node, nnx.Variable)
+
+
 def listed(paths: Iterable[str]) -> str:
     """Paths for an error message: one a line, indented; a file may have any number of them."""
     first = list(itertools.islice(paths := iter(paths), _LISTED))
@@ -56,7 +101,8 @@ def compiled(function: str, pattern: str) -> re.Pattern[str]:
 def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     """`select`, for the public function that the pattern was given to."""
     search = compiled(function, pattern).search
-    mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
+    chosen = [any(map(search, names)) for _, names in shared(params)]
+    mask = jax.tree.unflatten(jax.tree.structure(params), chosen)
     if not any(jax.tree.leaves(mask)):
         raise ValueError(
             f"{function}: the pattern {pattern!r} matches none of the paths"
@@ -98,6 +144,9 @@ def select(params: PyTree, pattern: str) -> PyTree:
     The path of a leaf is its keys joined by slashes, `hidden1/kernel`: the same for Flax NNX, Linen
     and bare dictionaries. The pattern is searched for anywhere in it (`re.search`); anchor it with
     `^` and `$` to match from the start or to the end.
+
+    A parameter that an NNX module has in several places is marked in all of them if one of its
+    paths matches. `nnx.state` and `nnx.split` keep such a parameter once, under its first path.
 
     Equation:
         .. math:: \mathrm{mask}_p = [\,\text{pattern occurs in the path } p\,]
@@ -152,7 +201,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
         None.
 
     Raises:
-        ValueError: the pattern matches no path.
+        ValueError: the pattern matches no path; an NNX module has a parameter in two places.
 
     References:
         Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
@@ -174,6 +223,11 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
         {'hidden1': None, 'logits': Array(12., dtype=float32, weak_type=True)}
     """
     mask = marked("partition_params", params, pattern)
+    if twice := next((names for _, names in shared(params) if len(names) > 1), None):
+        raise ValueError(
+            f"partition_params: {twice[0]} and {twice[1]} are one parameter, which two trees "
+            "cannot share: give nnx.state(model), or the state of nnx.split(model)"
+        )
     selected = jax.tree.map(lambda leaf, chosen: leaf if chosen else None, params, mask)
     rest = jax.tree.map(lambda leaf, chosen: None if chosen else leaf, params, mask)
     return selected, rest

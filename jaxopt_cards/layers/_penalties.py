@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_cards._checks import check_number
-from jaxopt_cards.selection import compiled, marked
+from jaxopt_cards.selection import compiled, marked, shared
 from jaxopt_cards.transforms._leafwise import in_precision
 from jaxopt_cards.transforms._moments import abs_sq
 
@@ -164,11 +164,12 @@ def penalty(function: str, pattern: str, of_array: Callable[[jax.Array], jax.Arr
     compiled(function, pattern)
 
     def total(params: Any) -> jax.Array:
-        leaves = jax.tree.leaves(params)
         chosen = jax.tree.leaves(marked(function, params, pattern))
+        leaves = zip(shared(params), jax.tree.leaves(params), chosen, strict=True)
+        # A parameter in several places of a module is one, and has one term.
+        weights = {first: leaf for (first, _), leaf, is_chosen in leaves if is_chosen}
         # In float32 at least: in fewer bits a sum of many terms stands still.
-        pairs = zip(leaves, chosen, strict=True)
-        wide = [in_precision(32, leaf) for leaf, is_chosen in pairs if is_chosen]
+        wide = [in_precision(32, leaf) for leaf in weights.values()]
         return jnp.sum(jnp.stack([of_array(array) for array in wide]))
 
     return total

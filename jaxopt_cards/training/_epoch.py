@@ -16,6 +16,8 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards.training._frozen import Frozen
+
 PyTree = Any
 
 EVALUATION_BATCH = 1000  # rows at a time, so that activations of large sets need not fit at once
@@ -83,6 +85,8 @@ class Measured(NamedTuple):
 
 def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTree]:
     """The graph, the arrays that training changes, and the frozen parameters."""
+    if isinstance(trainable, Frozen):
+        trainable = trainable.of(model)
     graph, *states = nnx.split(model, trainable, nnx.Param, ...)
     params, frozen, variables = (nnx.to_pure_dict(state) for state in states)
     return graph, Arrays(params, variables), frozen

@@ -370,7 +370,7 @@ def prepared(
     eval_graph, _, _ = _epoch.split(model, trainable)
     model.train()
     if isinstance(trainable, Frozen):
-        trainable.freeze_statistics(model)
+        trainable.of(model).freeze_statistics(model)
     train_graph, arrays, frozen = _epoch.split(model, trainable)
     program = _epoch.Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
     return program, arrays, frozen

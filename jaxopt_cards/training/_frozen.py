@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from jaxopt_cards.selection import path_names
+from jaxopt_cards.selection import path_names, variable_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +16,14 @@ class Frozen:
     patterns: tuple[str, ...]
     batch_stats: bool = True  # whether the statistics of frozen batch normalisation stay, too
     all_but: bool = False  # whether the patterns say what is not frozen
+    # All paths of each parameter, by each of them. NNX gives a filter the first one only.
+    names: dict[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def of(self, model: nnx.Module) -> "Frozen":
+        """The same for a model, of whose parameters any path may match."""
+        return dataclasses.replace(self, names=variable_names(model))
 
     def __call__(self, path: tuple, variable: Any) -> bool:
         """Whether the variable at this path is a parameter to train."""
@@ -24,7 +32,9 @@ class Frozen:
 
     def freezes(self, path: str) -> bool:
         """Whether a parameter of this path is frozen."""
-        return any(re.search(pattern, path) for pattern in self.patterns) != self.all_but
+        names = self.names.get(path, (path,))
+        matches = (re.search(pattern, name) for pattern in self.patterns for name in names)
+        return any(matches) != self.all_but
 
     def freeze_statistics(self, model: nnx.Module) -> None:
         """Lets batch normalisation without a parameter to train use its running statistics."""

@@ -11,7 +11,8 @@ from jaxopt_cards.transfer._numpy import from_numpy
 from jaxopt_cards.transfer._pretraining import Pretrained
 from jaxopt_cards.transfer._ranking import margin_ranking_loss
 from jaxopt_cards.transfer._rbm import pretrain_rbm
-from jaxopt_cards.transfer._restore import RestoreReport, restore
+from jaxopt_cards.transfer._restore import restore
+from jaxopt_cards.transfer._restore_report import RestoreReport
 from jaxopt_cards.transfer._reuse import ReuseResult, reuse_layers
 from jaxopt_cards.transfer._safetensors import from_safetensors
 from jaxopt_cards.transfer._torch import from_torch

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
-from jaxopt_cards.selection import listed, path_name, path_names
+from jaxopt_cards.selection import listed, path_name, path_names, variable_names
 from jaxopt_cards.training import FitResult, History, fit
 from jaxopt_cards.training._inputs import check_model, on_device
 from jaxopt_cards.transfer._unfreeze import UnfreezeSchedule, migrate_state, unfreeze_schedule
@@ -122,10 +122,11 @@ def fine_tune(
     )
     layers = _order(model, order)
     decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
+    names = tuple(sorted(set(variable_names(model).values())))
     results: list[FitResult] = []
     stages = zip(_filters(schedule, model), lengths, strict=True)
     for stage, (trainable, length) in enumerate(stages):
-        tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers)
+        tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)
         start: Any = model
         opt_state = None
         if results:
@@ -183,7 +184,7 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
     filters: list[Any] = []
     before = 0
     for start, pattern in schedule.stages:
-        trainable = schedule(start)
+        trainable = schedule(start).of(model)
         trained = sum(not trainable.freezes(name) for name in names)
         if trained == before:
             raise ValueError(
@@ -202,8 +203,9 @@ def _optimizer(
     stages: tuple[tuple[int, str], ...],
     decay: float,
     order: tuple[str, ...],
+    names: tuple[tuple[str, ...], ...],
 ) -> optax.GradientTransformation:
-    """The optimizer of the last of these stages.
+    """The optimizer of the last of these stages, where parameters have these paths.
 
     What joined in one stage has a state of its own, whose steps are counted from there: Adam's
     correction for moments that begin at zero would be wrong under a count of other parameters.
@@ -221,11 +223,13 @@ def _optimizer(
         return make_tx(rate)
 
     def joined(params: Any) -> Any:
-        """In which stage each parameter joined: the first whose pattern it matches."""
+        """In which stage each parameter joined: the first that matches one of its paths."""
+        paths = {path: places for places in names for path in places}
 
         def one(path: Any, _: Any) -> int:
-            found = (re.search(pattern, path_name(path)) for _, pattern in stages)
-            return [match is not None for match in found].index(True)
+            places = paths[path_name(path)]
+            found = (any(re.search(pattern, p) for p in places) for _, pattern in stages)
+            return [*found].index(True)
 
         return jax.tree_util.tree_map_with_path(one, params)
 

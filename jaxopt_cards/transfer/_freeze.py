@@ -17,6 +17,10 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     put into eval mode by hand. (`optax.freeze` is another thing: a stage of a chain that zeroes
     updates.)
 
+    A parameter that the model has in several places is frozen in `fit` and `fine_tune` if one of
+    its paths matches. NNX itself gives a filter only the first path, in alphabetical order: in a
+    loop of your own, the pattern must match that one.
+
     Equation:
         .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
             \theta_{\text{frozen}})

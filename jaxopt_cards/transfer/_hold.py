@@ -24,7 +24,9 @@ class _HeldNorm(nnx.BatchNorm):
         names = inspect.signature(nnx.BatchNorm.__init__).parameters
         arguments = {name: value for name, value in vars(norm).items() if name in names}
         super().__init__(**arguments, rngs=nnx.Rngs(0))
-        nnx.update(self, nnx.state(norm))
+        for name, value in vars(norm).items():
+            if isinstance(value, nnx.Variable):  # itself: another layer may share it
+                setattr(self, name, value)
         self.hold = _Hold(jnp.asarray(hold))
 
     def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
@@ -42,10 +44,12 @@ class _HeldNorm(nnx.BatchNorm):
 def held(network: MLP, depth: int) -> MLP:
     """A copy whose normalisations are told by arrays which of them are frozen."""
     told = nnx.clone(network)
+    made: dict[int, _HeldNorm] = {}  # one that several layers share is frozen with the lowest
     for index in range(1, network.depth + 1):
-        norm = getattr(network, f"hidden{index}_norm", None)
+        norm = getattr(told, f"hidden{index}_norm", None)
         if norm is not None:
-            setattr(told, f"hidden{index}_norm", _HeldNorm(norm, hold=index <= depth))
+            made.setdefault(id(norm), _HeldNorm(norm, hold=index <= depth))
+            setattr(told, f"hidden{index}_norm", made[id(norm)])
     return told
 
 

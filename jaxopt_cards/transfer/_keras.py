@@ -12,12 +12,11 @@ import numpy as np
 from jaxopt_cards._checks import check_number
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._hdf5 import contents
-from jaxopt_cards.transfer._keras_config import model_of, parsed
+from jaxopt_cards.transfer._keras_config import check_length, model_of, parsed
 from jaxopt_cards.transfer._keras_legacy import legacy
 from jaxopt_cards.transfer._keras_numbered import Named, numbered
 from jaxopt_cards.transfer._zip import zip_archive
 
-MOST_NAMES = 2**24  # characters of all paths
 _EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
 
 
@@ -124,26 +123,28 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
     with tempfile.TemporaryFile() as weights:
         archive.copy("model.weights.h5", weights)
         weights.flush()
-        config = parsed(archive.read("config.json"))
-        about = parsed(archive.read("metadata.json")) if "metadata.json" in archive.entries else {}
-        yield weights, config, str(about.get("keras_version", ""))
+        described = {}
+        for name in ("config.json", "metadata.json"):
+            entry = archive.entries.get(name)
+            check_length(entry.size if entry else 0)
+            described[name] = parsed(archive.read(name) if entry else "")
+        version = str(described["metadata.json"].get("keras_version", ""))
+        yield weights, described["config.json"], version
 
 
 def _with_nnx_epsilon(
     arrays: Named, epsilon: float | None, epsilons: dict[str, float | None]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays, with variances that give Keras's outputs once NNX adds an epsilon of its own."""
-    length = 0
     for path, array, layer in arrays:
-        if (length := length + len(path)) > MOST_NAMES:
-            raise UnfitError(f"has names of more than {MOST_NAMES} characters")
         module, _, name = path.rpartition("/")
         said = layer.epsilon() if layer else None
+        if said is not None:
+            check_number(repr(module), "epsilon", said, "[0, inf)")
         if name == "var":
             given = epsilon if said is None else said
             epsilons[module] = None if given is None else _EPSILON
             given = _EPSILON if given is None else given
-            check_number(repr(module), "epsilon", given, "[0, inf)")
             array = (array + (given - _EPSILON)).astype(array.dtype)
         elif name == "scale" or said is not None:
             epsilons.setdefault(module, said)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,27 @@ from typing import Any
 from jaxopt_cards._checks import check_count, escaped
 from jaxopt_cards.training._stored import MOST_METADATA, checksum
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
-from jaxopt_cards.transfer._keras import from_keras
+from jaxopt_cards.transfer._keras import from_keras, read_keras
+from jaxopt_cards.transfer._layouts import Source
 from jaxopt_cards.transfer._numpy import from_numpy
 from jaxopt_cards.transfer._orbax import arrays_in
 from jaxopt_cards.transfer._safetensors import from_safetensors
 from jaxopt_cards.transfer._torch import from_torch
+from jaxopt_cards.transfer._zip import zip_archive
 
 
-def load(function: str, path: str | os.PathLike, max_bytes: int) -> dict[str, Any]:
-    """The arrays in a file or folder, with NNX's names."""
+def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
+    """The arrays in a file or folder, with NNX's names, and what is known of them."""
     check_count(function, "max_bytes", max_bytes)
     if Path(path).is_dir():
-        return _folder(function, Path(path), max_bytes)
+        return _folder(function, Path(path), max_bytes), Source("flax")
     with opened(function, path, max_bytes) as file:
         reader = _reader(file)
     try:
-        return reader(path, max_bytes=max_bytes)
+        if reader is from_keras:
+            arrays, epsilons = read_keras(path, max_bytes=max_bytes)
+            return arrays, Source("keras", epsilons)
+        return reader(path, max_bytes=max_bytes), Source("unknown")
     except ValueError as error:  # with the name of the function that was called
         reason = str(error).removeprefix(f"{reader.__name__}: ")
         raise ValueError(f"{function}: {reason}") from error
@@ -44,7 +48,7 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
         return from_numpy
     if kind != "a zip archive":
         raise UnfitError("is of no format that is known: .npz, .safetensors, .pt, .keras, .h5")
-    names = zipfile.ZipFile(file).namelist()
+    names = zip_archive(file, 2**63).entries  # the reader has a limit of its own
     if "model.weights.h5" in names:
         return from_keras
     return from_torch if any(name.endswith("/data.pkl") for name in names) else from_numpy

@@ -15,7 +15,7 @@ from jaxopt_cards.training._stored import plain_arrays
 from jaxopt_cards.transfer._foreign import UnfitError
 from jaxopt_cards.transfer._mlp_parts import dense_layers
 from jaxopt_cards.transfer._model_card import DTYPE_NAMES, MAX_CARD_BYTES, ModelCard, is_text
-from jaxopt_cards.transfer._restore import as_it_is
+from jaxopt_cards.transfer._restore_array import as_it_is
 from jaxopt_cards.transfer._safetensors import array_of
 
 _RATES = ("dropout", "input_dropout", "drop_connect")

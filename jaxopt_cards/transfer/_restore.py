@@ -7,49 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards.layers import Rate
-from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
+from jaxopt_cards.selection import (
+    compiled,
+    listed,
+    marked,
+    path_name,
+    path_names,
+    shared,
+)
 from jaxopt_cards.training._stored import is_key
+from jaxopt_cards.transfer._layouts import source_of, warnings_of
 from jaxopt_cards.transfer._load import load
+from jaxopt_cards.transfer._restore_array import (
+    as_it_is,
+    dtype_of,
+    in_precision,
+    is_same,
+    misfit,
+)
+from jaxopt_cards.transfer._restore_report import RestoreReport
 
 PyTree = Any
-
-
-@dataclasses.dataclass(frozen=True)
-class RestoreReport:
-    """What became of each parameter: `print` it.
-
-    Attributes:
-        taken: from paths to those that they were saved under.
-        skipped: from paths to why they were left alone.
-        refused: from paths to why what was saved does not fit.
-        cast: from paths to the dtype that was saved, where `cast=True` changed it.
-        unused: what else was saved.
-    """
-
-    taken: dict[str, str]
-    skipped: dict[str, str]
-    refused: dict[str, str]
-    cast: dict[str, str] = dataclasses.field(default_factory=dict)
-    unused: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """One line a path."""
-        lines = [
-            f"taken    {path}"
-            + (f" from {origin}" if origin != path else "")
-            + (f", cast from {self.cast[path]}" if path in self.cast else "")
-            for path, origin in self.taken.items()
-        ]
-        lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
-        lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
-        lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
-        return "\n".join(map(escaped, lines))
 
 
 def restore(
@@ -68,6 +51,13 @@ def restore(
     array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
     report tells what became of every path. Of an NNX module, running statistics are restored too;
     dropout rates and random streams, which are no weights, never are.
+
+    A parameter that a module has in several places, as an embedding that is the output layer, too,
+    stays one. It is chosen if one of its paths matches, and taken from whichever path was saved.
+
+    What a file does not tell is in `report.warnings`: how a square kernel lies, that a transposed
+    convolution of PyTorch or Keras needs `transpose_kernel=True`, and which epsilon a normalisation
+    had, as far as the model's differs.
 
     Equation:
         .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
@@ -98,8 +88,8 @@ def restore(
     Raises:
         ValueError: a pattern, also one of `rename`, matches no path; a replacement is no text, or
             names a group that its pattern does not have; a leaf is no number or array of numbers;
-            nothing at all could be taken; a file or folder is damaged, too large or of no format
-            that is known.
+            nothing at all could be taken; two paths of one parameter were saved with other
+            numbers; a file or folder is damaged, too large or of no format that is known.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -132,47 +122,83 @@ def restore(
         raise HyperparameterError("restore", "params", "be the tree to fill", params)
     chosen = jax.tree.leaves(marked("restore", params, pattern))
     origins = _origins(path_names(params), rename)
-    is_file = isinstance(checkpoint, str | os.PathLike)
-    saved = load("restore", checkpoint, max_bytes) if is_file else checkpoint
+    about = source_of(checkpoint)
+    saved = checkpoint
+    if isinstance(checkpoint, str | os.PathLike):
+        saved, about = load("restore", checkpoint, max_bytes)
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     report = RestoreReport({}, {}, {})
     no_weights = _no_weights(params)
-
-    def one(path: Any, leaf: Any) -> Any:
-        name = path_name(path)
-        if not next(wanted):
-            report.skipped[name] = "the pattern does not match"
-            return leaf
-        if name in no_weights:
-            report.skipped[name] = no_weights[name]
-            return leaf
-        origin = origins[name]
-        if origin not in source:
-            report.skipped[name] = f"nothing was saved under {origin}"
-            return leaf
-        _check_numbers("params", name, leaf)
-        _check_numbers("checkpoint", origin, source[origin])
-        if [hasattr(x, "dtype") and is_key(x) for x in (leaf, source[origin])] == [True, False]:
-            report.skipped[name] = "a random key is no weight"
-            return leaf
-        found = _in_precision(source[origin], leaf) if cast else source[origin]
-        if why := _misfit(leaf, found):
-            report.refused[name] = why
-            return leaf
-        report.taken[name] = origin
-        if found is not source[origin]:
-            report.cast[name] = str(_dtype(source[origin]))
-        return as_it_is(found)
-
-    wanted = iter(chosen)
-    filled = jax.tree_util.tree_map_with_path(one, params)
+    places = shared(params)
+    filled: dict[int, Any] = {}
+    leaves = zip(places, jax.tree.leaves(params), chosen, strict=True)
+    for (number, names), leaf, wanted in leaves:
+        if number in filled:  # by the first place of the same parameter
+            continue
+        why = no_weights.get(names[0]) if wanted else "the pattern does not match"
+        report.skipped.update(dict.fromkeys(names, why) if why else {})
+        mine = {name: origins[name] for name in names}
+        filled[number] = leaf if why else _one(leaf, mine, source, cast, report)
     used = set(report.taken.values())
-    report = dataclasses.replace(report, unused=tuple(sorted(source.keys() - used)))
+    shapes = {name: np.shape(filled[number]) for number, names in places for name in names}
+    report = dataclasses.replace(
+        report,
+        unused=tuple(sorted(source.keys() - used)),
+        warnings=warnings_of(params, shapes, report.taken, about),
+    )
     if not report.taken:
         raise ValueError(
             f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
         )
-    return filled, report
+    return _rebuilt(params, places, filled), report
+
+
+def _one(
+    leaf: Any, origins: dict[str, str], source: dict[str, Any], cast: bool, report: RestoreReport
+) -> Any:
+    """What was saved for a parameter under one of its paths, or the parameter as it is."""
+    found = {}
+    for name, origin in origins.items():
+        if origin not in source:
+            continue
+        _check_numbers("params", name, leaf)
+        _check_numbers("checkpoint", origin, source[origin])
+        if [hasattr(x, "dtype") and is_key(x) for x in (leaf, source[origin])] == [True, False]:
+            report.skipped[name] = "a random key is no weight"
+            continue
+        array = in_precision(source[origin], leaf) if cast else source[origin]
+        if why := misfit(leaf, array):
+            report.refused[name] = why
+            continue
+        found[name] = array
+        if array is not source[origin]:
+            report.cast[name] = str(dtype_of(source[origin]))
+    if not found:
+        for name, origin in origins.items():
+            if name not in report.skipped | report.refused:
+                report.skipped[name] = f"nothing was saved under {origin}"
+        return leaf
+    first = next(iter(found))
+    for name, origin in origins.items():
+        if name in found or name not in report.refused:
+            report.taken[name] = origin if name in found else origins[first]
+        if name in found and not is_same(found[name], found[first]):
+            raise ValueError(
+                f"restore: {first} and {name} are one parameter of the model, but what was saved "
+                f"under {escaped(origins[first])} and {escaped(origin)} differs; take one of them "
+                "with rename"
+            )
+    return as_it_is(found[first])
+
+
+def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTree:
+    """The tree with other arrays; `jax.tree` would give each place of a parameter its own."""
+    if len(filled) == len(places):
+        return jax.tree.unflatten(jax.tree.structure(params), filled.values())
+    by_path = {name: filled[number] for number, names in places for name in names}
+    graph, state = nnx.split(params)
+    leaves = [by_path[name] for name in path_names(state)]
+    return nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
 
 
 def _origins(names: list[str], rename: Any) -> dict[str, str]:
@@ -213,38 +239,5 @@ def _no_weights(params: Any) -> dict[str, str]:
 def _check_numbers(argument: str, path: str, leaf: Any) -> None:
     """Raises unless a leaf is a number, an array of numbers, or a random key."""
     # A random key's dtype has no kind; those without numbers are Python's objects, texts and times.
-    if getattr(_dtype(leaf), "kind", "f") in "OSUmM":
+    if getattr(dtype_of(leaf), "kind", "f") in "OSUmM":
         raise HyperparameterError("restore", f"{argument} at {path!r}", "be an array", leaf)
-
-
-def _misfit(wanted: Any, found: Any) -> str:
-    """Why an array cannot take another's place; empty if it can."""
-    ours, theirs = (f"{_dtype(array)}{list(np.shape(array))}" for array in (wanted, found))
-    if ours == theirs:
-        return ""
-    floats = all(jnp.issubdtype(_dtype(array), jnp.floating) for array in (wanted, found))
-    hint = "; cast=True would cast it" if floats and np.shape(wanted) == np.shape(found) else ""
-    return f"saved is {theirs}, needed is {ours}{hint}"
-
-
-def _in_precision(found: Any, wanted: Any) -> Any:
-    """The array in the precision that is wanted, where that is another and no number is lost."""
-    dtype = _dtype(wanted)
-    is_float = all(jnp.issubdtype(d, jnp.floating) for d in (dtype, _dtype(found)))
-    if not is_float or dtype == _dtype(found):
-        return found
-    array = np.asarray(found)
-    with np.errstate(over="ignore"):
-        new = array.astype(dtype)
-    return new if np.array_equal(np.isfinite(new), np.isfinite(array)) else found
-
-
-def as_it_is(array: Any) -> Any:
-    """The array on the device, unless JAX would cast it, as float64 while 64-bit types are off."""
-    moved = jnp.asarray(array)
-    return moved if moved.dtype == _dtype(array) else array
-
-
-def _dtype(array: Any) -> Any:
-    # Not JAX's asarray, to which float64 is float32 while 64-bit types are off.
-    return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype

@@ -195,12 +195,13 @@ def _network(
         **look_of(model),
         **noise,
     )
+    copied = nnx.clone(model)  # as a whole: layers may share parameters
     for index in range(1, depth + 1):
-        for end, part in parts_of(model, index).items():
-            name, copy = f"hidden{index}{end}", nnx.clone(part)
+        for end, part in parts_of(copied, index).items():
+            name = f"hidden{index}{end}"
             # Noise is the seed's: runs of several seeds are to differ in it.
-            nnx.update(copy, nnx.state(getattr(network, name), nnx.RngState))
-            setattr(network, name, copy)
+            nnx.update(part, nnx.state(getattr(network, name), nnx.RngState))
+            setattr(network, name, part)
     return network
 
 

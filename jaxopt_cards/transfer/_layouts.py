@@ -1,0 +1,105 @@
+"""What neither names nor shapes tell of saved weights: warnings for the report of `restore`."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+_DEFAULT = 1e-6  # the epsilon of nnx.LayerNorm and nnx.GroupNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where weights come from.
+
+    Attributes:
+        convention: "flax", "keras", or "unknown".
+        epsilons: by path, what each normalisation needs; `None` where the file does not say it.
+    """
+
+    convention: str
+    epsilons: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+def source_of(tree: Any) -> Source:
+    """Arrays of NumPy come from a file, in whatever layout; those of JAX from Flax."""
+    is_foreign = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(tree))
+    return Source("unknown" if is_foreign else "flax")
+
+
+def warnings_of(
+    params: Any, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
+) -> dict[str, str]:
+    """By path, what could not be told of what was taken.
+
+    Args:
+        params: the tree that was filled; of an NNX module, settings are compared.
+        shapes: the shapes of its arrays by path.
+        taken: where each array came from.
+        source: where all of them came from.
+    """
+    if source.convention == "flax":
+        return {}
+    found = {}
+    if source.convention == "unknown":
+        found = {path: _SQUARE for path in taken if _is_square(path, shapes[path])}
+    if isinstance(params, nnx.Module):
+        found |= _of_modules(params, shapes, taken, source)
+    return found
+
+
+_SQUARE = (
+    "is square, so its shape does not tell whether it was saved as (in, out) or as (out, in): "
+    "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be, which "
+    "inputs_first= of from_torch says"
+)
+
+
+def _is_square(path: str, shape: tuple[int, ...]) -> bool:
+    return path.endswith("kernel") and len(shape) == 2 and shape[0] == shape[1] > 1
+
+
+def _of_modules(
+    model: nnx.Module, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
+) -> dict[str, str]:
+    """What the settings of modules, which are no arrays, make of the arrays."""
+    found = {}
+    for path, module in nnx.iter_modules(model):
+        place = "/".join(map(str, path))
+        arrays = {name: f"{place}/{name}".removeprefix("/") for name in vars(module)}
+        mine = {name: path for name, path in arrays.items() if path in taken}
+        if isinstance(module, nnx.ConvTranspose) and "kernel" in mine:
+            shape = shapes[mine["kernel"]]
+            if not module.transpose_kernel and shape[-1] == shape[-2] > 1:
+                found[mine["kernel"]] = (
+                    "has as many inputs as outputs: nnx.ConvTranspose reads one of PyTorch or "
+                    "Keras right with transpose_kernel=True only"
+                )
+        if isinstance(module, nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm) and mine:
+            origin = taken[next(iter(mine.values()))].rpartition("/")[0]
+            for why in _of_epsilon(module, origin, source):
+                found[place or "model"] = why
+    return found
+
+
+def _of_epsilon(module: Any, origin: str, source: Source) -> Iterator[str]:
+    """What to know of a normalisation's epsilon, which is no array."""
+    here, is_batch = float(module.epsilon), isinstance(module, nnx.BatchNorm)
+    if source.convention == "keras":
+        said = source.epsilons.get(origin)
+        if said is None and is_batch:
+            yield (
+                "was saved without its epsilon, and its variance taken as it is: Keras's default "
+                "is 0.001, from_keras(path, epsilon=0.001)"
+            )
+        elif said is None:
+            yield f"was saved without its epsilon: here it is {here:g}, Keras's default 0.001"
+        elif said != here:
+            yield f"needs epsilon={said:g}, here it is {here:g}"
+    elif is_batch and here != 1e-5:
+        yield f"has epsilon={here:g}; PyTorch's default, and what from_keras expects, is 1e-05"
+    elif not is_batch and here == _DEFAULT:
+        yield f"has epsilon={here:g}, NNX's default; PyTorch's is 1e-05, Keras's 0.001"
