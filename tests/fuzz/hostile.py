@@ -225,7 +225,7 @@ def hdf5_filter(file: Path) -> None:
         group = weights.create_group("layers/dense/vars")
         about = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         about.set_chunk((2, 2))
-        about.set_filter(32_000, h5py.h5z.FLAG_OPTIONAL, ())
+        about.set_filter(32_999, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((2, 2))
         h5py.h5d.create(group.id, b"0", h5py.h5t.NATIVE_FLOAT, space, about)
 
