@@ -37,7 +37,7 @@ def main() -> int:
                 if finding is not None:
                     counts["findings"] += 1
                     place = kept(finding, arguments.output, arguments.seed)
-                    print(f"{place}: {finding.fault}".encode("ascii", "backslashreplace").decode())
+                    print(ascii(f"{place}: {finding.fault}"), flush=True)
                 if arguments.case is not None:
                     print(outcome)
             if time.monotonic() > end:

@@ -1,5 +1,7 @@
 """A short run of the fuzzer, always the same, and hostile files; each in a process with limits."""
 
+import sys
+
 import pytest
 
 from tests.fuzz.cases import Fuzzer
@@ -7,6 +9,7 @@ from tests.fuzz.hostile import FILES
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import MAX_BYTES, Outcome, Worker, fault_of
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is told by /proc")
 
 # What is left of it has weights that can be read.
 HARMLESS = ("names_in_a_configuration",)
