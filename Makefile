@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint docs clean
+.PHONY: help setup demo test bench fuzz lint docs clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -19,6 +19,9 @@ test: .venv/.installed-test ## all tests
 
 bench: .venv/.installed-bench ## speed, as ratios side by side
 	$(BIN)/python -m tests.bench
+
+fuzz: .venv/.installed-test ## ten minutes of damaged files, in turn to all that reads files
+	$(BIN)/python -m tests.fuzz --minutes 10
 
 lint: .venv/.installed-test ## format, style and types
 	$(BIN)/ruff format --check

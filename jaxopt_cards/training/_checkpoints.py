@@ -106,9 +106,15 @@ class Checkpointer:
                 max_to_keep=max_to_keep, cleanup_tmp_directories=True
             )
             self._manager = ocp.CheckpointManager(self._directory, options=options)
-        except BaseException:
+        except BaseException as error:
             self._lock.release()
-            raise
+            if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
+                raise
+            # Orbax reads the `_CHECKPOINT_METADATA` of all checkpoints, and says not of which.
+            raise OSError(
+                f"{self._function}: the checkpoints in {escaped(self._directory)} cannot be "
+                f"listed; is a _CHECKPOINT_METADATA there damaged? {escaped(error, 200)}"
+            ) from error
 
     def __enter__(self) -> Self:
         """For use in a `with` statement."""
@@ -201,7 +207,11 @@ class Checkpointer:
         self._check_metadata(step)
         stored = self._item(step, about=self._args.JsonRestore())
         about = stored.get("about") if isinstance(stored, dict) else None
-        if about is None or json_checksum(about) != stored.get("checksum"):
+        if (
+            about is None
+            or not _is_description(about)
+            or json_checksum(about) != stored.get("checksum")
+        ):
             raise _DamagedError("its description was changed")
         # Before any array is read: of another run, it is neither ours to read nor to set aside.
         self._check_same_run(about, described)
@@ -281,6 +291,13 @@ class Checkpointer:
                 f"{self._function}: {self._argument} {escaped(self._directory)} holds another run:"
                 f"{listed(differing)}\nGive this run a folder of its own."
             )
+
+
+def _is_description(about: Any) -> bool:
+    """Whether it has what `save` writes about a checkpoint."""
+    kinds = {"identity": dict, "arrays": list, "arrays (CRC-32)": int}
+    fits = isinstance(about, dict) and "notes" in about
+    return fits and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
 
 
 class FitCheckpointer(Checkpointer):

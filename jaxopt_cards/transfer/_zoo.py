@@ -61,6 +61,9 @@ class Zoo:
     made a model. Stored are parameters, running statistics and rates of dropout, not streams of
     random numbers.
 
+    Several processes may store, replace and load models at once: a lock on the folder, where the
+    system has one, lets each see whole models only.
+
     Equation:
         .. math:: \mathrm{load}(s) = f_\theta \quad\text{if}\quad \mathrm{SHA256}(\theta) = h_s
 
@@ -77,8 +80,9 @@ class Zoo:
         On disk, the arrays of each model.
 
     Raises:
-        ValueError: a name that is none, is taken or is not there; a card or weights that are
-            damaged, or do not fit together or the model (the message names the file).
+        ValueError: an invalid, taken or unknown name; a card or weights that are damaged, or do not
+            fit together or the model (the message names the file); rates outside of [0, 1), and
+            variances below zero or infinite.
         OSError: a model could not be written, as when the disk is full; nothing of it is left.
         ImportError: safetensors is not installed.
 
