@@ -21,12 +21,29 @@ def shown(got: object) -> str:
     return text if len(text) <= LONG else f"{text[:LONG]} …"
 
 
-class HyperparameterError(ValueError):
+class NamedError(ValueError):
+    """What is wrong, and the public function that found it, kept apart.
+
+    A function that is made of others, such as `adam` of `scale_by_adam`, can raise the same error
+    under its own name: `raise NamedError("adam", error.message) from None`.
+    """
+
+    def __init__(self, function: str, message: str):
+        """The message is shown after the function's name and a colon."""
+        super().__init__(f"{function}: {message}")
+        self.function, self.message = function, message
+
+    def __reduce__(self) -> Any:
+        """Errors of other processes come pickled."""
+        return NamedError, (self.function, self.message)
+
+
+class HyperparameterError(NamedError):
     """A hyperparameter outside its range: which function, which argument, expected, got."""
 
     def __init__(self, function: str, argument: str, expected: str, got: object):
         """Keeps the parts, so that `named_in_errors` can tell them again under another name."""
-        super().__init__(f"{function}: {argument} must {expected}, got {shown(got)}")
+        super().__init__(function, f"{argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
 
