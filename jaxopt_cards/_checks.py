@@ -1,18 +1,15 @@
 """Checks of hyperparameters, with errors that name the function the user called."""
 
-import functools
 import operator
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-LONG = 200  # letters
+from jaxopt_cards._named_errors import NamedError as NamedError
 
-_Arguments = ParamSpec("_Arguments")
-_Built = TypeVar("_Built")
+LONG = 200  # letters
 
 
 def shown(got: object) -> str:
@@ -21,28 +18,11 @@ def shown(got: object) -> str:
     return text if len(text) <= LONG else f"{text[:LONG]} …"
 
 
-class NamedError(ValueError):
-    """What is wrong, and the public function that found it, kept apart.
-
-    A function that is made of others, such as `adam` of `scale_by_adam`, can raise the same error
-    under its own name: `raise NamedError("adam", error.message) from None`.
-    """
-
-    def __init__(self, function: str, message: str):
-        """The message is shown after the function's name and a colon."""
-        super().__init__(f"{function}: {message}")
-        self.function, self.message = function, message
-
-    def __reduce__(self) -> Any:
-        """Errors of other processes come pickled."""
-        return NamedError, (self.function, self.message)
-
-
 class HyperparameterError(NamedError):
     """A hyperparameter outside its range: which function, which argument, expected, got."""
 
     def __init__(self, function: str, argument: str, expected: str, got: object):
-        """Keeps the parts, so that `named_in_errors` can tell them again under another name."""
+        """Keeps the argument, what was expected and what was got."""
         super().__init__(function, f"{argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
@@ -101,18 +81,3 @@ def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> 
         valid = False
     if not valid:
         raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
-
-
-def named_in_errors(build: Callable[_Arguments, _Built]) -> Callable[_Arguments, _Built]:
-    """Makes a chain report a bad hyperparameter of its stages under its own name."""
-
-    @functools.wraps(build)
-    def named(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Built:
-        try:
-            return build(*args, **kwargs)
-        except HyperparameterError as error:
-            raise HyperparameterError(
-                build.__name__, error.argument, error.expected, error.got
-            ) from None
-
-    return named

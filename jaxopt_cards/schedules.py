@@ -20,6 +20,7 @@ from optax import (
 )
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 
 __all__ = [
     "constant",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@named_in_errors
 def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
     r"""The same value at every step.
 
@@ -72,6 +74,7 @@ def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
     return optax.constant_schedule(value)
 
 
+@named_in_errors
 def piecewise_constant(
     boundaries: Sequence[int], values: Sequence[jax.typing.ArrayLike]
 ) -> optax.Schedule:
@@ -132,6 +135,7 @@ def piecewise_constant(
     return schedule
 
 
+@named_in_errors
 def exponential_decay(
     init_value: jax.typing.ArrayLike,
     transition_steps: int,
@@ -201,6 +205,7 @@ def exponential_decay(
     return schedule
 
 
+@named_in_errors
 def power_decay(
     init_value: jax.typing.ArrayLike, transition_steps: int, power: jax.typing.ArrayLike = 1.0
 ) -> optax.Schedule:
@@ -251,6 +256,7 @@ def power_decay(
     return schedule
 
 
+@named_in_errors
 def momentum_warmup(
     init_value: jax.typing.ArrayLike = 0.5,
     end_value: jax.typing.ArrayLike = 0.9,

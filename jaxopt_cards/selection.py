@@ -9,6 +9,7 @@ import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 
 PyTree = Any
 
@@ -44,7 +45,7 @@ def compiled(function: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise ValueError(f"{function}: {pattern!r} is not a regular expression: {error}") from None
+        raise NamedError(function, f"{pattern!r} is not a regular expression: {error}") from None
 
 
 def marked(function: str, params: PyTree, pattern: str) -> PyTree:
@@ -52,9 +53,9 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     search = compiled(function, pattern).search
     mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
     if not any(jax.tree.leaves(mask)):
-        raise ValueError(
-            f"{function}: the pattern {pattern!r} matches none of the paths"
-            f"{listed(path_names(params))}"
+        raise NamedError(
+            function,
+            f"the pattern {pattern!r} matches none of the paths{listed(path_names(params))}",
         )
     return mask
 
@@ -86,6 +87,7 @@ def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
     return mask
 
 
+@named_in_errors
 def select(params: PyTree, pattern: str) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression.
 
@@ -126,6 +128,7 @@ def select(params: PyTree, pattern: str) -> PyTree:
     return marked("select", params, pattern)
 
 
+@named_in_errors
 def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     r"""Splits a tree in two by a regular expression over paths.
 
@@ -173,6 +176,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     return selected, rest
 
 
+@named_in_errors
 def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     r"""Puts the two parts of `partition_params` together again.
 
@@ -209,15 +213,15 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
 
     def one_of(path: KeyPath, first: Any, second: Any) -> Any:
         if first is not None and second is not None:
-            raise ValueError(f"merge_params: both parts have a leaf at {path_name(path)}")
+            raise NamedError("merge_params", f"both parts have a leaf at {path_name(path)}")
         return second if first is None else first
 
     structures: list[Any] = [
         jax.tree.structure(part, is_leaf=lambda leaf: leaf is None) for part in (selected, rest)
     ]
     if structures[0] != structures[1]:
-        raise ValueError(
-            f"merge_params: the parts differ in structure:{listed(map(str, structures))}"
+        raise NamedError(
+            "merge_params", f"the parts differ in structure:{listed(map(str, structures))}"
         )
     return jax.tree_util.tree_map_with_path(
         one_of, selected, rest, is_leaf=lambda leaf: leaf is None

@@ -54,6 +54,8 @@ def _functions(tx: Any) -> tuple[Any, Any]:
     """`init` and `update`, with nothing around them that has no hyperparameters."""
     init, update = tx.init, tx.update
     while True:
+        # Around those of ours is a function that names them in errors.
+        init, update = inspect.unwrap(init), inspect.unwrap(update)
         found = _cells(update)
         if _maker(update) == "with_extra_args_support" and "tx" in found:
             init, update = found["tx"].init, found["tx"].update

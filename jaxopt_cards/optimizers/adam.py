@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.adam import scale_by_adam
 from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate

@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.adam_variants import (
     scale_by_adamax,
     scale_by_amsgrad,

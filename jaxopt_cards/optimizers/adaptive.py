@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain, identity
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.optimizers._momentum import momentum_stage
 from jaxopt_cards.transforms.adaptive import scale_by_adadelta, scale_by_rss
 from jaxopt_cards.transforms.decay import add_decayed_weights

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_cards._named_errors import NamedError, named_stages, wrapper_named_in_errors
 from jaxopt_cards.selection import listed, path_name, path_names
 
 PyTree = Any
@@ -20,6 +21,7 @@ class LeafwiseState(NamedTuple):
     leaves: PyTree  # like the parameters; for each leaf what `init` returned
 
 
+@wrapper_named_in_errors
 def leafwise(
     init: Callable[[jax.Array], Any],
     update: Callable[[jax.Array, Any, Any, Any], tuple[jax.Array, Any]],
@@ -101,7 +103,7 @@ def leafwise(
             array = jnp.asarray(leaf)
             if not jnp.issubdtype(array.dtype, jnp.inexact):
                 got = f"the parameter must be of floating point, got {array.dtype}"
-                raise ValueError(f"{name}: {_at(params, index)}{got}")
+                raise NamedError(name, f"{_at(params, index)}{got}")
             state = jax.tree.map(_strongly_typed, init(in_precision(32, array)))
             rows.append((state,) if len(fields) == 1 else tuple(state))
         return to_state(jnp.zeros((), jnp.int32), rows, treedef)
@@ -110,9 +112,10 @@ def leafwise(
         if needs_params:
             check_params(name, params)
         if missing := [field for field in all_fields if not hasattr(state, field)]:
-            raise ValueError(
-                f"{name}: state must be {state_type.__name__}, got {type(state).__name__}, "
-                f"which has no {missing[0]}"
+            raise NamedError(
+                name,
+                f"state must be {state_type.__name__}, got {type(state).__name__}, "
+                f"which has no {missing[0]}",
             )
         grads, treedef = _flatten(updates)
         columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
@@ -127,12 +130,12 @@ def leafwise(
                 try:
                     grad, row = equation(jnp.asarray(grad), row, weights[index], count)
                 except _LeafMismatch as mismatch:
-                    raise ValueError(f"{name}: {_at(updates, index)}{mismatch}") from None
+                    raise NamedError(name, f"{_at(updates, index)}{mismatch}") from None
             new_grads.append(grad)
             new_rows.append(row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
 
-    return optax.GradientTransformation(init_tree, update_tree)
+    return named_stages(name, optax.GradientTransformation(init_tree, update_tree))
 
 
 def value_at(value: Any, step: Any, like: jax.Array) -> Any:
@@ -146,9 +149,8 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
 def check_params(function: str, params: Any) -> None:
     """Raises unless the caller of `update` gave the parameters."""
     if params is None:
-        raise ValueError(
-            f"{function}: needs the parameters, got params=None: "
-            "call update(updates, state, params)"
+        raise NamedError(
+            function, "needs the parameters, got params=None: call update(updates, state, params)"
         )
 
 
@@ -157,9 +159,10 @@ def found_state(function: str, state: PyTree, state_type: type) -> Any:
     leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
     found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
     if len(found) != 1:
-        raise ValueError(
-            f"{function}: state must hold one {state_type.__name__}, got {len(found)} in "
-            f"{type(state).__name__}"
+        raise NamedError(
+            function,
+            f"state must hold one {state_type.__name__}, got {len(found)} in "
+            f"{type(state).__name__}",
         )
     return found[0]
 
@@ -237,8 +240,9 @@ def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: s
         return treedef.flatten_up_to(tree)
     except ValueError as error:
         got, expected = set(path_names(updates)), set(path_names(tree))
-        raise ValueError(
-            f"{name}: the updates are unlike {what}; only in the updates:"
+        raise NamedError(
+            name,
+            f"the updates are unlike {what}; only in the updates:"
             f"{listed(sorted(got - expected))}\nonly in {what}:{listed(sorted(expected - got))}\n"
-            f"({error})"
+            f"({error})",
         ) from None

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
@@ -20,6 +21,7 @@ class ScaleByAmsboundState(NamedTuple):
     nu_max: optax.Updates  # like the parameters, real: the largest `nu` so far
 
 
+@named_in_errors
 def scale_by_adabound(
     final_scale: jax.typing.ArrayLike = 100.0,
     gamma: jax.typing.ArrayLike = 1e-3,

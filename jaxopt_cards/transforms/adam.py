@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq, bias_corrected, nesterov_mean
 
 
+@named_in_errors
 def scale_by_adam(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,

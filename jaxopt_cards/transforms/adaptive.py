@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def scale_by_rss(
     initial_accumulator_value: jax.typing.ArrayLike = 0.1,
     eps: jax.typing.ArrayLike = 1e-7,
@@ -66,6 +68,7 @@ def scale_by_rss(
     return leafwise(init, update, optax.ScaleByRssState)
 
 
+@named_in_errors
 def scale_by_adadelta(
     rho: jax.typing.ArrayLike = 0.9, eps: jax.typing.ArrayLike = 1e-6
 ) -> optax.GradientTransformation:

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import path_name
 from jaxopt_cards.transforms._leafwise import in_precision, leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
@@ -62,6 +64,7 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks the whole tree of updates so that its norm stays within a bound.
 
@@ -105,9 +108,10 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
     def update(updates, state, params=None):
         for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-                raise ValueError(
-                    f"clip_by_global_norm: at {path_name(path)} the gradient must be of floating "
-                    f"point, got {jnp.result_type(leaf)}"
+                raise NamedError(
+                    "clip_by_global_norm",
+                    f"at {path_name(path)} the gradient must be of floating "
+                    f"point, got {jnp.result_type(leaf)}",
                 )
         wide = jax.tree.map(lambda grad: in_precision(32, jnp.asarray(grad)), updates)
         norm = optax.tree.norm(wide)
@@ -122,6 +126,7 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
+@named_in_errors
 def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
 
@@ -171,6 +176,7 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates so that its root mean square stays within a bound.
 
@@ -221,6 +227,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def adaptive_grad_clip(
     clipping: jax.typing.ArrayLike,
     eps: jax.typing.ArrayLike = 1e-3,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._named_errors import wrapper_named_in_errors
 
 PyTree = Any
 
@@ -37,6 +38,7 @@ class CompressedState(NamedTuple):
     inner_state: PyTree  # the inner state, its large float32 arrays as `Rounded` or `Coded`
 
 
+@wrapper_named_in_errors
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,

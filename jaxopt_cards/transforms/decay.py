@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 from jaxopt_cards.transforms._moments import abs_sq
@@ -19,6 +20,7 @@ class WeightDecaySchedule(NamedTuple):
     count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
 
 
+@named_in_errors
 def add_decayed_weights(
     weight_decay: optax.ScalarOrSchedule = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -80,6 +82,7 @@ def add_decayed_weights(
     return where("add_decayed_weights", decay, mask)
 
 
+@named_in_errors
 def add_l1_decay(
     l1: jax.typing.ArrayLike, smooth_l1: jax.typing.ArrayLike = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -128,6 +131,7 @@ def add_l1_decay(
     return _elastic_net("add_l1_decay", l1, 0.0, smooth_l1, mask)
 
 
+@named_in_errors
 def add_elastic_net(
     l1: jax.typing.ArrayLike,
     l2: jax.typing.ArrayLike,

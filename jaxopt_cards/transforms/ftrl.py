@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 
 
@@ -18,6 +19,7 @@ class ScaleByFtrlState(NamedTuple):
     linear: optax.Updates  # like the parameters: the linear term of the objective
 
 
+@named_in_errors
 def scale_by_ftrl(
     learning_rate: optax.ScalarOrSchedule,
     learning_rate_power: jax.typing.ArrayLike = -0.5,

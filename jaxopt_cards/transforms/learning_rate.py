@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import compiled, listed, path_names
 
 
+@named_in_errors
 def scale_by_learning_rate(
     learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
@@ -57,6 +59,7 @@ def scale_by_learning_rate(
     return optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
 
+@named_in_errors
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,
@@ -127,9 +130,9 @@ def reduce_on_plateau(
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         if value is None:
-            raise ValueError(
-                f"{name}: needs the loss, got no value: "
-                "call update(updates, state, params, value=loss)"
+            raise NamedError(
+                name,
+                "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
         # Optax computes its averages by promotion of int32 and float32.
         with jax.numpy_dtype_promotion("standard"):
@@ -138,6 +141,7 @@ def reduce_on_plateau(
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
+@wrapper_named_in_errors
 def layerwise_decay(
     inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
 ) -> optax.GradientTransformationExtraArgs:
@@ -196,9 +200,10 @@ def layerwise_decay(
         names = path_names(tree)
         found = [[i for i, layer in enumerate(patterns) if layer.search(name)] for name in names]
         if wrong := [name for name, layers in zip(names, found, strict=True) if len(layers) != 1]:
-            raise ValueError(
-                f"layerwise_decay: each parameter must match one pattern of {list(order)}, but "
-                f"none or several match:{listed(wrong)}"
+            raise NamedError(
+                "layerwise_decay",
+                f"each parameter must match one pattern of {list(order)}, but "
+                f"none or several match:{listed(wrong)}",
             )
         return [len(order) - 1 - layers[0] for layers in found]
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number, check_tx
+from jaxopt_cards._named_errors import wrapper_named_in_errors
 from jaxopt_cards.transforms._leafwise import check_params, in_precision
 
 
@@ -18,6 +19,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
+@wrapper_named_in_errors
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: int = 5,

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, named, path_name
 from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
@@ -18,6 +19,7 @@ class L2SPState(NamedTuple):
     pretrained: dict[str, jax.Array]  # by path: where the parameter is drawn to
 
 
+@named_in_errors
 def add_l2_sp(
     pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
 ) -> optax.GradientTransformation:
@@ -76,16 +78,17 @@ def add_l2_sp(
         # Where a part is masked out, as by `partition`, this part may well have nothing pretrained.
         whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
         if not found and leaves and whole:
-            raise ValueError(
-                f"add_l2_sp: pretrained has none of the parameters{listed(leaves)}\nbut"
-                f"{listed(known)}"
+            raise NamedError(
+                "add_l2_sp",
+                f"pretrained has none of the parameters{listed(leaves)}\nbut{listed(known)}",
             )
         for path, leaf in found.items():
             if np.shape(known[path]) != np.shape(leaf):
-                raise ValueError(
-                    f"add_l2_sp: pretrained must have the shapes of the parameters, got "
+                raise NamedError(
+                    "add_l2_sp",
+                    f"pretrained must have the shapes of the parameters, got "
                     f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
-                    "if it is new"
+                    "if it is new",
                 )
         return L2SPState(
             {p: jnp.array(known[p], jnp.result_type(leaf)) for p, leaf in found.items()}

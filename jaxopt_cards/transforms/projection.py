@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def max_norm(
     max_norm: jax.typing.ArrayLike,
     axis: int | tuple[int, ...] | None = None,

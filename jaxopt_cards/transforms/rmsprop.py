@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq, bias_corrected
 
@@ -36,6 +37,7 @@ def _check_rms(name: str, decay: Any, eps: Any, initial_scale: Any) -> None:
     check_number(name, "initial_scale", initial_scale, "[0, inf)")
 
 
+@named_in_errors
 def scale_by_rms(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -102,6 +104,7 @@ def scale_by_rms(
     )
 
 
+@named_in_errors
 def scale_by_stddev(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 
@@ -24,6 +25,7 @@ class MagnitudePruneState(NamedTuple):
     kept: optax.Updates  # like the parameters, bool: which weights are not pruned
 
 
+@named_in_errors
 def proximal_l1(
     strength: optax.ScalarOrSchedule, pattern: str | None = None
 ) -> optax.GradientTransformation:
@@ -84,6 +86,7 @@ def proximal_l1(
     return where("proximal_l1", tx, pattern, "pattern")
 
 
+@named_in_errors
 def magnitude_prune(
     threshold: jax.typing.ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,

@@ -110,7 +110,7 @@ def without(tree, key):
 
 def test_gradients_unlike_the_state():
     tx = jc.adam(0.1)
-    message = r"scale_by_adam: the updates are unlike mu; .*\n  \(none\)\n.*in mu:\n  scale"
+    message = r"adam: the updates are unlike mu; .*\n  \(none\)\n.*in mu:\n  scale"
     with pytest.raises(ValueError, match=message):
         tx.update(without(PARAMS, "scale"), tx.init(PARAMS), PARAMS)
 
@@ -142,7 +142,7 @@ def test_state_of_another_transformation():
 
 def test_parameters_of_integers():
     """Updates below one would make them 0."""
-    with pytest.raises(ValueError, match=r"scale_by_adam: at hidden1/kernel .*got int32"):
+    with pytest.raises(ValueError, match=r"^adam: at hidden1/kernel .*got int32"):
         jc.adam(0.1).init(with_kernel(jnp.ones((2, 3), jnp.int32)))
 
 
@@ -156,7 +156,7 @@ def test_gradient_of_integers(compiled):
 
 def test_parameters_missing():
     tx = jc.adamw(0.1)
-    with pytest.raises(ValueError, match="add_decayed_weights: needs the parameters"):
+    with pytest.raises(ValueError, match="^adamw: needs the parameters"):
         tx.update(PARAMS, tx.init(PARAMS))
 
 
