@@ -156,7 +156,7 @@ def test_gradient_of_integers(compiled):
 
 def test_parameters_missing():
     tx = jc.adamw(0.1)
-    with pytest.raises(ValueError, match="^adamw: needs the parameters"):
+    with pytest.raises(ValueError, match=r"^adamw: needs the parameters"):
         tx.update(PARAMS, tx.init(PARAMS))
 
 

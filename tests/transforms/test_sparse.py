@@ -190,7 +190,7 @@ def test_decay_by_pattern_leaves_the_rest_alone():
         updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
         np.testing.assert_allclose(updates["kernel"], 0.1, rtol=1e-6)
         np.testing.assert_array_equal(updates["bias"], 0)
-    with pytest.raises(ValueError, match="^adamw: the pattern 'kernle' matches"):
+    with pytest.raises(ValueError, match=r"^adamw: the pattern 'kernle' matches"):
         jc.adamw(0.1, mask="kernle").init(params)
 
 
