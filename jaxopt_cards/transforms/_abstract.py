@@ -35,14 +35,18 @@ def with_values(init: Callable, param: Any) -> Any:
     return init(jnp.zeros(param.shape, param.dtype, device=param.sharding))
 
 
-def owned(array: Any) -> Any:
-    """The array in a buffer of its own, so that a step can donate it.
+def owned(array: Any, taken: dict[int, Any]) -> Any:
+    """The array in a buffer of its own, unlike all `taken`, so that a step can donate it.
 
     It has no weak type, which a loop's carry would not keep.
     """
     if is_abstract(array):
         return jax.ShapeDtypeStruct(array.shape, array.dtype)
-    return jnp.array(array, jnp.result_type(array), copy=True)
+    array = jnp.asarray(array, jnp.result_type(array))
+    if id(array) in taken:
+        array = jnp.copy(array)
+    taken[id(array)] = array
+    return array
 
 
 def _reads_values(init: Callable, param: Any) -> bool:

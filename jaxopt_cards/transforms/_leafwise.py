@@ -10,7 +10,7 @@ import optax
 
 from jaxopt_cards._checks import NamedError, shown
 from jaxopt_cards.selection import listed, path_name, path_names
-from jaxopt_cards.transforms._abstract import owned, with_values
+from jaxopt_cards.transforms._abstract import is_abstract, owned, with_values
 from jaxopt_cards.transforms._equation import (
     LeafMismatch,
     dtype_of,
@@ -110,13 +110,15 @@ def leafwise(
         trees = {f: treedef.unflatten([row[i] for row in rows]) for i, f in enumerate(fields)}
         return state_type(**({"count": count} if counted else {}), **trees)
 
-    def init_row(leaf):
+    def init_row(leaf, taken):
         if is_hole(leaf):
             return (leaf,) * len(fields)
         if not is_inexact(leaf):
             return (optax.MaskedNode(),) * len(fields)
-        leaf = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf)
-        state = jax.tree.map(owned, with_values(lambda p: init(in_precision(32, p)), leaf))
+        leaf = leaf if is_abstract(leaf) else jnp.asarray(leaf)
+        taken[id(leaf)] = leaf
+        state = with_values(lambda param: init(in_precision(32, param)), leaf)
+        state = jax.tree.map(lambda array: owned(array, taken), state)
         row = (state,) if single else tuple(state)
         if len(row) != len(fields):
             raise NamedError(name, f"init must return {len(fields)} arrays, got {len(row)}")
@@ -125,7 +127,9 @@ def leafwise(
     def init_tree(params):
         leaves, treedef = _flatten(params)
         _check_parameters(name, params, leaves)
-        return to_state(jnp.zeros((), jnp.int32), list(map(init_row, leaves)), treedef)
+        taken: dict[int, Any] = {}  # the arrays whose buffers are in use
+        rows = [init_row(leaf, taken) for leaf in leaves]
+        return to_state(jnp.zeros((), jnp.int32), rows, treedef)
 
     def update_leaf(grad, row, param, count):
         if is_hole(grad):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number, check_tx
-from jaxopt_cards.transforms._abstract import applied, owned
+from jaxopt_cards.transforms._abstract import applied
 from jaxopt_cards.transforms._equation import in_precision, is_inexact, wider
 from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
@@ -117,4 +117,5 @@ def lookahead(
 
 def _slow(param: Any) -> Any:
     """Where the slow weights start; integers and keys have none."""
-    return owned(in_precision(32, jnp.asarray(param))) if is_inexact(param) else optax.MaskedNode()
+    # A copy: a step may donate both.
+    return in_precision(32, jnp.array(param)) if is_inexact(param) else optax.MaskedNode()
