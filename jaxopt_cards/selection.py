@@ -72,7 +72,8 @@ def where(
     if isinstance(mask, str):
         compiled(function, mask)
         return optax.masked(tx, lambda params: marked(function, params, mask))
-    if callable(mask):
+    # A tree may be callable too, as a module of Equinox is: what is no leaf is a tree.
+    if callable(mask) and jax.tree_util.all_leaves([mask]):
         return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
     return optax.masked(tx, _of_bools(function, argument, mask))
 

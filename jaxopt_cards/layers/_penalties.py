@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxopt_cards._checks import check_number
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled, marked
-from jaxopt_cards.transforms._leafwise import in_precision
+from jaxopt_cards.transforms._equation import in_precision
 from jaxopt_cards.transforms._moments import abs_sq
 
 Penalty = Callable[[Any], jax.Array]

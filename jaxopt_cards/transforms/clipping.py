@@ -9,7 +9,8 @@ import optax
 from jaxopt_cards._checks import HyperparameterError, check_number
 from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import path_name
-from jaxopt_cards.transforms._leafwise import in_precision, leafwise
+from jaxopt_cards.transforms._equation import in_precision
+from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 

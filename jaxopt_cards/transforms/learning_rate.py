@@ -1,6 +1,7 @@
 """The learning rate: the last stage of most chains, its reduction on a plateau, and by layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
 from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import compiled, listed, path_names
+from jaxopt_cards.transforms._equation import dtype_of, is_inexact, is_still, unmoved
 
 
 @named_in_errors
@@ -56,7 +58,22 @@ def scale_by_learning_rate(
     check_number(
         "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
     )
-    return optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
+    inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
+
+    def update(updates, state, params=None):
+        leaves: list[Any] = jax.tree.leaves(updates)
+        if all(map(is_inexact, leaves)):
+            return inner.update(updates, state, params)
+        treedef: Any = jax.tree.structure(updates)
+        weights = [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
+        still = list(map(is_still, leaves, weights))
+        moving = [None if stays else leaf for stays, leaf in zip(still, leaves, strict=True)]
+        scaled, state = inner.update(moving, state, params)
+        for index in (index for index, stays in enumerate(still) if stays):
+            scaled[index] = unmoved(leaves[index], weights[index])
+        return treedef.unflatten(scaled), state
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 @named_in_errors
@@ -138,7 +155,12 @@ def reduce_on_plateau(
         with jax.numpy_dtype_promotion("standard"):
             return inner.update(updates, state, params, value=jnp.asarray(value), **extra_args)
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    def init(params):
+        # Optax looks at the dtypes, which integers would spoil and which shapes alone have too.
+        inexact = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
+        return inner.init([jnp.zeros((), dtype_of(leaf)) for leaf in inexact])
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 @wrapper_named_in_errors
@@ -214,7 +236,7 @@ def layerwise_decay(
     def update(updates, state, params=None, **extra_args):
         updates, state = inner.update(updates, state, params, **extra_args)
         scaled = [
-            leaf * jnp.asarray(decay, leaf.real.dtype) ** depth
+            leaf * jnp.asarray(decay, leaf.real.dtype) ** depth if is_inexact(leaf) else leaf
             for leaf, depth in zip(jax.tree.leaves(updates), depths(updates), strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state

@@ -10,6 +10,7 @@ from jaxopt_cards._checks import HyperparameterError, check_count, check_number
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
+from jaxopt_cards.transforms._sharding import laid_out_like, split_by
 
 
 class ProximalL1State(NamedTuple):
@@ -151,14 +152,15 @@ def magnitude_prune(
     check_count("magnitude_prune", "every", every)
 
     def init(param):
-        return jnp.ones(param.shape, bool)
+        return jnp.ones_like(param, dtype=bool)
 
     def chosen(size, step):
         if threshold is not None:
             return size >= threshold
         share = value_at(sparsity, step, size)
         # By rank, not by value, so that equal weights are not pruned all at once.
-        rank = jnp.argsort(jnp.argsort(size, axis=None)).reshape(size.shape)
+        order = jnp.argsort(split_by(size), axis=None)
+        rank = laid_out_like(jnp.argsort(order).reshape(size.shape), size)
         return rank >= jnp.floor(jnp.asarray(share, size.dtype) * size.size).astype(rank.dtype)
 
     def update(grad, kept, param, step):
