@@ -92,7 +92,7 @@ def _named(
                 error.rename(name)
             raise
         except TypeError:
-            if wrong := _what_is_wrong(function, args, kwargs):
+            if wrong := _what_is_wrong(name, function, args, kwargs):
                 raise ArgumentError(name, wrong) from None
             raise
         # Told by its fields: cards are read without Optax.
@@ -102,7 +102,7 @@ def _named(
     return named
 
 
-def _what_is_wrong(function: Callable, args: tuple, kwargs: dict[str, Any]) -> str:
+def _what_is_wrong(name: str, function: Callable, args: tuple, kwargs: dict[str, Any]) -> str:
     """Why these arguments do not fit the signature; empty if they do."""
     signature = inspect.signature(function)
     try:
@@ -110,14 +110,14 @@ def _what_is_wrong(function: Callable, args: tuple, kwargs: dict[str, Any]) -> s
     except TypeError as error:
         named = [p for p in signature.parameters.values() if p.name != "self"]
         names = [p.name for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        takes = f"it takes {', '.join(names) or 'none'}"
+        takes = f"{name} takes {', '.join(names) or 'no arguments'}"
         takes_any = any(p.kind == p.VAR_KEYWORD for p in named)
         unknown = [] if takes_any else [key for key in kwargs if key not in names]
         if not unknown:
-            return f"{error}; {takes}"
+            return f"{error}. {takes}"
         near = nearest_argument(unknown[0], names)
-        meant = f"; did you mean {near}?" if near else ""
-        return f"there is no argument {unknown[0]}{meant}; {takes}"
+        meant = f", did you mean {near}?" if near else "."
+        return f"there is no argument {unknown[0]}{meant} {takes}"
     return ""
 
 

@@ -171,7 +171,14 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
 
     Schedules count from 0; their value has the dtype of the array it is for.
     """
-    return jnp.asarray(value(step - 1), like.real.dtype) if callable(value) else value
+    if not callable(value):
+        return value
+    scheduled = value(step - 1)
+    if not hasattr(scheduled, "dtype") and not isinstance(scheduled, int | float):
+        raise LeafMismatch(f"needs schedules that return a number, got {shown(scheduled)}")
+    if jnp.size(scheduled) != 1:
+        raise LeafMismatch(f"needs schedules that return a number, got {jnp.shape(scheduled)}")
+    return jnp.asarray(scheduled, like.real.dtype).reshape(())
 
 
 def check_params(function: str, params: Any) -> None:

@@ -83,11 +83,11 @@ def scale_by_adabound(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
-    check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
-    check_number("scale_by_adabound", "b1", b1, "[0, 1)")
-    check_number("scale_by_adabound", "b2", b2, "[0, 1)")
-    check_number("scale_by_adabound", "eps", eps, "(0, inf)")
+    final_scale = check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
+    gamma = check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
+    b1 = check_number("scale_by_adabound", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adabound", "b2", b2, "[0, 1)")
+    eps = check_number("scale_by_adabound", "eps", eps, "(0, inf)")
 
     def init(param):
         zero = jnp.zeros_like(param.real)

@@ -73,9 +73,9 @@ def scale_by_adam(
         >>> print(updates.round(3), state.count)
         [ 1. -1.] 1
     """
-    check_number("scale_by_adam", "b1", b1, "[0, 1)")
-    check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    check_eps("scale_by_adam", eps, eps_root)
+    b1 = check_number("scale_by_adam", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adam", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_adam", eps, eps_root)
     check_float_dtype("scale_by_adam", "mu_dtype", mu_dtype)
 
     def init(param):

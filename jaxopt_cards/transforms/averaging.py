@@ -68,7 +68,7 @@ def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientT
                 "polyak_average", "decay", 'be a number in [0, 1) or "uniform"', decay
             )
     else:
-        check_number("polyak_average", "decay", decay, "[0, 1)")
+        decay = check_number("polyak_average", "decay", decay, "[0, 1)")
 
     def init(param):
         return jnp.zeros_like(param)

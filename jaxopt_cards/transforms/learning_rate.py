@@ -55,7 +55,7 @@ def scale_by_learning_rate(
         >>> print(updates)
         [-0.1  0.2]
     """
-    check_number(
+    learning_rate = check_number(
         "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
     )
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
@@ -73,7 +73,13 @@ def scale_by_learning_rate(
             scaled[index] = unmoved(leaves[index], weights[index])
         return treedef.unflatten(scaled), state
 
-    return optax.GradientTransformation(inner.init, update)
+    def init(params):
+        if callable(learning_rate):
+            first = learning_rate(jnp.zeros((), jnp.int32))
+            check_number("scale_by_learning_rate", "learning_rate(0)", first, "(-inf, inf)")
+        return inner.init(params)
+
+    return optax.GradientTransformation(init, update)
 
 
 @named_in_errors
@@ -134,13 +140,13 @@ def reduce_on_plateau(
         [0.5]
     """
     name = "reduce_on_plateau"
-    check_number(name, "factor", factor, "(0, 1)")
+    factor = check_number(name, "factor", factor, "(0, 1)")
     check_count(name, "patience", patience)
-    check_number(name, "rtol", rtol, "[0, 1]")
-    check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
+    rtol = check_number(name, "rtol", rtol, "[0, 1]")
+    atol = check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
     check_count(name, "cooldown", cooldown, least=0)
     check_count(name, "accumulation_size", accumulation_size)
-    check_number(name, "min_scale", min_scale, "[0, 1]")
+    min_scale = check_number(name, "min_scale", min_scale, "[0, 1]")
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )
@@ -211,7 +217,7 @@ def layerwise_decay(
         [-0.5] [-1.]
     """
     check_tx("layerwise_decay", inner, "inner")
-    check_number("layerwise_decay", "decay", decay, "(0, 1]")
+    decay = check_number("layerwise_decay", "decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
         raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)
     patterns = [compiled("layerwise_decay", pattern) for pattern in order]

@@ -80,7 +80,7 @@ def lookahead(
     """
     check_tx("lookahead", fast, "fast")
     check_count("lookahead", "sync_period", sync_period)
-    check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    slow_step_size = check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)
 
     def init(params):

@@ -74,7 +74,7 @@ def trace(
         >>> print(updates)
         [1.9]
     """
-    check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
+    decay = check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
     check_float_dtype("trace", "accumulator_dtype", accumulator_dtype)
 
     def init(param):
@@ -145,8 +145,8 @@ def scale_by_true_nesterov(
         0.496
     """
     name = "scale_by_true_nesterov"
-    check_number(name, "learning_rate", learning_rate, "[0, inf)", or_schedule=True)
-    check_number(name, "decay", decay, "[0, 1]", or_schedule=True)
+    learning_rate = check_number(name, "learning_rate", learning_rate, "[0, inf)", or_schedule=True)
+    decay = check_number(name, "decay", decay, "[0, 1]", or_schedule=True)
 
     def init(param):
         return jnp.zeros_like(param)

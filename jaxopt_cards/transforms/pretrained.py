@@ -76,8 +76,8 @@ def add_l2_sp(
         >>> print(updates["hidden1"], updates["logits"])
         [0.05] [0.02]
     """
-    check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
-    check_number("add_l2_sp", "beta", beta, "[0, inf)")
+    alpha = check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
+    beta = check_number("add_l2_sp", "beta", beta, "[0, inf)")
     known = dict(named(pretrained))
 
     def init(params):

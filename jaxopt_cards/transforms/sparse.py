@@ -71,7 +71,7 @@ def proximal_l1(
         >>> print(jc.apply_updates(params, updates))
         [ 1.5  0.  -0.5]
     """
-    check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
+    strength = check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -146,9 +146,9 @@ def magnitude_prune(
             "magnitude_prune", "threshold", "be given, or sparsity, and not both", threshold
         )
     if threshold is not None:
-        check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
+        threshold = check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
     if sparsity is not None:
-        check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
+        sparsity = check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
     check_count("magnitude_prune", "every", every)
 
     def init(param):
