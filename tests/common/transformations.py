@@ -22,6 +22,7 @@ class Transformation:
     optax: Callable[..., Any] | None = None  # the same of Optax, where Optax has it
     given: Callable[[], tuple] = tuple  # arrays of the user's, fresh ones at each call
     extra: dict[str, Any] = field(default_factory=dict)  # what `update` needs by name
+    keeps_halves: bool = False  # where Optax's schedule, of float32, widens half precision
     # How gradients may say that there is none, as of counters among the parameters.
     absent: tuple[str, ...] = ("None", "float0")
 
@@ -110,6 +111,7 @@ TRANSFORMATIONS = [
     Row(
         "add_decayed_weights by a schedule",
         *(partial(m.add_decayed_weights, falling) for m in (jc, optax)),
+        keeps_halves=True,
     ),
     Row(
         "add_decayed_weights by pattern",
