@@ -1,10 +1,12 @@
 """Optimizer state in fewer bits."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, NamedError, check_count, check_tx
@@ -99,7 +101,7 @@ def compress_state(
     inner = optax.with_extra_args_support(inner)
 
     def is_large(leaf):
-        return jnp.result_type(leaf) == jnp.float32 and jnp.size(leaf) >= min_size
+        return jnp.result_type(leaf) == jnp.float32 and math.prod(np.shape(leaf)) >= min_size
 
     def code(key, leaf):
         return (_to_bfloat16(key, leaf), ()) if bits == 16 else _encoded(key, leaf, block_size)

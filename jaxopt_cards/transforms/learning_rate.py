@@ -1,6 +1,6 @@
 """The learning rate: the last stage of most chains, its reduction on a plateau, and by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -60,26 +60,13 @@ def scale_by_learning_rate(
     )
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
-    def update(updates, state, params=None):
-        leaves: list[Any] = jax.tree.leaves(updates)
-        if all(map(is_inexact, leaves)):
-            return inner.update(updates, state, params)
-        treedef: Any = jax.tree.structure(updates)
-        weights = [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
-        still = list(map(is_still, leaves, weights))
-        moving = [None if stays else leaf for stays, leaf in zip(still, leaves, strict=True)]
-        scaled, state = inner.update(moving, state, params)
-        for index in (index for index, stays in enumerate(still) if stays):
-            scaled[index] = unmoved(leaves[index], weights[index])
-        return treedef.unflatten(scaled), state
-
     def init(params):
         if callable(learning_rate):
             first = learning_rate(jnp.zeros((), jnp.int32))
             check_number("scale_by_learning_rate", "learning_rate(0)", first, "(-inf, inf)")
         return inner.init(params)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(init, _past_what_is_still(inner.update))
 
 
 @named_in_errors
@@ -150,6 +137,7 @@ def reduce_on_plateau(
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )
+    scale = _past_what_is_still(inner.update)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         if value is None:
@@ -159,7 +147,7 @@ def reduce_on_plateau(
             )
         # Optax computes its averages by promotion of int32 and float32.
         with jax.numpy_dtype_promotion("standard"):
-            return inner.update(updates, state, params, value=jnp.asarray(value), **extra_args)
+            return scale(updates, state, params, value=jnp.asarray(value), **extra_args)
 
     def init(params):
         # Optax looks at the dtypes, which integers would spoil and which shapes alone have too.
@@ -248,3 +236,23 @@ def layerwise_decay(
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _past_what_is_still(scale: Callable[..., Any]) -> Callable[..., Any]:
+    """An update that multiplies leaf by leaf, but not the leaves that have no gradient."""
+
+    def update(updates, state, params=None, **extra_args):
+        leaves: list[Any] = jax.tree.leaves(updates)
+        if all(map(is_inexact, leaves)):
+            return scale(updates, state, params, **extra_args)
+        treedef: Any = jax.tree.structure(updates)
+        weights = [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
+        pairs = zip(leaves, weights, strict=True)
+        still = [is_still(leaf, weight) and not is_inexact(leaf) for leaf, weight in pairs]
+        moving = [None if stays else leaf for stays, leaf in zip(still, leaves, strict=True)]
+        scaled, state = scale(moving, state, params, **extra_args)
+        for index in (index for index, stays in enumerate(still) if stays):
+            scaled[index] = unmoved(leaves[index], weights[index])
+        return treedef.unflatten(scaled), state
+
+    return update

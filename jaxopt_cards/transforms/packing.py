@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_count, check_tx
@@ -81,11 +82,11 @@ def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
     dtypes: list[Any] = []  # of the vectors
     vectors = []
     for leaf in leaves:
-        is_large, dtype = jnp.size(leaf) > max_size, jnp.result_type(leaf)
+        is_large, dtype = math.prod(np.shape(leaf)) > max_size, jnp.result_type(leaf)
         if not is_large and dtype not in dtypes:
             dtypes.append(dtype)
         vectors.append(-1 if is_large else dtypes.index(dtype))
-    layout = Layout(treedef, tuple(jnp.shape(leaf) for leaf in leaves), tuple(vectors))
+    layout = Layout(treedef, tuple(np.shape(leaf) for leaf in leaves), tuple(vectors))
     return applied(functools.partial(_packed, layout), leaves)
 
 

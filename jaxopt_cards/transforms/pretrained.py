@@ -12,6 +12,7 @@ from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, named, path_name
 from jaxopt_cards.transforms._abstract import is_placeholder
 from jaxopt_cards.transforms._equation import (
+    LeafMismatch,
     dtype_of,
     in_precision,
     is_inexact,
@@ -115,7 +116,7 @@ def add_l2_sp(
             if is_hole(grad):
                 return grad
             if not is_inexact(param):
-                return unmoved(grad, param)
+                return _unmoved(path, grad, param)
             start = state.pretrained.get(path_name(path))
             param, wide, dtype = in_precision(32, param), in_precision(32, grad), wider(grad, param)
             pull = beta * param if start is None else alpha * (param - start.astype(param.dtype))
@@ -124,3 +125,11 @@ def add_l2_sp(
         return jax.tree_util.tree_map_with_path(one, updates, params, is_leaf=is_hole), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _unmoved(path: Any, grad: Any, param: Any) -> Any:
+    """The update of a counter or key; an error names it."""
+    try:
+        return unmoved(grad, param)
+    except LeafMismatch as mismatch:
+        raise NamedError("add_l2_sp", f"at {path_name(path)} {mismatch}") from None
