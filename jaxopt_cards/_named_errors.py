@@ -124,5 +124,5 @@ def _what_is_wrong(name: str, function: Callable, args: tuple, kwargs: dict[str,
 def nearest_argument(name: str, among: Iterable[str]) -> str | None:
     """The argument most like this name; also `learning_rate` for `lr`, by its initials."""
     initials = {"".join(word[:1] for word in each.split("_")): each for each in among}
-    near = difflib.get_close_matches(name, initials.values(), n=1)
+    near = difflib.get_close_matches(name, initials.values(), n=1, cutoff=0.5)
     return near[0] if near else initials.get(name)

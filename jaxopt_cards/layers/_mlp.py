@@ -1,6 +1,6 @@
 """The chapter's network: a plain stack of dense layers with names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -98,6 +98,8 @@ class MLP(nnx.Module):
         """Makes the layers; the arguments are described with the class."""
         if not isinstance(rngs, nnx.Rngs):
             raise HyperparameterError("MLP", "rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
+        if isinstance(units, str) or not isinstance(units, Iterable):
+            raise HyperparameterError("MLP", "units", "be a list of widths, such as [100]", units)
         check_count("MLP", "in_features", in_features)
         check_count("MLP", "out_features", out_features)
         for width in units:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
     as_json,
@@ -80,6 +81,7 @@ class Checkpointer:
 
     _function, _argument = "Checkpointer", "directory"  # as errors call them
 
+    @named_in_errors
     def __init__(
         self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
     ):
@@ -243,9 +245,10 @@ class Checkpointer:
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
         check_same_arrays(self._function, about["arrays"], arrays)
         if differing := differences(about["identity"], self._identity):
-            raise ValueError(
-                f"{self._function}: {self._argument} {self._directory} holds another run:"
-                f"{listed(differing)}\nGive this run a folder of its own."
+            raise NamedError(
+                self._function,
+                f"{self._argument} {self._directory} holds another run:"
+                f"{listed(differing)}\nGive this run a folder of its own.",
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened, zip_entries
 from jaxopt_cards.transfer._hdf5 import Contents, Group, checked, contents, members
 
@@ -38,6 +39,7 @@ _ARRAYS = {
 }
 
 
+@named_in_errors
 def from_keras(
     path: str | os.PathLike, *, epsilon: float = _EPSILON, max_bytes: int = 2**33
 ) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.transfer._foreign import UnfitError, from_convention, opened, zip_entries
 
@@ -17,6 +18,7 @@ _HEADERS = {
 }
 
 
+@named_in_errors
 def from_numpy(
     path: str | os.PathLike,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import compiled, listed, marked, path_name, path_names
 from jaxopt_cards.training._stored import is_key
@@ -52,6 +53,7 @@ class RestoreReport:
         return "\n".join(lines)
 
 
+@named_in_errors
 def restore(
     params: PyTree,
     checkpoint: PyTree | str | os.PathLike,

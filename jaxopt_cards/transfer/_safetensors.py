@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.transfer._foreign import (
     UnfitError,
@@ -38,6 +39,7 @@ DTYPES: dict[str, Any] = {
 }
 
 
+@named_in_errors
 def from_safetensors(
     path: str | os.PathLike,
     *,

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.transfer._foreign import (
     DEPTH,
@@ -24,6 +25,7 @@ _ADVICE = "save it anew with torch.save(model.state_dict(), path) and a PyTorch 
 _NAMES = 1_000_000  # more than any network has
 
 
+@named_in_errors
 def from_torch(
     source: str | os.PathLike | Mapping[str, Any],
     *,
