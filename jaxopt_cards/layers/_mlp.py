@@ -1,12 +1,13 @@
 """The chapter's network: a plain stack of dense layers with names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers._activations import Activation, activation_of, made
 from jaxopt_cards.layers._dropout import Dropout, with_dropped_kernel
 from jaxopt_cards.layers._initializers import he_normal, initializer
@@ -78,6 +79,7 @@ class MLP(nnx.Module):
         ((2, 5), (2, 100))
     """
 
+    @named_in_errors
     def __init__(
         self,
         in_features: int,
@@ -96,6 +98,8 @@ class MLP(nnx.Module):
         """Makes the layers; the arguments are described with the class."""
         if not isinstance(rngs, nnx.Rngs):
             raise HyperparameterError("MLP", "rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
+        if isinstance(units, str) or not isinstance(units, Iterable):
+            raise HyperparameterError("MLP", "units", "be a list of widths, such as [100]", units)
         check_count("MLP", "in_features", in_features)
         check_count("MLP", "out_features", out_features)
         for width in units:

@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from jaxopt_cards._checks import escaped
+from jaxopt_cards._named_errors import named_in_errors
 
 # Masataka Okabe, Kei Ito (2008), Color Universal Design. Yellow is too pale on white, and blue too
 # dark on black; each is left out there.
@@ -23,6 +24,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _INK, _PAPER = {False: "#202020", True: "#e6e6e6"}, {False: "#ffffff", True: "#16181d"}
 
 
+@named_in_errors
 @contextlib.contextmanager
 def style(dark: bool = False) -> Iterator[None]:
     """The look of all pictures, for as long as the `with` block lasts.

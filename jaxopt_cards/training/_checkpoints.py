@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards._locks import FileLock, InUseError
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._stored import (
     MOST_METADATA,
@@ -84,6 +85,7 @@ class Checkpointer:
 
     _function, _argument = "Checkpointer", "directory"  # as errors call them
 
+    @named_in_errors
     def __init__(
         self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
     ):
@@ -287,9 +289,10 @@ class Checkpointer:
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
         check_same_arrays(self._function, about["arrays"], arrays)
         if differing := differences(about["identity"], self._identity):
-            raise ValueError(
-                f"{self._function}: {self._argument} {escaped(self._directory)} holds another run:"
-                f"{listed(differing)}\nGive this run a folder of its own."
+            raise NamedError(
+                self._function,
+                f"{self._argument} {escaped(self._directory)} holds another run:"
+                f"{listed(differing)}\nGive this run a folder of its own.",
             )
 
 

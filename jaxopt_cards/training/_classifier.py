@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._classifier_parts import (
@@ -98,6 +99,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         True
     """
 
+    @named_in_errors
     def __init__(
         self,
         units: Sequence[int] = (100,) * 5,

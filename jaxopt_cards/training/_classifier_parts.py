@@ -15,6 +15,7 @@ from sklearn.preprocessing import LabelEncoder
 
 from jaxopt_cards import optimizers
 from jaxopt_cards._checks import HyperparameterError, check_tx
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import Options, prepared, told
 from jaxopt_cards.training._inputs import default_loss
@@ -30,10 +31,10 @@ def in_own_name() -> Iterator[None]:
     """Makes errors about hyperparameters name the estimator, whose arguments they are."""
     try:
         yield
-    except HyperparameterError as error:
-        raise HyperparameterError(
-            "DNNClassifier", error.argument, error.expected, error.got
-        ) from None
+    except NamedError as error:
+        if not error.is_final:
+            error.rename("DNNClassifier")
+        raise
 
 
 def encoded(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

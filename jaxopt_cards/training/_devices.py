@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.selection import compiled, listed, path_name, path_names
 from jaxopt_cards.training._stored import is_key
 
@@ -59,9 +60,10 @@ class Layout:
         shapes = dict(zip(path_names(params), map(jnp.shape, jax.tree.leaves(params)), strict=True))
         for pattern in self._rules:
             if not any(map(pattern.search, shapes)):
-                raise ValueError(
-                    f"{self._function}: sharding has {pattern.pattern!r}, which matches none of "
-                    f"the paths{listed(shapes)}"
+                raise NamedError(
+                    self._function,
+                    f"sharding has {pattern.pattern!r}, which matches none of "
+                    f"the paths{listed(shapes)}",
                 )
 
         def of_leaf(path: Any, leaf: Any) -> NamedSharding:
@@ -78,9 +80,10 @@ class Layout:
         try:
             sharding.shard_shape(shape)
         except ValueError as error:
-            raise ValueError(
-                f"{self._function}: {name}, of shape {list(shape)}, cannot lie as sharding says, "
-                f"{sharding.spec}: {error}"
+            raise NamedError(
+                self._function,
+                f"{name}, of shape {list(shape)}, cannot lie as sharding says, "
+                f"{sharding.spec}: {error}",
             ) from None
         return sharding
 

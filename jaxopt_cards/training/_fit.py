@@ -17,6 +17,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
@@ -87,6 +88,7 @@ class FitResult:
         return float(self.history.seconds.sum())
 
 
+@named_in_errors
 def fit(
     model: nnx.Module,
     tx: optax.GradientTransformation,
@@ -314,6 +316,7 @@ def _result(
     )
 
 
+@named_in_errors
 def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) -> dict[str, float]:
     r"""Measures mean loss and accuracy of a model in evaluation mode.
 
@@ -449,9 +452,9 @@ def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen
             function, "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
         )
     if not jax.tree.leaves(arrays.params):
-        raise ValueError(f"{function}: {trainable} leaves no parameter to train; there are{paths}")
+        raise NamedError(function, f"{trainable} leaves no parameter to train; there are{paths}")
     if isinstance(trainable, Frozen) and not jax.tree.leaves(frozen):
-        raise ValueError(f"{function}: {trainable} matches none of the parameters{paths}")
+        raise NamedError(function, f"{trainable} matches none of the parameters{paths}")
 
 
 def _checkpoints(directory: Any, epoch: tuple, start: Any, seed: int) -> Any:

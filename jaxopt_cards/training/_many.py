@@ -13,6 +13,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._devices import Layout
 from jaxopt_cards.training._fit import (
@@ -41,6 +42,7 @@ Folds = Sequence[tuple[Any, Any]]
 _FOREVER = np.iinfo(np.int32).max
 
 
+@named_in_errors
 def fit_many(
     models: Sequence[nnx.Module],
     tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
@@ -131,6 +133,7 @@ def fit_many(
         >>> bool(fast.history.valid_loss[-1] < slow.history.valid_loss[-1])
         True
     """
+    _check_kinds(models, hyperparameters)
     n = len(models)
     _check_lengths(n, hyperparameters=hyperparameters, seeds=seeds, folds=folds)
     train_data = on_device("fit_many", "train", train, weighted=True)
@@ -254,25 +257,26 @@ def _validation(
 ) -> tuple[_epoch.Data, list[tuple[Any, Any]]]:
     """The validation data, and for each run the rows to train and to validate on."""
     if (valid is None) == (folds is None):
-        raise ValueError("fit_many: give either valid or folds, and not both")
+        raise NamedError("fit_many", "give either valid or folds, and not both")
     if folds is None:
         return on_device("fit_many", "valid", valid), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
     if train.weight is not None and any(not train.weight[a].any() for a, _ in rows):
-        raise ValueError("fit_many: a fold has no training example of a weight above 0")
+        raise NamedError("fit_many", "a fold has no training example of a weight above 0")
     return train._replace(weight=None), rows
 
 
 def _checked_rows(rows: Any, n: int) -> jax.Array:
     rows = np.asarray(rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
-        raise ValueError(
-            f"fit_many: each part of a fold must be a list of row numbers, got {rows!r}"
+        raise NamedError(
+            "fit_many", f"each part of a fold must be a list of row numbers, got {rows!r}"
         )
     if rows.min() < 0 or rows.max() >= n:
-        raise ValueError(
-            f"fit_many: the rows of folds must lie in [0, {n - 1}], got values from "
-            f"{rows.min()} to {rows.max()}"
+        raise NamedError(
+            "fit_many",
+            f"the rows of folds must lie in [0, {n - 1}], got values from "
+            f"{rows.min()} to {rows.max()}",
         )
     return jnp.asarray(rows, jnp.int32)
 
@@ -298,17 +302,30 @@ def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str,
     try:
         inspect.signature(make_tx).bind(**hyperparameters)
     except TypeError as error:
-        raise ValueError(
-            f"fit_many: tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
+        raise NamedError(
+            "fit_many", f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
         ) from None
     check_tx("fit_many", make_tx(**hyperparameters))  # out of range, they are refused here by name
     return {name: jnp.asarray(value, jnp.float32) for name, value in hyperparameters.items()}
 
 
+def _check_kinds(models: Any, hyperparameters: Any) -> None:
+    """Raises unless there are several models, and a dictionary for each."""
+    if isinstance(models, nnx.Module) or not isinstance(models, Sequence):
+        expected = "be a list of models, of which some may be the same"
+        raise HyperparameterError("fit_many", "models", expected, models)
+    if hyperparameters is None:
+        return
+    is_list = isinstance(hyperparameters, Sequence) and not isinstance(hyperparameters, str)
+    if not is_list or not all(isinstance(each, Mapping) for each in hyperparameters):
+        expected = 'be a list of dictionaries such as {"learning_rate": 0.1}'
+        raise HyperparameterError("fit_many", "hyperparameters", expected, hyperparameters)
+
+
 def _check_lengths(n: int, **lists: Sequence[Any] | None) -> None:
     """Raises unless there is one of each for each model."""
     if n == 0:
-        raise ValueError("fit_many: models is empty")
+        raise NamedError("fit_many", "models is empty")
     for argument, values in lists.items():
         if values is not None and len(values) != n:
             raise HyperparameterError(

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import (
@@ -40,6 +41,7 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
+@named_in_errors
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.training._many import fit_many
 
 
@@ -47,6 +48,7 @@ class RateRange:
         return axes
 
 
+@named_in_errors
 def learning_rate_range(
     model: nnx.Module,
     make_tx: Callable[..., optax.GradientTransformation],
@@ -112,6 +114,9 @@ def learning_rate_range(
     check_number(name, "low", low, "(0, inf)")
     check_number(name, "high", high, "(0, inf)")
     check_count(name, "points", points, least=2)
+    if not callable(make_tx):
+        expected = "be a function of learning_rate that returns a transformation, such as adam"
+        raise HyperparameterError(name, "make_tx", expected, make_tx)
     if low >= high:
         raise HyperparameterError(name, "high", f"be above low, {low}", high)
     rates = np.geomspace(low, high, points)

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.training import _page, _report_guesses, _report_pictures, _report_tables
 from jaxopt_cards.training._fit import FitResult
 from jaxopt_cards.training._page import Section
 from jaxopt_cards.training._report_inputs import Rows, check_tables, checked_rows
 
 
+@named_in_errors
 def report(
     results: FitResult | Mapping[str, FitResult | Sequence[FitResult]] | None,
     path: str | os.PathLike,

@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.training._fit import FitResult
 from jaxopt_cards.training._many import always, fit_many
 
@@ -59,6 +60,7 @@ class SearchResult:
         )
 
 
+@named_in_errors
 def cross_validate(
     make_model: MakeModel,
     tx: optax.GradientTransformation,
@@ -116,6 +118,7 @@ def cross_validate(
     return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
 
 
+@named_in_errors
 def random_search(
     make_model: MakeModel,
     make_tx: MakeTx,
@@ -243,7 +246,7 @@ def _on_folds(
 ) -> list[FitResult]:
     """The results of each candidate on each fold, candidate by candidate."""
     if taken := {"valid", "folds", "seeds"} & set(settings):
-        raise ValueError(f"{function}: {', '.join(sorted(taken))} come from cv and seed")
+        raise NamedError(function, f"{', '.join(sorted(taken))} come from cv and seed")
     to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
     runs = [(candidate, i) for candidate in drawn for i in range(len(folds.rows) or 1)]
     if "batch_size" in drawn[0]:
@@ -276,9 +279,9 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     try:
         return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
-        raise ValueError(
-            f"{function}: cv={cv} cannot keep the share of each label: {error} "
-            "Give a splitter, such as KFold."
+        raise NamedError(
+            function,
+            f"cv={cv} cannot keep the share of each label: {error} Give a splitter, such as KFold.",
         ) from None
 
 
@@ -295,7 +298,7 @@ def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[st
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
     selection = _model_selection("random_search")
     if not space:
-        raise ValueError("random_search: space is empty")
+        raise NamedError("random_search", "space is empty")
     try:
         if not any(hasattr(values, "rvs") for values in space.values()):
             grid = list(selection.ParameterGrid(dict(space)))
@@ -304,7 +307,7 @@ def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[st
         sampler = selection.ParameterSampler(dict(space), candidates, random_state=seed)
         return [{key: drawn[key] for key in space} for drawn in sampler]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"random_search: space must map names to values: {error}") from None
+        raise NamedError("random_search", f"space must map names to values: {error}") from None
 
 
 def _taken(
@@ -320,8 +323,8 @@ def _taken(
         if key in of_model or (anything and key not in {*of_tx, "batch_size"})
     ]
     if unknown := set(candidate) - {"batch_size", *to_model, *to_tx}:
-        raise ValueError(
-            f"{function}: neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
+        raise NamedError(
+            function, f"neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
         )
     return to_model, to_tx
 

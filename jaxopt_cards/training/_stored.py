@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.selection import listed, path_name
 
 PyTree = Any
@@ -75,10 +76,11 @@ def as_json(function: str, argument: str, value: Any) -> Any:
 def check_same_arrays(function: str, saved: list[str], wanted: list[str]) -> None:
     """Raises unless what was saved has the paths, shapes and dtypes of what is wanted."""
     if wanted != saved:
-        raise ValueError(
-            f"{function}: the checkpoint is of another model or optimizer; only in it:"
+        raise NamedError(
+            function,
+            f"the checkpoint is of another model or optimizer; only in it:"
             f"{listed(sorted(set(saved) - set(wanted)))}\nonly in this run:"
-            f"{listed(sorted(set(wanted) - set(saved)))}"
+            f"{listed(sorted(set(wanted) - set(saved)))}",
         )
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data import Examples
 from jaxopt_cards.transfer._feature_files import fingerprint, on_disk
 
 
+@named_in_errors
 def cache_features(
     model: Any,
     upto: int,

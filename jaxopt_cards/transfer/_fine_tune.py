@@ -13,6 +13,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
 from jaxopt_cards.selection import listed, path_name, path_names, variable_names
@@ -24,6 +25,7 @@ from jaxopt_cards.transforms.learning_rate import layerwise_decay
 MakeTx = Callable[[Any], optax.GradientTransformation]
 
 
+@named_in_errors
 def fine_tune(
     model: nnx.Module,
     make_tx: MakeTx = adam,

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.training._frozen import Frozen
 
 
+@named_in_errors
 def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     r"""Says which parameters stay as they are, by a regular expression over paths.
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP, he_normal
 from jaxopt_cards.layers._initializers import initializer
 from jaxopt_cards.training._inputs import check_model
@@ -22,6 +23,7 @@ _Model = TypeVar("_Model", bound=nnx.Module)
 _MLP = TypeVar("_MLP", bound=MLP)
 
 
+@named_in_errors
 def replace_head(
     model: _Model,
     out_features: int,
@@ -101,6 +103,7 @@ def _head_of(model: nnx.Module, name: Any) -> nnx.Linear:
     return dense[name]
 
 
+@named_in_errors
 def drop_layers(
     model: _MLP,
     upto: int,
@@ -155,6 +158,7 @@ def drop_layers(
     return _with_top("drop_layers", model, upto, (), out_features, kernel_init, rngs)
 
 
+@named_in_errors
 def insert_layers(
     model: _MLP,
     units: Sequence[int],

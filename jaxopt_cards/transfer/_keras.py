@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._hdf5 import contents
 from jaxopt_cards.transfer._keras_config import check_length, model_of, parsed
@@ -20,6 +21,7 @@ from jaxopt_cards.transfer._zip import zip_archive
 _EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
 
 
+@named_in_errors
 def from_keras(
     path: str | os.PathLike, *, epsilon: float | None = None, max_bytes: int = 2**33
 ) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, escaped, shown
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transfer._foreign import DIMENSIONS, UnfitError, count_of, opened
 from jaxopt_cards.transfer._torch_layout import layout
 from jaxopt_cards.transfer._zip import Archive, zip_archive
@@ -18,6 +19,7 @@ _NUMBER = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|V2)")
 _ITEM = re.compile(r"'(\w+)'\s*:\s*('[^']*'|True|False|\([\d\sL,]*\)|\[.*\])", re.DOTALL)
 
 
+@named_in_errors
 def from_numpy(
     path: str | os.PathLike,
     *,

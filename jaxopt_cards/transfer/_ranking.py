@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_cards._checks import HyperparameterError, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 
 
+@named_in_errors
 def margin_ranking_loss(
     good: jax.Array, bad: jax.Array, margin: jax.typing.ArrayLike = 1.0
 ) -> jax.Array:

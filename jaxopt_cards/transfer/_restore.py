@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, escaped
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import (
     compiled,
@@ -35,6 +36,7 @@ from jaxopt_cards.transfer._restore_report import RestoreReport
 PyTree = Any
 
 
+@named_in_errors
 def restore(
     params: PyTree,
     checkpoint: PyTree | str | os.PathLike,

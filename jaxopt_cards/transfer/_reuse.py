@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP, he_normal
 from jaxopt_cards.selection import path_name
 from jaxopt_cards.training import FitResult, SearchResult, fit_many
@@ -46,6 +47,7 @@ class ReuseResult(SearchResult):
     results: dict[int, list[FitResult]]
 
 
+@named_in_errors
 def reuse_layers(
     model: MLP,
     tx: optax.GradientTransformation,

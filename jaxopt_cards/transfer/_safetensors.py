@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transfer._foreign import (
     SLACK,
     UnfitError,
@@ -41,6 +42,7 @@ DTYPES: dict[str, Any] = {
 }
 
 
+@named_in_errors
 def from_safetensors(
     path: str | os.PathLike,
     *,

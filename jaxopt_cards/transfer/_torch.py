@@ -8,11 +8,13 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import escaped, shown
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transfer._foreign import UnfitError, opened, walked
 from jaxopt_cards.transfer._torch_files import tensors
 from jaxopt_cards.transfer._torch_layout import layout
 
 
+@named_in_errors
 def from_torch(
     source: str | os.PathLike | Mapping[str, Any],
     *,

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled, named, path_name
 from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import array_kind
@@ -25,6 +26,7 @@ class UnfreezeSchedule:
         return Frozen(patterns, self.batch_stats, all_but=True)
 
 
+@named_in_errors
 def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:
     r"""Says which parameters are trained from which epoch on, by regular expressions over paths.
 
@@ -79,6 +81,7 @@ def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) ->
     return UnfreezeSchedule(tuple(stages.items()), batch_stats)
 
 
+@named_in_errors
 def migrate_state(opt_state: Any, new_state: Any) -> Any:
     r"""Carries the optimizer's moments over to a run that trains other parameters.
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, escaped
 from jaxopt_cards._locks import locked
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled, listed
 from jaxopt_cards.transfer._model_card import CHECKS, MAX_CARD_BYTES, ModelCard, card_from, text_of
 from jaxopt_cards.transfer._model_files import (
@@ -105,6 +106,7 @@ class Zoo:
         (['digits-mlp'], <class 'jaxopt_cards.layers._mlp.MLP'>)
     """
 
+    @named_in_errors
     def __init__(self, directory: str | os.PathLike, *, max_bytes: int = 2**33):
         """Looks at the folder; the arguments are described with the class."""
         check_count("Zoo", "max_bytes", max_bytes)

@@ -8,7 +8,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_cards._checks import NamedError, shown
+from jaxopt_cards._named_errors import named_stages, wrapper_named_in_errors
 from jaxopt_cards.selection import listed, path_name, path_names
+from jaxopt_cards.transforms._abstract import is_abstract, owned, with_values
+from jaxopt_cards.transforms._equation import (
+    LeafMismatch,
+    dtype_of,
+    in_precision,
+    is_inexact,
+    is_still,
+    one_leaf,
+    unmoved,
+)
 
 PyTree = Any
 
@@ -20,6 +32,7 @@ class LeafwiseState(NamedTuple):
     leaves: PyTree  # like the parameters; for each leaf what `init` returned
 
 
+@wrapper_named_in_errors
 def leafwise(
     init: Callable[[jax.Array], Any],
     update: Callable[[jax.Array, Any, Any, Any], tuple[jax.Array, Any]],
@@ -30,9 +43,14 @@ def leafwise(
     r"""Turns an equation on one array into a transformation of a tree.
 
     Write `init` and `update` for a single array, as the paper does. `leafwise` walks the tree,
-    counts the steps, lets `None` and `optax.MaskedNode` leaves pass, and minds the precision: the
-    equation is computed in float32 at least, the update has the gradient's dtype, and the state
-    keeps the shapes and dtypes that `init` gave it (from float16 and bfloat16 parameters, float32).
+    counts the steps, lets `None` and `optax.MaskedNode` leaves pass, and minds the precision. The
+    equation is computed in float32 at least. The state keeps the shapes and dtypes that `init` gave
+    it (for float16 and bfloat16 parameters, float32). The update has the wider dtype of gradient
+    and parameter, as in Optax. It has the gradient's dtype if the caller gave no parameters, and
+    for an equation without state that does not need them.
+
+    Leaves of integers, booleans and random keys have no gradient. They get no state
+    (`optax.MaskedNode`), and an update of zero where their gradient is `float0` or of integers.
 
     Equation:
         .. math:: (u_i, s_i) \leftarrow \mathrm{update}(g_i, s_i, \theta_i, t)
@@ -43,8 +61,8 @@ def leafwise(
         update: `update(grad, state, param, step)` returns `(update, state)`. `step` is the number
             of this update, from 1, an int32 scalar; it is `None` if the state has no `count`.
             `param` is `None` if the caller gave no parameters.
-        state_type: a NamedTuple class. Its first field may be `count`; the others take, in order,
-            what `init` returns, each as a tree like the parameters: a single array for one field, a
+        state_type: a NamedTuple class. One field may be `count`; the others take, in order, what
+            `init` returns, each as a tree like the parameters: a single array for one field, a
             tuple for several, `()` for none. Default: `LeafwiseState`.
         needs_params: whether calling without parameters is an error.
 
@@ -55,9 +73,10 @@ def leafwise(
         `state_type`: what `init` returns for each parameter, and `count` where it has that field.
 
     Raises:
-        ValueError: (at `init`) parameters of integers; (when updating) the state of another
-            transformation, gradients unlike the state or the parameters in structure or shape,
-            gradients of integers, or parameters missing. The message names the leaf.
+        ValueError: (at `init`) no parameter of floating point, or a leaf that is no array; (when
+            updating) the state of another transformation, gradients unlike the state or the
+            parameters in structure or shape, gradients of booleans, a gradient for a parameter of
+            integers, or parameters missing. The message names the leaf.
 
     References:
         Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
@@ -81,39 +100,52 @@ def leafwise(
         >>> print(updates["w"])
         [-0.1  0.1]
     """
-    name = update.__qualname__.split(".<locals>")[0]
+    name = _name(update)
     all_fields: tuple[str, ...] = state_type._fields  # type: ignore[attr-defined]
     fields, counted = [f for f in all_fields if f != "count"], "count" in all_fields
+    single = len(fields) == 1
     # Jitted so that all leaves of one shape share a trace, and an eager update is one call a leaf.
-    equation = jax.jit(functools.partial(_one_leaf, init, update, len(fields) == 1))
+    of_gradient = not fields and not needs_params
+    equation = jax.jit(functools.partial(one_leaf, init, update, single, of_gradient))
 
     def to_state(count, rows, treedef):
-        trees = [treedef.unflatten([row[i] for row in rows]) for i in range(len(fields))]
-        return state_type(*([count] if counted else []), *trees)
+        trees = {f: treedef.unflatten([row[i] for row in rows]) for i, f in enumerate(fields)}
+        return state_type(**({"count": count} if counted else {}), **trees)
+
+    def init_row(leaf, taken):
+        if is_hole(leaf):
+            return (leaf,) * len(fields)
+        if not is_inexact(leaf):
+            return (optax.MaskedNode(),) * len(fields)
+        leaf = leaf if is_abstract(leaf) else jnp.asarray(leaf)
+        taken[id(leaf)] = leaf
+        state = with_values(lambda param: init(in_precision(32, param)), leaf)
+        state = jax.tree.map(lambda array: owned(array, taken), state)
+        row = (state,) if single else tuple(state)
+        if len(row) != len(fields):
+            raise NamedError(name, f"init must return {len(fields)} arrays, got {len(row)}")
+        return row
 
     def init_tree(params):
         leaves, treedef = _flatten(params)
-        rows = []
-        for index, leaf in enumerate(leaves):
-            if is_hole(leaf):
-                rows.append((leaf,) * len(fields))
-                continue
-            array = jnp.asarray(leaf)
-            if not jnp.issubdtype(array.dtype, jnp.inexact):
-                got = f"the parameter must be of floating point, got {array.dtype}"
-                raise ValueError(f"{name}: {_at(params, index)}{got}")
-            state = jax.tree.map(_strongly_typed, init(in_precision(32, array)))
-            rows.append((state,) if len(fields) == 1 else tuple(state))
+        _check_parameters(name, params, leaves)
+        taken: dict[int, Any] = {}  # the arrays whose buffers are in use
+        rows = [init_row(leaf, taken) for leaf in leaves]
         return to_state(jnp.zeros((), jnp.int32), rows, treedef)
+
+    def update_leaf(grad, row, param, count):
+        if is_hole(grad):
+            return grad, row
+        if is_still(grad, param) or any(isinstance(part, optax.MaskedNode) for part in row):
+            return unmoved(grad, param), row
+        return equation(jnp.asarray(grad), row, param, count)
 
     def update_tree(updates, state, params=None):
         if needs_params:
             check_params(name, params)
         if missing := [field for field in all_fields if not hasattr(state, field)]:
-            raise ValueError(
-                f"{name}: state must be {state_type.__name__}, got {type(state).__name__}, "
-                f"which has no {missing[0]}"
-            )
+            got = f"{type(state).__name__}, which has no {missing[0]}"
+            raise NamedError(name, f"state must be {state_type.__name__}, got {got}")
         grads, treedef = _flatten(updates)
         columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
         weights = [None] * len(grads)
@@ -122,17 +154,16 @@ def leafwise(
         count = optax.safe_increment(state.count) if counted else None
         new_grads, new_rows = [], []
         for index, grad in enumerate(grads):
-            row = tuple(column[index] for column in columns)
-            if not is_hole(grad):
-                try:
-                    grad, row = equation(jnp.asarray(grad), row, weights[index], count)
-                except _LeafMismatch as mismatch:
-                    raise ValueError(f"{name}: {_at(updates, index)}{mismatch}") from None
-            new_grads.append(grad)
-            new_rows.append(row)
+            try:
+                row = tuple(column[index] for column in columns)
+                new_grad, new_row = update_leaf(grad, row, weights[index], count)
+            except LeafMismatch as mismatch:
+                raise NamedError(name, f"{_at(updates, index)}{mismatch}") from None
+            new_grads.append(new_grad)
+            new_rows.append(new_row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
 
-    return optax.GradientTransformation(init_tree, update_tree)
+    return named_stages(name, optax.GradientTransformation(init_tree, update_tree))
 
 
 def value_at(value: Any, step: Any, like: jax.Array) -> Any:
@@ -140,15 +171,22 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
 
     Schedules count from 0; their value has the dtype of the array it is for.
     """
-    return jnp.asarray(value(step - 1), like.real.dtype) if callable(value) else value
+    if not callable(value):
+        return value
+    scheduled = value(step - 1)
+    if not hasattr(scheduled, "dtype") and not isinstance(scheduled, int | float):
+        raise LeafMismatch(f"needs schedules that return a number, got {shown(scheduled)}")
+    if jnp.size(scheduled) != 1:
+        raise LeafMismatch(f"needs schedules that return a number, got {jnp.shape(scheduled)}")
+    return jnp.asarray(scheduled, like.real.dtype).reshape(())
 
 
 def check_params(function: str, params: Any) -> None:
     """Raises unless the caller of `update` gave the parameters."""
     if params is None:
-        raise ValueError(
-            f"{function}: needs the parameters, got params=None: "
-            "call update(updates, state, params)"
+        raise NamedError(
+            function,
+            "needs the parameters, got params=None: call update(updates, state, params)",
         )
 
 
@@ -157,11 +195,22 @@ def found_state(function: str, state: PyTree, state_type: type) -> Any:
     leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
     found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
     if len(found) != 1:
-        raise ValueError(
-            f"{function}: state must hold one {state_type.__name__}, got {len(found)} in "
-            f"{type(state).__name__}"
-        )
+        got = f"{len(found)} in {type(state).__name__}"
+        raise NamedError(function, f"state must hold one {state_type.__name__}, got {got}")
     return found[0]
+
+
+def is_hole(leaf: Any) -> bool:
+    """Whether nothing stands here: `None`, or what `optax.masked` leaves in place of a leaf."""
+    return leaf is None or isinstance(leaf, optax.MaskedNode)
+
+
+def _name(update: Callable) -> str:
+    """The public function in which the equation is written, for errors."""
+    while isinstance(update, functools.partial):
+        update = update.func
+    named = update if hasattr(update, "__qualname__") else type(update)
+    return named.__qualname__.split(".<locals>")[0]
 
 
 def _flatten(tree: PyTree) -> tuple[list, Any]:
@@ -175,60 +224,19 @@ def _at(tree: PyTree, index: int) -> str:
     return f"at {path_name(path)} " if path else ""
 
 
-def is_hole(leaf: Any) -> bool:
-    """Whether nothing stands here: `None`, or what `optax.masked` leaves in place of a leaf."""
-    return leaf is None or isinstance(leaf, optax.MaskedNode)
-
-
-def in_precision(bits: int, array: Any) -> jax.Array:
-    """The array with at least so many bits a real number; integers as they are."""
-    if not jnp.issubdtype(array.dtype, jnp.inexact) or jnp.finfo(array.dtype).bits >= bits:
-        return array
-    kind = "complex" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "float"
-    return array.astype(f"{kind}{bits * 2 if kind == 'complex' else bits}")
-
-
-def _strongly_typed(array: Any) -> jax.Array:
-    """The array without JAX's weak type, which a loop's carry would not keep."""
-    return jnp.asarray(array, jnp.result_type(array))
-
-
-class _LeafMismatch(Exception):
-    """What is wrong with one leaf; the caller adds the leaf's path."""
-
-
-def _one_leaf(
-    init: Callable, update: Callable, single: bool, grad: Any, row: tuple, param: Any, count: Any
-) -> tuple[Any, tuple]:
-    """One leaf's update: the equation in float32 at least, its results in the dtypes they had."""
-    if not jnp.issubdtype(grad.dtype, jnp.inexact):
-        raise _LeafMismatch(f"the gradient must be of floating point, got {grad.dtype}")
-    if param is not None and jnp.shape(param) != grad.shape:
-        raise _LeafMismatch(f"the gradient has shape {grad.shape}, the parameter {param.shape}")
-    expected = jax.eval_shape(init, grad)
-    _check_shapes("state (made by init)", (expected,) if single else expected, row)
-
-    inexact = [x for x in jax.tree.leaves((grad, row, param)) if jnp.issubdtype(x, jnp.inexact)]
-    bits = max(32, *(jnp.finfo(x.dtype).bits for x in inexact))
-    wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
-    new_grad, state = _pair(update(wide[0], wide[1][0] if single else wide[1], wide[2], count))
-    new = new_grad, (state,) if single else tuple(state)
-    _check_shapes("update and state", (grad, row), new)
-    return jax.tree.map(lambda new, old: new.astype(old.dtype), new, (grad, row))
-
-
-def _pair(returned: Any) -> tuple[Any, Any]:
-    """What an equation's update must return."""
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        got = f"{len(returned)} values" if isinstance(returned, tuple) else "one value"
-        raise _LeafMismatch(f"update must return the pair (update, state), got {got}")
-    return returned
-
-
-def _check_shapes(what: str, expected: Any, got: Any) -> None:
-    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (expected, got)]
-    if shapes[0] != shapes[1]:
-        raise _LeafMismatch(f"the {what} must have the shapes {shapes[0]}, got {shapes[1]}")
+def _check_parameters(name: str, params: PyTree, leaves: list) -> None:
+    """Raises unless all leaves are arrays, and some of them can be trained."""
+    dtypes = []
+    for index, leaf in enumerate(leaves):
+        try:
+            dtypes.append(None if is_hole(leaf) else dtype_of(leaf))
+        except TypeError:
+            got = f"the parameter must be an array, got {shown(leaf)}"
+            raise NamedError(name, f"{_at(params, index)}{got}") from None
+    # Where a part is masked out, the rest may well be nothing but counters.
+    if leaves and not any(d is None or jnp.issubdtype(d, jnp.inexact) for d in dtypes):
+        got = f"the parameter must be of floating point, got {dtypes[0]}"
+        raise NamedError(name, f"{_at(params, 0)}{got}, and no other one is")
 
 
 def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: str) -> list:
@@ -237,8 +245,9 @@ def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: s
         return treedef.flatten_up_to(tree)
     except ValueError as error:
         got, expected = set(path_names(updates)), set(path_names(tree))
-        raise ValueError(
-            f"{name}: the updates are unlike {what}; only in the updates:"
+        raise NamedError(
+            name,
+            f"the updates are unlike {what}; only in the updates:"
             f"{listed(sorted(got - expected))}\nonly in {what}:{listed(sorted(expected - got))}\n"
-            f"({error})"
+            f"({error})",
         ) from None

@@ -1,12 +1,18 @@
 """Optimizer state in fewer bits."""
 
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._checks import HyperparameterError, NamedError, check_count, check_tx
+from jaxopt_cards._named_errors import wrapper_named_in_errors
+from jaxopt_cards.transforms._abstract import applied, is_placeholder
+from jaxopt_cards.transforms._sharding import laid_out_like, split_evenly
 
 PyTree = Any
 
@@ -16,27 +22,16 @@ STEPS_AN_OCTAVE = 5
 LEVELS = 127
 
 
-class Rounded(NamedTuple):
-    """A float32 array in 16 bits."""
-
-    values: jax.Array  # the array's shape, bfloat16
-
-
-class Coded(NamedTuple):
-    """A float32 array in 8 bits, and a scale a block."""
-
-    codes: jax.Array  # the array's shape, int8: sign, and 0 for zero or 1..127 for a magnitude
-    scales: jax.Array  # shape (blocks,), float32: largest magnitude in each block
-
-
 class CompressedState(NamedTuple):
     """State of `compress_state`."""
 
     key: jax.Array  # uint32: data of the key
     count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    inner_state: PyTree  # the inner state, its large float32 arrays as `Rounded` or `Coded`
+    inner_state: PyTree  # the inner state, its large float32 arrays in bfloat16 or as int8 codes
+    scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
 
 
+@wrapper_named_in_errors
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,
@@ -61,7 +56,8 @@ def compress_state(
     Args:
         inner: any transformation, ours or Optax's.
         bits: 16 (bfloat16) or 8.
-        block_size: whole number > 0; numbers that share a scale, for 8 bits.
+        block_size: whole number > 0; the most numbers that share a scale, for 8 bits. They lie side
+            by side along the longest axis of their array.
         min_size: whole number > 0; arrays with fewer elements stay as they are.
         key: a JAX random key; the same key gives the same bits. Default: `jax.random.key(0)`.
 
@@ -69,12 +65,13 @@ def compress_state(
         An `optax.GradientTransformationExtraArgs`.
 
     State:
-        `CompressedState`: `key`, `count`, and `inner_state`, where arrays of 4 bytes a number take
-        2, or 1 and 4 a block.
+        `CompressedState`: `key`, `count`, and `inner_state`, which has the structure and shapes of
+        that of `inner`; its float32 arrays of at least `min_size` numbers are bfloat16, or int8
+        codes with one float32 number a block in `scales`.
 
     Raises:
         ValueError: `inner` is no transformation, `bits` neither 16 nor 8, another number not a
-            whole number > 0.
+            whole number > 0; (when updating) `inner` changes the structure of its state.
 
     References:
         Tim Dettmers, Mike Lewis, Sam Shleifer, Luke Zettlemoyer (2022), 8-bit Optimizers via
@@ -103,39 +100,53 @@ def compress_state(
     impl = jax.random.key_impl(start)
     inner = optax.with_extra_args_support(inner)
 
-    def compressed(key, state):
-        leaves = jax.tree.leaves(state)
-        for index, leaf in enumerate(leaves):
-            if jnp.result_type(leaf) == jnp.float32 and jnp.size(leaf) >= min_size:
-                leaf_key = jax.random.fold_in(key, index)
-                leaves[index] = (
-                    Rounded(_to_bfloat16(leaf_key, leaf))
-                    if bits == 16
-                    else _encoded(leaf_key, leaf, block_size)
-                )
-        return jax.tree.unflatten(jax.tree.structure(state), leaves)
+    def is_large(leaf):
+        return jnp.result_type(leaf) == jnp.float32 and math.prod(np.shape(leaf)) >= min_size
 
-    def expanded(leaf):
-        if isinstance(leaf, Rounded):
-            return leaf.values.astype(jnp.float32)
-        return _decoded(leaf, block_size) if isinstance(leaf, Coded) else leaf
+    def code(key, leaf):
+        return (_to_bfloat16(key, leaf), ()) if bits == 16 else _encoded(key, leaf, block_size)
+
+    def compressed(key, state, are_large):
+        """The state in codes, and what it takes to read them."""
+        leaves, treedef = _flatten(state)
+        if len(leaves) != len(are_large):
+            raise NamedError("compress_state", "inner must keep the structure of its state")
+        scales: list[Any] = [None] * len(leaves)
+        for index, leaf in enumerate(leaves):
+            if are_large[index]:
+                leaf_key = jax.random.fold_in(key, index)
+                leaves[index], scales[index] = applied(functools.partial(code, leaf_key), leaf)
+        return treedef.unflatten(leaves), tuple(scales)
 
     def init(params):
-        state = compressed(start, inner.init(params))
-        return CompressedState(jax.random.key_data(start), jnp.zeros((), jnp.int32), state)
+        state, count = inner.init(params), jnp.zeros((), jnp.int32)
+        key_data = jnp.copy(jax.random.key_data(start))  # a step may donate it
+        if is_placeholder(params):
+            return CompressedState(key_data, count, state, jnp.zeros(()))
+        codes = compressed(start, state, list(map(is_large, jax.tree.leaves(state))))
+        return CompressedState(key_data, count, *codes)
 
     def update(updates, state, params=None, **extra_args):
         count = optax.safe_increment(state.count)
         now = jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=impl), count)
-        inner_state = jax.tree.map(expanded, state.inner_state, is_leaf=_is_compressed)
+        codes, treedef = _flatten(state.inner_state)
+        inner_state = treedef.unflatten(map(_read, codes, state.scales))
         updates, inner_state = inner.update(updates, inner_state, params, **extra_args)
-        return updates, CompressedState(state.key, count, compressed(now, inner_state))
+        are_large = [scales is not None for scales in state.scales]
+        return updates, CompressedState(state.key, count, *compressed(now, inner_state, are_large))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _is_compressed(node: Any) -> bool:
-    return isinstance(node, Rounded | Coded)
+def _flatten(tree: PyTree) -> tuple[list, Any]:
+    return jax.tree.flatten(tree)
+
+
+def _read(code: jax.Array, scales: Any) -> jax.Array:
+    """The array of the inner state that a leaf stands for."""
+    if scales is None:
+        return code
+    return code.astype(jnp.float32) if isinstance(scales, tuple) else _decoded(code, scales)
 
 
 def _to_bfloat16(key: jax.Array, x: jax.Array) -> jax.Array:
@@ -148,32 +159,52 @@ def _to_bfloat16(key: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))
 
 
-def _blocks(x: jax.Array, block_size: int) -> jax.Array:
-    """The elements in rows of `block_size`, the last row filled up with zeros."""
-    return jnp.pad(x.ravel(), (0, -x.size % block_size)).reshape(-1, block_size)
-
-
-def _encoded(key: jax.Array, x: jax.Array, block_size: int) -> Coded:
-    scales = jnp.max(jnp.abs(_blocks(x, block_size)), axis=1)
-    size = jnp.abs(x) / _each(jnp.where(scales == 0, 1, scales), x, block_size)
+def _encoded(key: jax.Array, x: jax.Array, block_size: int) -> tuple[jax.Array, jax.Array]:
+    """The codes, and the largest magnitude of each block."""
+    axis = _longest(x.shape)
+    count = -(-max(x.shape, default=1) // block_size)
+    blocks = _in_blocks(x, axis, count)
+    scales = jnp.max(jnp.abs(blocks), axis=axis + 1, keepdims=True)
+    size = jnp.abs(blocks) / jnp.where(scales == 0, 1, scales)
     # The level below, from 1; then up to the next with the probability that keeps the mean.
     level = jnp.clip(jnp.floor(LEVELS + STEPS_AN_OCTAVE * jnp.log2(size)), 1, LEVELS)
     low, high = _magnitude(level), _magnitude(level + 1)
-    up = (size - low) / (high - low) > jax.random.uniform(key, x.shape)
+    up = (size - low) / (high - low) > jax.random.uniform(key, blocks.shape)
     level = jnp.minimum(level + up.astype(level.dtype), LEVELS)
-    return Coded((jnp.sign(x) * level).astype(jnp.int8), scales)
+    return _merged((jnp.sign(blocks) * level).astype(jnp.int8), axis, x), jnp.squeeze(
+        scales, axis + 1
+    )
 
 
-def _decoded(coded: Coded, block_size: int) -> jax.Array:
-    codes = coded.codes.astype(jnp.float32)
-    scales = _each(coded.scales, codes, block_size)
-    return jnp.sign(codes) * _magnitude(jnp.abs(codes)) * scales
+def _decoded(codes: jax.Array, scales: jax.Array) -> jax.Array:
+    axis = _longest(codes.shape)
+    blocks = _in_blocks(codes, axis, scales.shape[axis]).astype(jnp.float32)
+    values = jnp.sign(blocks) * _magnitude(jnp.abs(blocks)) * jnp.expand_dims(scales, axis + 1)
+    return _merged(values, axis, codes)
 
 
 def _magnitude(level: jax.Array) -> jax.Array:
     return jnp.exp2((level - LEVELS) / STEPS_AN_OCTAVE)
 
 
-def _each(scales: jax.Array, x: jax.Array, block_size: int) -> jax.Array:
-    """For each element of `x` the scale of its block."""
-    return jnp.repeat(scales, block_size)[: x.size].reshape(x.shape)
+def _longest(shape: tuple[int, ...]) -> int:
+    """The axis along which the blocks lie: few scales, and all others may be split over devices."""
+    return max(range(len(shape)), key=shape.__getitem__, default=0)
+
+
+def _in_blocks(x: jax.Array, axis: int, count: int) -> jax.Array:
+    """The array with an axis in so many blocks of one size, filled up with zeros."""
+    x = jnp.atleast_1d(x)
+    size = -(-x.shape[axis] // count)
+    missing = count * size - x.shape[axis]
+    x = split_evenly(x, axis, 0 if missing else count)
+    if missing:
+        x = jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
+    return x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+
+
+def _merged(blocks: jax.Array, axis: int, like: jax.Array) -> jax.Array:
+    """The blocks as an array of another's shape again, without what filled them up."""
+    merged = blocks.reshape(*blocks.shape[:axis], -1, *blocks.shape[axis + 2 :])
+    whole = jax.lax.slice_in_dim(merged, 0, max(like.shape, default=1), axis=axis)
+    return laid_out_like(whole.reshape(like.shape), like)

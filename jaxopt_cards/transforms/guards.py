@@ -1,6 +1,7 @@
 """Guards: steps that would ruin the parameters are skipped, and counted."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import path_names
+from jaxopt_cards.transforms._abstract import is_placeholder
+from jaxopt_cards.transforms._equation import is_inexact, wider
 from jaxopt_cards.transforms._leafwise import found_state
 
 
@@ -30,6 +34,7 @@ class SkipReport:
     leaves: dict[str, int]  # bad steps by the path of the leaf; only those that had any
 
 
+@wrapper_named_in_errors
 def skip_nonfinite(
     inner: optax.GradientTransformation, max_consecutive: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -78,19 +83,15 @@ def skip_nonfinite(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        zero = jnp.zeros((), jnp.int32)
-        return SkipNonfiniteState(
-            inner.init(params), zero, zero, jax.tree.map(lambda _: zero, params)
-        )
+        # Each in a buffer of its own, so that a step can donate them.
+        zero = lambda _=None: jnp.zeros((), jnp.int32)  # noqa: E731
+        leaves = zero() if is_placeholder(params) else jax.tree.map(zero, params)
+        return SkipNonfiniteState(inner.init(params), zero(), zero(), leaves)
 
     def update(updates, state, params=None, **extra_args):
         new_updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        # Zero times a number is zero, times infinity or NaN it is NaN: one sum tells, which XLA
-        # computes faster on the CPU than `isfinite` and `all`.
         bad_leaves = jax.tree.map(
-            lambda grad, step: jnp.sum(grad * 0 + step.astype(grad.dtype) * 0) != 0,
-            updates,
-            new_updates,
+            lambda _, *arrays: _is_bad(arrays), state.leaves, updates, new_updates
         )
         bad = jax.tree.reduce(jnp.logical_or, bad_leaves, jnp.array(False))
         consecutive = jnp.where(bad, optax.safe_increment(state.consecutive), 0)
@@ -107,6 +108,18 @@ def skip_nonfinite(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def _is_bad(arrays: tuple) -> jax.Array:
+    """Whether a gradient or its update, where there is one, has numbers that are not finite."""
+    found = [jnp.asarray(x) for x in arrays if x is not None and is_inexact(x)]
+    if not found:
+        return jnp.array(False)
+    # Zero times a number is zero, times infinity or NaN it is NaN: one sum tells, which XLA
+    # computes faster on the CPU than `isfinite` and `all`.
+    dtype = wider(*found)
+    return jnp.sum(functools.reduce(jnp.add, [x.astype(dtype) * 0 for x in found])) != 0
+
+
+@named_in_errors
 def read_skips(state: optax.OptState) -> SkipReport:
     r"""Reads from a state how many steps `skip_nonfinite` met, and which leaves were not finite.
 

@@ -1,15 +1,19 @@
 """The learning rate: the last stage of most chains, its reduction on a plateau, and by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import compiled, listed, path_names
+from jaxopt_cards.transforms._equation import dtype_of, is_inexact, is_still, unmoved
 
 
+@named_in_errors
 def scale_by_learning_rate(
     learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
@@ -51,12 +55,21 @@ def scale_by_learning_rate(
         >>> print(updates)
         [-0.1  0.2]
     """
-    check_number(
+    learning_rate = check_number(
         "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
     )
-    return optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
+    inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
+
+    def init(params):
+        if callable(learning_rate):
+            first = learning_rate(jnp.zeros((), jnp.int32))
+            check_number("scale_by_learning_rate", "learning_rate(0)", first, "(-inf, inf)")
+        return inner.init(params)
+
+    return optax.GradientTransformation(init, _past_what_is_still(inner.update))
 
 
+@named_in_errors
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,
@@ -114,30 +127,37 @@ def reduce_on_plateau(
         [0.5]
     """
     name = "reduce_on_plateau"
-    check_number(name, "factor", factor, "(0, 1)")
+    factor = check_number(name, "factor", factor, "(0, 1)")
     check_count(name, "patience", patience)
-    check_number(name, "rtol", rtol, "[0, 1]")
-    check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
+    rtol = check_number(name, "rtol", rtol, "[0, 1]")
+    atol = check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
     check_count(name, "cooldown", cooldown, least=0)
     check_count(name, "accumulation_size", accumulation_size)
-    check_number(name, "min_scale", min_scale, "[0, 1]")
+    min_scale = check_number(name, "min_scale", min_scale, "[0, 1]")
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )
+    scale = _past_what_is_still(inner.update)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         if value is None:
-            raise ValueError(
-                f"{name}: needs the loss, got no value: "
-                "call update(updates, state, params, value=loss)"
+            raise NamedError(
+                name,
+                "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
         # Optax computes its averages by promotion of int32 and float32.
         with jax.numpy_dtype_promotion("standard"):
-            return inner.update(updates, state, params, value=jnp.asarray(value), **extra_args)
+            return scale(updates, state, params, value=jnp.asarray(value), **extra_args)
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    def init(params):
+        # Optax looks at the dtypes, which integers would spoil and which shapes alone have too.
+        inexact = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
+        return inner.init([jnp.zeros((), dtype_of(leaf)) for leaf in inexact])
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
+@wrapper_named_in_errors
 def layerwise_decay(
     inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
 ) -> optax.GradientTransformationExtraArgs:
@@ -185,7 +205,7 @@ def layerwise_decay(
         [-0.5] [-1.]
     """
     check_tx("layerwise_decay", inner, "inner")
-    check_number("layerwise_decay", "decay", decay, "(0, 1]")
+    decay = check_number("layerwise_decay", "decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
         raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)
     patterns = [compiled("layerwise_decay", pattern) for pattern in order]
@@ -196,9 +216,10 @@ def layerwise_decay(
         names = path_names(tree)
         found = [[i for i, layer in enumerate(patterns) if layer.search(name)] for name in names]
         if wrong := [name for name, layers in zip(names, found, strict=True) if len(layers) != 1]:
-            raise ValueError(
-                f"layerwise_decay: each parameter must match one pattern of {list(order)}, but "
-                f"none or several match:{listed(wrong)}"
+            raise NamedError(
+                "layerwise_decay",
+                f"each parameter must match one pattern of {list(order)}, but "
+                f"none or several match:{listed(wrong)}",
             )
         return [len(order) - 1 - layers[0] for layers in found]
 
@@ -209,9 +230,29 @@ def layerwise_decay(
     def update(updates, state, params=None, **extra_args):
         updates, state = inner.update(updates, state, params, **extra_args)
         scaled = [
-            leaf * jnp.asarray(decay, leaf.real.dtype) ** depth
+            leaf * jnp.asarray(decay, leaf.real.dtype) ** depth if is_inexact(leaf) else leaf
             for leaf, depth in zip(jax.tree.leaves(updates), depths(updates), strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _past_what_is_still(scale: Callable[..., Any]) -> Callable[..., Any]:
+    """An update that multiplies leaf by leaf, but not the leaves that have no gradient."""
+
+    def update(updates, state, params=None, **extra_args):
+        leaves: list[Any] = jax.tree.leaves(updates)
+        if all(map(is_inexact, leaves)):
+            return scale(updates, state, params, **extra_args)
+        treedef: Any = jax.tree.structure(updates)
+        weights = [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
+        pairs = zip(leaves, weights, strict=True)
+        still = [is_still(leaf, weight) and not is_inexact(leaf) for leaf, weight in pairs]
+        moving = [None if stays else leaf for stays, leaf in zip(still, leaves, strict=True)]
+        scaled, state = scale(moving, state, params, **extra_args)
+        for index in (index for index, stays in enumerate(still) if stays):
+            scaled[index] = unmoved(leaves[index], weights[index])
+        return treedef.unflatten(scaled), state
+
+    return update

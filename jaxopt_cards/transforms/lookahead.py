@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number, check_tx
-from jaxopt_cards.transforms._leafwise import check_params, in_precision
+from jaxopt_cards._named_errors import wrapper_named_in_errors
+from jaxopt_cards.transforms._abstract import applied
+from jaxopt_cards.transforms._equation import in_precision, is_inexact, wider
+from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
 
 class LookaheadState(NamedTuple):
@@ -18,6 +21,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
+@wrapper_named_in_errors
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: int = 5,
@@ -76,11 +80,11 @@ def lookahead(
     """
     check_tx("lookahead", fast, "fast")
     check_count("lookahead", "sync_period", sync_period)
-    check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    slow_step_size = check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)
 
     def init(params):
-        slow = jax.tree.map(lambda param: in_precision(32, jnp.array(param)), params)
+        slow = jax.tree.map(lambda param: applied(_slow, param), params)
         return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
@@ -89,22 +93,31 @@ def lookahead(
         steps = state.steps_since_sync + 1
         sync = steps >= sync_period
 
-        def slow_step(slow: Any, param: Any, step: Any) -> Any:
+        def slow_step(param: Any, slow: Any, step: Any) -> Any:
+            if is_hole(slow) or is_hole(step):
+                return slow
             way = (param.astype(slow.dtype) - slow) + step.astype(slow.dtype)
             return jnp.where(sync, slow + jnp.asarray(slow_step_size, slow.real.dtype) * way, slow)
 
-        slow = jax.tree.map(slow_step, state.slow, params, updates)
-        updates = jax.tree.map(
-            lambda slow, param, step: jnp.where(
-                sync, (slow - param.astype(slow.dtype)).astype(step.dtype), step
-            ),
-            slow,
-            params,
-            updates,
-        )
+        def fast_step(param: Any, slow: Any, step: Any) -> Any:
+            if is_hole(slow) or is_hole(step):
+                return step
+            dtype = wider(param, step)
+            return jnp.where(
+                sync, (slow - param.astype(slow.dtype)).astype(dtype), step.astype(dtype)
+            )
+
+        slow = jax.tree.map(slow_step, params, state.slow, updates)
+        updates = jax.tree.map(fast_step, params, slow, updates)
         if reset_state:
             fresh = fast.init(params)
             fast_state = jax.tree.map(lambda new, old: jnp.where(sync, new, old), fresh, fast_state)
         return updates, LookaheadState(fast_state, slow, jnp.where(sync, 0, steps))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _slow(param: Any) -> Any:
+    """Where the slow weights start; integers and keys have none."""
+    # A copy: a step may donate both.
+    return in_precision(32, jnp.array(param)) if is_inexact(param) else optax.MaskedNode()

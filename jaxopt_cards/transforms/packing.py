@@ -1,16 +1,22 @@
 """Many small leaves laid out as one array."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import listed, path_names
+from jaxopt_cards.transforms._abstract import applied, is_placeholder
 from jaxopt_cards.transforms._elementwise import check_elementwise
+from jaxopt_cards.transforms._equation import wider
+from jaxopt_cards.transforms._sharding import laid_out_like, split_by
 
 PyTree = Any
 
@@ -35,6 +41,7 @@ class Packed:
 jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fields=["layout"])
 
 
+@named_in_errors
 def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
     r"""Lays out the small leaves of a tree as one vector for each dtype.
 
@@ -72,19 +79,28 @@ def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
     """
     check_count("pack_params", "max_size", max_size)
     leaves, treedef = jax.tree.flatten(params)
-    parts: dict[Any, list[jax.Array]] = {}  # by dtype
-    large, vectors = [], []
-    for leaf in map(jnp.asarray, leaves):
-        if leaf.size > max_size:
-            large.append(leaf)
-            vectors.append(-1)
-        else:
-            parts.setdefault(leaf.dtype, []).append(leaf.ravel())
-            vectors.append(list(parts).index(leaf.dtype))
-    layout = Layout(treedef, tuple(jnp.shape(leaf) for leaf in leaves), tuple(vectors))
-    return Packed([jnp.concatenate(part) for part in parts.values()], large, layout)
+    dtypes: list[Any] = []  # of the vectors
+    vectors = []
+    for leaf in leaves:
+        is_large, dtype = math.prod(np.shape(leaf)) > max_size, jnp.result_type(leaf)
+        if not is_large and dtype not in dtypes:
+            dtypes.append(dtype)
+        vectors.append(-1 if is_large else dtypes.index(dtype))
+    layout = Layout(treedef, tuple(np.shape(leaf) for leaf in leaves), tuple(vectors))
+    return applied(functools.partial(_packed, layout), leaves)
 
 
+def _packed(layout: Layout, leaves: list) -> Packed:
+    """The leaves in this layout; those of one vector get the dtype that holds them all."""
+    parts: list[list[jax.Array]] = [[] for _ in range(max(layout.vectors, default=-1) + 1)]
+    large: list[jax.Array] = []
+    for vector, leaf in zip(layout.vectors, leaves, strict=True):
+        (large if vector < 0 else parts[vector]).append(jnp.asarray(leaf))
+    small = [[split_by(leaf).ravel().astype(wider(*part)) for leaf in part] for part in parts]
+    return Packed([jnp.concatenate(part) for part in small], large, layout)
+
+
+@named_in_errors
 def unpack_params(packed: Packed) -> PyTree:
     r"""The tree again that `pack_params` packed.
 
@@ -118,7 +134,7 @@ def unpack_params(packed: Packed) -> PyTree:
         (3,)
     """
     if not isinstance(packed, Packed):
-        raise ValueError(f"unpack_params: packed must be a Packed, got {type(packed).__name__}")
+        raise NamedError("unpack_params", f"packed must be a Packed, got {type(packed).__name__}")
     layout, large = packed.layout, iter(packed.large)
     sizes: list[list[int]] = [[] for _ in packed.small]
     for shape, vector in zip(layout.shapes, layout.vectors, strict=True):
@@ -134,6 +150,7 @@ def unpack_params(packed: Packed) -> PyTree:
     return layout.treedef.unflatten(leaves)
 
 
+@wrapper_named_in_errors
 def pack_small_leaves(
     inner: optax.GradientTransformation, max_size: int = 4096
 ) -> optax.GradientTransformationExtraArgs:
@@ -184,10 +201,15 @@ def pack_small_leaves(
 
     # Laid out as a list: a container may have changed since `init`, as in `nnx.Optimizer`, where
     # it first holds `Param`s and then their arrays.
-    def packed(tree):
-        return tree if isinstance(tree, Packed) else pack_params(jax.tree.leaves(tree), max_size)
+    def packed(tree, layout=None):
+        if isinstance(tree, Packed):
+            return tree
+        leaves = jax.tree.leaves(tree)
+        return _packed(layout, leaves) if layout else pack_params(leaves, max_size)
 
     def init(params):
+        if is_placeholder(params):  # no part of the state is like the parameters
+            return inner.init(jnp.zeros(()))
         params = packed(params)
         layout = zip(params.layout.shapes, params.layout.vectors, strict=True)
         shapes = {(shape, params.small[i].dtype) for shape, i in layout if i >= 0}
@@ -197,16 +219,27 @@ def pack_small_leaves(
     def update(updates, state, params=None, **extra_args):
         treedef: Any = jax.tree.structure(updates)
         if params is not None and jax.tree.structure(params) != treedef:
-            raise ValueError(
-                "pack_small_leaves: the updates are unlike the parameters; the updates have"
-                f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}"
+            raise NamedError(
+                "pack_small_leaves",
+                "the updates are unlike the parameters; the updates have"
+                f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}",
             )
         weights = None if params is None else packed(params)
         if isinstance(updates, Packed):
             return inner.update(updates, state, weights, **extra_args)
+        # Gradients may have other dtypes than parameters, but must lie where the state lies.
+        layout = next((node.layout for node in _packs((state, weights))), None)
+        grads = jax.tree.leaves(updates)
         # Without barriers XLA computes the whole vector anew for each of its pieces.
-        updates = jax.lax.optimization_barrier(packed(updates))
+        updates = jax.lax.optimization_barrier(packed(grads, layout))
         updates, state = inner.update(updates, state, weights, **extra_args)
-        return treedef.unflatten(unpack_params(jax.lax.optimization_barrier(updates))), state
+        leaves = unpack_params(jax.lax.optimization_barrier(updates))
+        return treedef.unflatten(map(laid_out_like, leaves, map(jnp.asarray, grads))), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _packs(tree: PyTree) -> list[Packed]:
+    """The packed trees inside of a tree."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Packed))
+    return [node for node in nodes if isinstance(node, Packed)]

@@ -8,16 +8,27 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, named, path_name
+from jaxopt_cards.transforms._abstract import is_placeholder
+from jaxopt_cards.transforms._equation import (
+    LeafMismatch,
+    dtype_of,
+    in_precision,
+    is_inexact,
+    unmoved,
+    wider,
+)
 from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
 
 class L2SPState(NamedTuple):
     """State of `add_l2_sp`."""
 
-    pretrained: dict[str, jax.Array]  # by path: where the parameter is drawn to
+    pretrained: Any  # dictionary by path: where the parameter is drawn to
 
 
+@named_in_errors
 def add_l2_sp(
     pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
 ) -> optax.GradientTransformation:
@@ -66,29 +77,36 @@ def add_l2_sp(
         >>> print(updates["hidden1"], updates["logits"])
         [0.05] [0.02]
     """
-    check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
-    check_number("add_l2_sp", "beta", beta, "[0, inf)")
+    alpha = check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
+    beta = check_number("add_l2_sp", "beta", beta, "[0, inf)")
     known = dict(named(pretrained))
 
     def init(params):
-        leaves = dict(named(params))
+        if is_placeholder(params):
+            return L2SPState(jnp.zeros(()))
+        leaves = {path: leaf for path, leaf in named(params) if is_inexact(leaf)}
         found = {path: leaf for path, leaf in leaves.items() if path in known}
         # Where a part is masked out, as by `partition`, this part may well have nothing pretrained.
         whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
         if not found and leaves and whole:
-            raise ValueError(
-                f"add_l2_sp: pretrained has none of the parameters{listed(leaves)}\nbut"
-                f"{listed(known)}"
+            raise NamedError(
+                "add_l2_sp",
+                f"pretrained has none of the parameters{listed(leaves)}\nbut{listed(known)}",
             )
         for path, leaf in found.items():
             if np.shape(known[path]) != np.shape(leaf):
-                raise ValueError(
-                    f"add_l2_sp: pretrained must have the shapes of the parameters, got "
+                raise NamedError(
+                    "add_l2_sp",
+                    f"pretrained must have the shapes of the parameters, got "
                     f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
-                    "if it is new"
+                    "if it is new",
                 )
+        # In a buffer of its own, and laid out like the parameter.
         return L2SPState(
-            {p: jnp.array(known[p], jnp.result_type(leaf)) for p, leaf in found.items()}
+            {
+                path: jnp.zeros_like(leaf) + jnp.asarray(known[path], dtype_of(leaf))
+                for path, leaf in found.items()
+            }
         )
 
     def update(updates, state, params=None):
@@ -97,11 +115,21 @@ def add_l2_sp(
         def one(path, grad, param):
             if is_hole(grad):
                 return grad
+            if not is_inexact(param):
+                return _unmoved(path, grad, param)
             start = state.pretrained.get(path_name(path))
-            pull = beta * param if start is None else alpha * (param - start)
-            return grad + pull.astype(jnp.result_type(grad))
+            param, wide, dtype = in_precision(32, param), in_precision(32, grad), wider(grad, param)
+            pull = beta * param if start is None else alpha * (param - start.astype(param.dtype))
+            return (wide + pull.astype(wide.dtype)).astype(dtype)
 
-        drawn = jax.tree_util.tree_map_with_path(one, updates, params, is_leaf=is_hole)
-        return drawn, state
+        return jax.tree_util.tree_map_with_path(one, updates, params, is_leaf=is_hole), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _unmoved(path: Any, grad: Any, param: Any) -> Any:
+    """The update of a counter or key; an error names it."""
+    try:
+        return unmoved(grad, param)
+    except LeafMismatch as mismatch:
+        raise NamedError("add_l2_sp", f"at {path_name(path)} {mismatch}") from None

@@ -1,5 +1,6 @@
 """Probes: norms by layer, recorded inside the compiled step."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -7,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_cards._checks import check_count, check_tx
-from jaxopt_cards.selection import path_names
-from jaxopt_cards.transforms._leafwise import check_params, found_state, in_precision
+from jaxopt_cards._checks import NamedError, check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors, wrapper_named_in_errors
+from jaxopt_cards.selection import path_name, path_names
+from jaxopt_cards.transforms._abstract import is_placeholder
+from jaxopt_cards.transforms._equation import in_precision, is_inexact
+from jaxopt_cards.transforms._leafwise import check_params
 from jaxopt_cards.transforms._moments import abs_sq
 
 
@@ -31,6 +35,7 @@ class Probes(NamedTuple):
     ratio: np.ndarray  # norm of the update over norm of the parameters
 
 
+@wrapper_named_in_errors
 def probe(
     inner: optax.GradientTransformation, last: int = 100, every: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -86,7 +91,9 @@ def probe(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        squares = {layer: jnp.zeros((last, 3), jnp.float32) for layer in _layers(params)}
+        squares: Any = {layer: jnp.zeros((last, 3), jnp.float32) for layer in _layers(params)}
+        if is_placeholder(params):  # the record is not like the parameters
+            squares = jnp.zeros(())
         return ProbeState(
             inner.init(params), jnp.zeros((), jnp.int32), jnp.array(every, jnp.int32), squares
         )
@@ -104,7 +111,7 @@ def probe(
             row = state.count // every % last
             trees = [_layers(tree) for tree in (updates, new_updates, params)]
             return {
-                layer: squares.at[row].set(jnp.stack([_square(tree[layer]) for tree in trees]))
+                layer: squares.at[row].set(jnp.stack([_square(tree.get(layer)) for tree in trees]))
                 for layer, squares in state.squares.items()
             }
 
@@ -118,6 +125,7 @@ def probe(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@named_in_errors
 def read_probes(state: optax.OptState) -> dict[str, Probes]:
     r"""Reads what `probe` recorded: a table for each layer, oldest step first.
 
@@ -127,16 +135,18 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
         .. math:: \lVert x^{(l)} \rVert_2 = \sqrt{\textstyle\sum_{i \in l} |x_i|^2}
 
     Args:
-        state: the state of `probe`, or of a chain that has it once.
+        state: the state of `probe`, or one that holds it, such as that of a chain.
 
     Returns:
         From layers to `Probes`: `step`, `gradient`, `update` and `ratio`, arrays of shape (steps,).
+        Where there are several probes, the path of each in `state` stands before its layers, such
+        as `1/inner_state/hidden1`.
 
     State:
         None.
 
     Raises:
-        ValueError: the state has none of `probe`, or more than one.
+        ValueError: the state has none of `probe`.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
@@ -151,11 +161,36 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
         >>> jc.read_probes(state)["hidden1"].step
         array([], dtype=int64)
     """
-    found = found_state("read_probes", state, ProbeState)
-    every = int(found.every)
-    done = -(-int(found.count) // every)
+    found = dict(_found(state, ""))
+    if not found:
+        got = f"0 in {type(state).__name__}"
+        raise NamedError("read_probes", f"state must hold one ProbeState, got {got}")
+    if len(found) == 1:
+        return _read(*found.values())
+    tables = {path: _read(probed) for path, probed in found.items()}
+    return {
+        f"{path}/{layer}".strip("/"): probes
+        for path, table in tables.items()
+        for layer, probes in table.items()
+    }
+
+
+def _found(state: Any, at: str) -> Iterator[tuple[str, ProbeState]]:
+    """All states of `probe`, also those inside of others, by their paths in the state."""
+    is_probe = lambda node: isinstance(node, ProbeState)  # noqa: E731
+    for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_probe):
+        if is_probe(node):
+            where = f"{at}/{path_name(path)}".strip("/")
+            yield where, node
+            yield from _found(node.inner_state, f"{where}/inner_state")
+
+
+def _read(probed: ProbeState) -> dict[str, Probes]:
+    """The table of each layer."""
+    every = int(probed.every)
+    done = -(-int(probed.count) // every)
     read = {}
-    for layer, squares in found.squares.items():
+    for layer, squares in probed.squares.items():
         window = len(squares)
         steps = np.arange(max(done - window, 0), done)
         gradient, update, param = np.sqrt(np.asarray(squares)[steps % window]).T
@@ -168,7 +203,8 @@ def _layers(tree: Any) -> dict[str, list[jax.Array]]:
     """The leaves by layer: the path without its last part, or a lone leaf's own path."""
     layers: dict[str, list[jax.Array]] = {}
     for path, leaf in zip(path_names(tree), jax.tree.leaves(tree), strict=True):
-        layers.setdefault(path.rpartition("/")[0] or path, []).append(leaf)
+        if is_inexact(leaf):
+            layers.setdefault(path.rpartition("/")[0] or path, []).append(leaf)
     return layers
 
 
@@ -180,10 +216,13 @@ def _after(squares: dict[str, jax.Array], count: jax.Array, updates: Any) -> Any
     `optimization_barrier` does not keep it from that, a condition that never holds does.
     """
     never = (count < 0) & jnp.array([table[0, 0] > 0 for table in squares.values()]).any()
-    return jax.tree.map(lambda u: jnp.where(never, jnp.zeros_like(u), u), updates)
+    hung = lambda u: jnp.where(never, jnp.zeros_like(u), u) if is_inexact(u) else u  # noqa: E731
+    return jax.tree.map(hung, updates)
 
 
-def _square(leaves: list[jax.Array]) -> jax.Array:
-    """The sum of all squares, in float32 at least."""
+def _square(leaves: list[jax.Array] | None) -> jax.Array:
+    """The sum of all squares, in float32 at least; of a layer without gradients zero."""
+    if leaves is None:
+        return jnp.zeros(())
     wide = [in_precision(32, jnp.asarray(leaf)) for leaf in leaves]
     return jnp.stack([jnp.sum(abs_sq(leaf)).astype(jnp.float32) for leaf in wide]).sum()

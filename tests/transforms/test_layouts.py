@@ -28,7 +28,7 @@ def through_16(key, x):
 
 
 def through_8(key, x):
-    return compression._decoded(compression._encoded(key, x, 256), 256)
+    return compression._decoded(*compression._encoded(key, x, 256))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""One array's update: the equation, its precision, and what it may not do."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+class LeafMismatch(Exception):
+    """What is wrong with one leaf; whoever knows the tree adds the leaf's path."""
+
+
+def dtype_of(leaf: Any) -> Any:
+    """The dtype of an array, a key, a number, or what stands for one of them."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether it is real or complex: integers, booleans and keys have no gradient."""
+    return jnp.issubdtype(dtype_of(leaf), jnp.inexact)
+
+
+def in_precision(bits: int, array: Any) -> jax.Array:
+    """The array with at least so many bits a real number; integers as they are."""
+    if not is_inexact(array) or jnp.finfo(array.dtype).bits >= bits:
+        return array
+    kind = "complex" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "float"
+    return array.astype(f"{kind}{bits * 2 if kind == 'complex' else bits}")
+
+
+def wider(*arrays: Any) -> Any:
+    """The dtype that holds them all, also where JAX promotes nothing by itself."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, map(dtype_of, arrays))
+
+
+def is_float0(grad: Any) -> bool:
+    """Whether JAX says that there is no gradient, as of integers."""
+    return bool(getattr(grad, "dtype", None) == jax.dtypes.float0)
+
+
+def is_still(grad: Any, param: Any) -> bool:
+    """Whether a leaf has no gradient, as JAX says or as its parameter's dtype shows."""
+    return is_float0(grad) or not (param is None or is_inexact(param))
+
+
+def one_leaf(
+    init: Callable, update: Callable, single: bool, of_gradient: bool, *leaf: Any
+) -> tuple[Any, tuple]:
+    """One leaf's update: the equation in float32 at least.
+
+    The new state has the dtypes of the old. The update has the gradient's where it is made of the
+    gradient alone, else the wider of the gradient's and the parameter's.
+    """
+    grad, row, param, count = leaf
+    grad = _real(grad, param)
+    if param is not None and jnp.shape(param) != grad.shape:
+        raise LeafMismatch(f"the gradient has shape {grad.shape}, the parameter {param.shape}")
+    expected = jax.eval_shape(init, grad)
+    _check_shapes("state (made by init)", (expected,) if single else expected, row)
+
+    inexact = [leaf for leaf in jax.tree.leaves((grad, row, param)) if is_inexact(leaf)]
+    bits = max(32, *(jnp.finfo(leaf.dtype).bits for leaf in inexact))
+    wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
+    new_grad, state = _pair(update(wide[0], wide[1][0] if single else wide[1], wide[2], count))
+    new_row = (state,) if single else tuple(state)
+    _check_shapes("update and state", (grad, row), (new_grad, new_row))
+    dtype = grad.dtype if of_gradient or param is None else wider(grad, param)
+    return new_grad.astype(dtype), jax.tree.map(
+        lambda new, old: new.astype(old.dtype), new_row, row
+    )
+
+
+def unmoved(grad: Any, param: Any) -> Any:
+    """The update of what has no gradient: zero; what cannot be added to stays as it is."""
+    if not is_float0(grad) and is_inexact(grad):
+        kind = "integers or keys" if param is None else dtype_of(param)
+        raise LeafMismatch(f"the parameter is of {kind}, so it has no gradient; got {grad.dtype}")
+    if param is None or jnp.issubdtype(dtype_of(param), jax.dtypes.prng_key):
+        return grad
+    return jnp.zeros(jnp.shape(grad), dtype_of(param))
+
+
+def _real(grad: jax.Array, param: Any) -> jax.Array:
+    """The gradient as real or complex numbers: integers are exact in the parameter's dtype."""
+    if is_inexact(grad):
+        return grad
+    if not jnp.issubdtype(grad.dtype, jnp.integer):
+        raise LeafMismatch(f"the gradient must be of floating point, got {grad.dtype}")
+    return grad.astype(jnp.result_type(float) if param is None else param.dtype)
+
+
+def _pair(returned: Any) -> tuple[Any, Any]:
+    """What an equation's update must return."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        got = f"{len(returned)} values" if isinstance(returned, tuple) else "one value"
+        raise LeafMismatch(f"update must return the pair (update, state), got {got}")
+    return returned
+
+
+def _check_shapes(what: str, expected: Any, got: Any) -> None:
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (expected, got)]
+    if shapes[0] != shapes[1]:
+        raise LeafMismatch(f"the {what} must have the shapes {shapes[0]}, got {shapes[1]}")
