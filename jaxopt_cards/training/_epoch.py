@@ -41,7 +41,7 @@ class Data(NamedTuple):
 
     x: jax.Array
     y: jax.Array
-    weight: jax.Array | None = None  # of each example
+    weight: jax.Array | None = None  # of each example, float32; a weight of 1 is that of no weights
     rows: jax.Array | None = None  # which examples these are; all, if `None`
 
     @property
@@ -52,6 +52,14 @@ class Data(NamedTuple):
     def numbers(self, order: jax.Array) -> jax.Array:
         """Positions among these examples as rows of the arrays."""
         return order if self.rows is None else self.rows[order]
+
+    def relative(self) -> "Data":
+        """With weights whose mean over these examples is 1."""
+        if self.weight is None:
+            return self
+        chosen = self.weight if self.rows is None else self.weight[self.rows]
+        largest = jnp.max(chosen)  # the sum of weights themselves may be infinite
+        return self._replace(weight=self.weight / largest / jnp.mean(chosen / largest))
 
 
 class Arrays(NamedTuple):
@@ -116,17 +124,22 @@ def one_epoch(
     valid: Data,
     key: jax.Array,
 ) -> tuple[Run, Measured]:
-    """Trains on every example once, in a new order, then measures on the validation set."""
+    """Trains on every example once, in a new order, then measures on the validation set.
+
+    The loss of a batch of m examples is the sum of weight times loss, divided by m. The sum of the
+    batch's weights would be another divisor in each batch, and at batch size 1 undo the weights;
+    so what training tends to would depend on the batch size.
+    """
     key = jax.random.fold_in(key, run.epoch)
     # One sort of random bits. `jax.random.permutation` sorts twice, to be exact even where two of
     # the 32-bit numbers coincide; that took 3 % of the time of an epoch of MNIST.
     order = jnp.argsort(jax.random.bits(key, (train.size,)))
     positions, weights = in_batches(order, program.batch_size)
     rows = train.numbers(positions)
+    size = jnp.sum(weights, axis=1, keepdims=True)
+    weights /= size
     if train.weight is not None:
         weights *= train.weight[rows]
-    mass = jnp.sum(weights, axis=1, keepdims=True)
-    weights /= jnp.where(mass == 0, 1, mass)
     steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
 
     # The order has used the key itself.
@@ -134,7 +147,7 @@ def one_epoch(
     step = functools.partial(one_step, program, tx, run.plateau, frozen, train, noise)
     start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
     (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
-    train_loss = losses @ mass[:, 0].astype(losses.dtype) / jnp.sum(mass)
+    train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
     valid_loss, valid_accuracy = measure(program, model, frozen, valid)
     measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
     told = Measured(measured, bad_step, _largest(model.params))
@@ -235,7 +248,7 @@ def compiled_epoch() -> Any:
 def measure(
     program: Program, arrays: Arrays, frozen: PyTree, examples: Data
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean loss and accuracy of the model in evaluation mode."""
+    """Mean loss and accuracy of the model in evaluation mode; weights must be `relative`."""
     x, y, n = examples.x, examples.y, examples.size
 
     def of_batch(_: None, batch: tuple) -> tuple[None, tuple[jax.Array, jax.Array]]:
@@ -245,8 +258,10 @@ def measure(
         return None, (losses @ weights, _correct(outputs, y[rows]) @ weights)
 
     positions, weights = in_batches(jnp.arange(n), min(EVALUATION_BATCH, n))
-    batches = (examples.numbers(positions), weights / n)
-    _, (losses, correct) = jax.lax.scan(of_batch, None, batches)
+    numbers, weights = examples.numbers(positions), weights / n
+    if examples.weight is not None:
+        weights *= examples.weight[numbers]
+    _, (losses, correct) = jax.lax.scan(of_batch, None, (numbers, weights))
     # In float32 whatever the loss, as the run keeps them from epoch to epoch.
     return jnp.sum(losses).astype(jnp.float32), jnp.sum(correct).astype(jnp.float32)
 
@@ -273,5 +288,6 @@ def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
         or not jnp.issubdtype(labels.dtype, jnp.integer)
     ):
         return jnp.full(len(labels), jnp.nan)
-    predicted = jnp.argmax(outputs, axis=1).astype(jnp.int32)
-    return (predicted == labels.astype(jnp.int32)).astype(jnp.float32)
+    kind = labels.dtype if labels.dtype.itemsize == 8 else jnp.int32  # in which no label is cut
+    predicted = jnp.argmax(outputs, axis=1).astype(kind)
+    return (predicted == labels.astype(kind)).astype(jnp.float32)

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._checks import HyperparameterError, check_count, check_seed, check_tx
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
@@ -118,10 +118,14 @@ def fit(
 
     Equation:
         .. math:: \theta^* = \theta_{e^*}, \qquad
-            e^* = \arg\min_e \frac{1}{|V|} \sum_{(x, y) \in V} \ell(f_{\theta_e}(x), y)
+            e^* = \arg\min_e \sum_{i \in V} \frac{w_i\, \ell(f_{\theta_e}(x_i), y_i)}
+                {|V|\, \bar{w}_V}, \qquad
+            \ell_B(\theta) = \sum_{i \in B} \frac{w_i\, \ell(f_\theta(x_i), y_i)}
+                {|B|\, \bar{w}_T}
 
         with :math:`\theta_e` the parameters after epoch :math:`e`, :math:`V` = `valid`,
-        :math:`\ell` = `loss`.
+        :math:`\ell` = `loss`, :math:`\ell_B` the loss of a batch, :math:`w_i` the weight of an
+        example, :math:`\bar{w}_T` the mean weight of `train`.
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs; batch statistics and dropout
@@ -129,11 +133,14 @@ def fit(
         tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch,
             penalty included, is given to it as `value`.
         train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
-            each example.
-        valid: pair (x, y) for early stopping and the choice of the best epoch.
+            each example. Only ratios of weights count. The loss of a batch is divided by its number
+            of examples and the mean weight of all training examples, not by the sum of its own
+            weights: so the weighted mean loss is minimised at every batch size.
+        valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
         batch_size: whole number > 0, at most the number of training examples. No example is
             dropped: the last batch of an epoch is filled up with others at weight zero, which only
-            batch normalisation sees.
+            batch normalisation sees. Its loss is the mean over its own examples, as in PyTorch and
+            Keras: in a short batch each counts for more, but the order is new in each epoch.
         epochs: whole number > 0; the most epochs to train.
         patience: whole number > 0; stop after so many epochs without a lower validation loss.
             Default: never. The chapter takes 20.
@@ -205,8 +212,8 @@ def fit(
     check_model("fit", model)
     check_tx("fit", tx)
     train_data = on_device("fit", "train", train, weighted=True)
-    valid_data = on_device("fit", "valid", valid)
-    check_count("fit", "seed", seed, least=0)
+    valid_data = on_device("fit", "valid", valid, weighted=True)
+    check_seed("fit", "seed", seed)
     check_settings("fit", batch_size, epochs, patience, train_data.size)
     check_count("fit", "checkpoint_every", checkpoint_every)
     for what, examples in (("train", train_data), ("valid", valid_data)):
@@ -228,7 +235,7 @@ def fit(
         check_opt_state("fit", opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
     run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
-    inputs = (frozen, train_data, valid_data, jax.random.key(seed))
+    inputs = (frozen, train_data.relative(), valid_data.relative(), jax.random.key(seed))
     place = lambda run: run  # noqa: E731
     if layout:
         place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
@@ -314,19 +321,23 @@ def _result(
     )
 
 
-def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) -> dict[str, float]:
+def evaluate(
+    model: nnx.Module, x: Any, y: Any, *, weight: Any = None, loss: Loss = default_loss
+) -> dict[str, float]:
     r"""Measures mean loss and accuracy of a model in evaluation mode.
 
     Runs in batches of 1,000, compiled once for each shape of the data. The model given is not
     changed.
 
     Equation:
-        .. math:: \text{accuracy} = \frac{1}{n} \sum_i [\arg\max_c f(x_i)_c = y_i]
+        .. math:: \text{accuracy} =
+            \frac{\sum_i w_i\, [\arg\max_c f(x_i)_c = y_i]}{\sum_i w_i}
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs.
         x: inputs, shape (n, ...).
         y: labels, shape (n,).
+        weight: numbers >= 0, shape (n,): both means are weighted. Default: 1 for each example.
         loss: as in `fit`.
 
     Returns:
@@ -354,7 +365,8 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
         ['accuracy', 'loss']
     """
     check_model("evaluate", model)
-    examples = on_device("evaluate", "the data", (x, y))
+    given = (x, y) if weight is None else (x, y, weight)
+    examples = on_device("evaluate", "the data", given, weighted=weight is not None).relative()
     check_model_fits("evaluate", "the data", model, loss, examples)
     program, arrays, frozen = prepared(model, nnx.Param, loss, 1, Options())
     measured = _epoch.measure(program, arrays, frozen, examples)

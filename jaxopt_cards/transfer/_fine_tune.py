@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
 from jaxopt_cards.selection import listed, path_name, path_names
@@ -108,7 +108,7 @@ def fine_tune(
     check_count("fine_tune", "epochs", epochs)
     check_count("fine_tune", "freeze_epochs", freeze_epochs)
     check_count("fine_tune", "batch_size", batch_size)
-    check_count("fine_tune", "seed", seed, least=0)
+    check_seed("fine_tune", "seed", seed)
     check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
     check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
     if schedule is None:

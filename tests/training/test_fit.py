@@ -369,7 +369,7 @@ HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAI
             r"fit: train must have .* got the shapes \(150, 6\) and",
         ),
         ({"train": TRAIN.x}, r"fit: train must be \(x, y\) or \(x, y, weight\)"),
-        ({"valid": (*VALID, VALID.y)}, r"fit: valid must be \(x, y\), arrays"),
+        ({"valid": (*VALID, VALID.y, VALID.y)}, r"fit: valid must be \(x, y\) or \(x, y, weight\)"),
         ({"train": (*TRAIN, -TRAIN.y)}, "the weights of train must be 150 numbers >= 0, not all 0"),
         ({"train": BAD_LABELS}, r"labels of train must lie in \[0, 2\].* got values from 0 to 3"),
         ({"train": NEGATIVE}, r"labels of train must lie in \[0, 2\].* got values from -1 to 2"),
