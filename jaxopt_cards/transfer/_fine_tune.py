@@ -116,6 +116,8 @@ def fine_tune(
         epochs += freeze_epochs
     size = on_device("fine_tune", "train", train, weighted=True).size
     lengths = _lengths(schedule, epochs)
+    last_seed = seed * len(lengths) + len(lengths) - 1
+    check_seed("fine_tune", "seed times the number of stages", last_seed)
     cycles = tuple(
         (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
         for stage, length in enumerate(lengths)
