@@ -151,7 +151,7 @@ def one_epoch(
     valid_loss, valid_accuracy = measure(program, model, frozen, valid)
     measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
     told = Measured(measured, bad_step, _largest(model.params))
-    return _kept(program, run, model, opt_state, valid_loss), told
+    return _kept(program, run, model, opt_state, valid_loss, bad_step == 0), told
 
 
 def one_step(
@@ -166,7 +166,13 @@ def one_step(
     *,
     halts: bool = True,
 ) -> tuple[tuple, jax.Array]:
-    """One batch. From the first loss that is not finite on, weights stay as they are: `halts`."""
+    """One batch.
+
+    With `halts` nothing changes from the first loss that is not finite on: weights, statistics and
+    the optimizer's state stay those that gave this loss, and show how large they were. Without it
+    what becomes of weights and state is up to the transformation, and only batch statistics do not
+    follow such a loss.
+    """
     arrays, opt_state, bad_step = carry
     step, rows, weights = batch
     x, y = train.x[rows], train.y[rows]
@@ -185,14 +191,32 @@ def one_step(
     tx = optax.with_extra_args_support(tx)
     # What any stage may ask for; a line search measures other points of this batch.
     told = {"value": total, "grad": grads, "value_fn": lambda params: batch_loss(params)[0]}
-    updates, opt_state = tx.update(grads, opt_state, arrays.params, **told)
-    if plateau:
-        updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
-    bad_step = jnp.where((bad_step == 0) & ~jnp.isfinite(loss), step, bad_step)
-    if halts:  # so that one can still see how large they were when it happened
-        updates = jax.tree.map(lambda u: jnp.where(bad_step == 0, u, jnp.zeros_like(u)), updates)
-    params = optax.apply_updates(arrays.params, updates)
+
+    def updated(params: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
+        updates, opt_state = tx.update(grads, opt_state, params, **told)
+        if plateau:
+            updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
+        updates = _chosen(finite, updates, jax.tree.map(jnp.zeros_like, updates))
+        return optax.apply_updates(params, updates), opt_state
+
+    finite = jnp.isfinite(loss)
+    bad_step = jnp.where((bad_step == 0) & ~finite, step, bad_step)
+    if halts:
+        finite = bad_step == 0
+        # A branch, since a choice between old and new arrays would copy the moments.
+        old = (arrays.params, opt_state, arrays.variables)
+        params, opt_state, variables = jax.lax.cond(
+            finite, lambda p, s, _: (*updated(p, s), variables), lambda *old: old, *old
+        )
+    else:
+        params, opt_state = updated(arrays.params, opt_state)
+        variables = _chosen(finite, variables, arrays.variables)
     return (Arrays(params, variables), opt_state, bad_step), loss
+
+
+def _chosen(condition: jax.Array, one: PyTree, other: PyTree) -> PyTree:
+    """The one tree if the condition is true, and the other if it is false."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def nothing_measured(params: PyTree) -> Measured:
@@ -208,19 +232,22 @@ def _largest(params: PyTree) -> jax.Array:
 
 
 def _kept(
-    program: Program, run: Run, model: Arrays, opt_state: PyTree, valid_loss: jax.Array
+    program: Program,
+    run: Run,
+    model: Arrays,
+    opt_state: PyTree,
+    valid_loss: jax.Array,
+    whole: jax.Array,
 ) -> Run:
-    """The run after an epoch, with the best snapshot so far."""
+    """The run after an epoch, which may have halted, with the best snapshot so far."""
     plateau = run.plateau
     if program.plateau is not None:
         plateau = program.plateau.update(_ONE, plateau[1], value=valid_loss)
+        plateau = _chosen(whole, plateau, run.plateau)
     epoch = run.epoch + 1
-    better = valid_loss < run.best_loss  # never true of NaN
-    best = jax.tree.map(
-        lambda new, old: jnp.where(better, new, old),
-        (model, valid_loss, epoch),
-        (run.best, run.best_loss, run.best_epoch),
-    )
+    better = (valid_loss < run.best_loss) & jnp.isfinite(valid_loss)
+    measured = (model, valid_loss, epoch)
+    best = _chosen(better, measured, (run.best, run.best_loss, run.best_epoch))
     return Run(epoch, model, opt_state, plateau, *best)
 
 

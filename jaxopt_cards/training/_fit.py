@@ -67,7 +67,7 @@ class FitResult:
         best_epoch: the epoch of the least validation loss, from 1.
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
-        trouble: where a loss that is not finite began, and what to try; else empty.
+        trouble: where a training or validation loss was not finite, and what to try; else empty.
         last: the model after the last epoch, in evaluation mode; `None` from `fit_many`.
         opt_state: the optimizer's state after the last epoch, which goes with `last`.
     """
@@ -187,9 +187,10 @@ def fit(
         ValueError: data empty, of unequal lengths or not finite; labels outside the model's
             classes; a number outside its range; nothing to train; a checkpoint of another run.
         OSError: a checkpoint could not be written (the last good one is kept), or none is whole.
-        FloatingPointError: the validation loss was never finite. Where it was at first, a
-            `RuntimeWarning` says in which step and layer that ended, and the best model returns:
-            also under `skip_nonfinite`, whose place is in loops that go on.
+        FloatingPointError: the validation loss was never finite. Where it was in some epoch, a
+            `RuntimeWarning` says when it was not, and the best model returns. From the first
+            training loss that is not finite on, nothing changes, and `last` and `opt_state` are
+            what gave that loss: also under `skip_nonfinite`, whose place is in loops that go on.
 
     References:
         Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
@@ -303,8 +304,7 @@ def _result(
     measured: _epoch.Measured | None,
 ) -> FitResult:
     """What came of the epochs; says what was wrong, if the losses did not stay finite."""
-    failed = stopped == "not finite" or int(run.best_epoch) == 0
-    trouble = told(measured, len(history), run.model.params) if failed else ""
+    trouble = trouble_in(history, measured, run.model.params)
     if int(run.best_epoch) == 0:
         raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
     if trouble:
@@ -388,10 +388,29 @@ def prepared(
     return program, arrays, frozen
 
 
+def trouble_in(history: Any, measured: _epoch.Measured | None, params: Any) -> str:
+    """What to know of the losses of all epochs that are not finite; empty if there are none."""
+    bad = [number for number, (_, loss, *_) in enumerate(history, 1) if not np.isfinite(loss)]
+    trained = np.isfinite(history[-1][0])
+    if trained and not bad:
+        return ""
+    broken = not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
+    if not trained or (broken and bad[-1] == len(history)):
+        return told(measured, len(history), params)
+    number, more = bad[0], len(bad) - 1
+    also = f" and in {more} later one{'s' if more > 1 else ''}" if more else ""
+    return (
+        f"the validation loss is not finite in epoch {number}{also}, though the training loss is: "
+        "look at the validation examples, or try a lower learning rate"
+    )
+
+
 def told(measured: _epoch.Measured | None, epoch: int, params: Any) -> str:
     """What to know of a loss that is not finite: where it began, and what to try."""
     advice = "try a lower learning rate, or clip gradients"
-    if measured is None or not measured.bad_step:  # a run resumed after its end; the last step
+    if measured is None:  # a run resumed after its end
+        return f"the loss is not finite in epoch {epoch}: {advice}"
+    if not measured.bad_step:  # the last step did it, whose loss was still finite
         return f"the weights are not finite after epoch {epoch}: {advice}"
     where = largest_weight(measured.largest, params)
     return (
@@ -412,7 +431,7 @@ def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
     if history and not np.isfinite(history[-1][0]):
         return "not finite"
     if patience and history:
-        losses = [np.inf if np.isnan(loss) else loss for _, loss, *_ in history]
+        losses = [loss if np.isfinite(loss) else np.inf for _, loss, *_ in history]
         if len(losses) - 1 - int(np.argmin(losses)) >= patience:
             return "patience"
     return "epochs" if len(history) >= epochs else ""

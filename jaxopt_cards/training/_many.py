@@ -33,7 +33,7 @@ from jaxopt_cards.training._fit import (
     checked_options,
     prepared,
     stops,
-    told,
+    trouble_in,
 )
 from jaxopt_cards.training._inputs import (
     as_float32,
@@ -250,9 +250,7 @@ def _result(
         best_epoch=int(whole.run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
-        trouble=told(whole.measured, epochs, member.arrays.params)
-        if stopped == "not finite"
-        else "",
+        trouble=trouble_in(losses.tolist(), whole.measured, whole.run.model.params),
     )
 
 
