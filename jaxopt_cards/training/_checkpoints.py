@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards.selection import listed
+from jaxopt_cards.training._identity import unlike
 from jaxopt_cards.training._stored import (
     as_json,
     check_same_arrays,
@@ -242,7 +243,10 @@ class Checkpointer:
 
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
         check_same_arrays(self._function, about["arrays"], arrays)
-        if differing := differences(about["identity"], self._identity):
+        self._refuse(differences(about["identity"], self._identity))
+
+    def _refuse(self, differing: list[str]) -> None:
+        if differing:
             raise ValueError(
                 f"{self._function}: {self._argument} {self._directory} holds another run:"
                 f"{listed(differing)}\nGive this run a folder of its own."
@@ -250,9 +254,30 @@ class Checkpointer:
 
 
 class FitCheckpointer(Checkpointer):
-    """The checkpoints of `fit`, whose name and argument the errors bear."""
+    """The checkpoints of `fit`, whose name and argument the errors bear.
+
+    Its identity also has the checksums of the parts of the program, and the environment: what that
+    differs in is told of, since the bits may then differ, but is no reason to refuse a checkpoint.
+    """
 
     _function, _argument = "fit", "checkpoint_dir"
+    _unlike = ""  # what the last checkpoint that was looked at may differ in
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
+        """As of any `Checkpointer`; warns where training may not go on to the same bits."""
+        restored = super().restore(like)
+        if restored and self._unlike:
+            warnings.warn(
+                f"fit: the checkpoint in {self._directory} {self._unlike}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return restored
+
+    def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
+        check_same_arrays(self._function, about["arrays"], arrays)
+        differing, self._unlike = unlike(about["identity"], self._identity)
+        self._refuse(differing)
 
 
 class _DamagedError(Exception):

@@ -5,7 +5,6 @@ import functools
 import os
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
 from jaxopt_cards.training._devices import Layout, Rules, placed
 from jaxopt_cards.training._frozen import Frozen
+from jaxopt_cards.training._identity import identity
 from jaxopt_cards.training._inputs import (
     check_model,
     check_model_fits,
@@ -30,7 +30,6 @@ from jaxopt_cards.training._inputs import (
     on_device,
 )
 from jaxopt_cards.training._progress import Reporter
-from jaxopt_cards.training._stored import checksum
 from jaxopt_cards.training._termination import Termination
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -165,11 +164,14 @@ def fit(
             parameters and what the optimizer keeps of them lie on the mesh, such as
             `{"kernel": P(None, "model")}`. The rest lies whole on every device.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
-            from there to the same bits as without the interruption; `epochs` and `patience` may
+            from there to the same bits as without the interruption, or with a `RuntimeWarning` that
+            names what differs if threads, devices, compiler options or the versions of JAX, Flax,
+            Optax and this package are not those of the checkpoint; `epochs` and `patience` may
             differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
             saved, and the process left with status 143 (`SystemExit`), unless a handler of yours
-            is set or this is not the main thread. A damaged checkpoint is set aside with a warning
-            for the one before it.
+            is set or this is not the main thread. Before the first epoch, while it compiles or
+            restores, nothing is to be saved, and it leaves as soon as that is done. A damaged
+            checkpoint is set aside with a warning for the one before it.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
             one. Each holds the best snapshot so far, so the best epoch needs none of its own: what
             a kill loses is trained again to the same bits.
@@ -235,23 +237,19 @@ def fit(
     if opt_state is not None:
         check_opt_state("fit", opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
-    run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
-    inputs = (frozen, train_data.relative(), valid_data.relative(), jax.random.key(seed))
-    place = lambda run: run  # noqa: E731
-    if layout:
-        place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
-        run, inputs = place(run), layout.replicated(inputs)
-    started = time.perf_counter()
-    compiled = _epoch.compiled_epoch().lower(program, tx, run, *inputs).compile()
-    compile_seconds = time.perf_counter() - started
-
-    with (
-        Termination(active=checkpoint_dir is not None) as termination,
-        _checkpoints(
-            checkpoint_dir, (program, tx, run, *inputs), (arrays, opt_state), seed
-        ) as checkpoints,
-        Reporter(epochs, shown=progress) as reporter,
-    ):
+    given = (train_data, valid_data)
+    with Termination(active=checkpoint_dir is not None) as termination:
+        run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
+        relative = (data.relative() for data in given)
+        inputs = (frozen, *relative, jax.random.key(seed))
+        place = lambda run: run  # noqa: E731
+        if layout:
+            place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
+            run, inputs = place(run), layout.replicated(inputs)
+        started = time.perf_counter()
+        compiled = _epoch.compiled_epoch().lower(program, tx, run, *inputs).compile()
+        compile_seconds = time.perf_counter() - started
+        termination.leave()
 
         def ended(history: list[list[float]]) -> str:
             return stops(history, epochs, patience) or ("SIGTERM" if termination.asked else "")
@@ -260,11 +258,21 @@ def fit(
             run, measured = compiled(run, *inputs)
             return place(run), measured
 
-        run, history, measured = _epochs(
-            one_epoch, run, place, ended, checkpoints, checkpoint_every, reporter
-        )
-        result = _result(program, run, frozen, history, ended(history), compile_seconds, measured)
-        reporter.end(_summary(result))
+        about = (program, tx, run, inputs, given, (arrays, opt_state), seed)
+        with (
+            _checkpoints(checkpoint_dir, *about) as checkpoints,
+            Reporter(epochs, shown=progress) as reporter,
+        ):
+            run, history, measured, stopped = _epochs(
+                one_epoch, run, place, ended, checkpoints, checkpoint_every, reporter
+            )
+            if stopped == "SIGTERM":
+                reporter.end(f"SIGTERM: leaves after epoch {len(history)}, which is saved")
+            else:
+                result = _result(program, run, frozen, history, stopped, compile_seconds, measured)
+                reporter.end(_summary(result))
+        # Not before the checkpoint is closed, whose errors an exit would hide.
+        termination.leave()
     return result
 
 
@@ -276,22 +284,25 @@ def _epochs(
     checkpoints: Any,
     checkpoint_every: int,
     reporter: Reporter,
-) -> tuple[_epoch.Run, list[list[float]], _epoch.Measured | None]:
+) -> tuple[_epoch.Run, list[list[float]], _epoch.Measured | None, str]:
     """Epoch after epoch, from the last checkpoint if there is one, until a reason to end."""
     history: list[list[float]] = []
     measured = None
     if checkpoints and (restored := checkpoints.restore(run)):
         _, run, history = restored
         run = place(run)
-    while not ended(history):
+    stopped = ended(history)
+    while not stopped:
         started = time.perf_counter()
         run, measured = one_epoch(run)
         losses = np.asarray(measured.losses, float).tolist()
         history.append([*losses, time.perf_counter() - started])
         reporter.epoch(len(history), *losses)
-        if checkpoints and (ended(history) or len(history) % checkpoint_every == 0):
+        # Once an epoch: a signal between two such questions would end it without a checkpoint.
+        stopped = ended(history)
+        if checkpoints and (stopped or len(history) % checkpoint_every == 0):
             checkpoints.save(len(history), run, history)
-    return run, history, measured
+    return run, history, measured, stopped
 
 
 def _result(
@@ -485,27 +496,9 @@ def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen
         raise ValueError(f"{function}: {trainable} matches none of the parameters{paths}")
 
 
-def _checkpoints(directory: Any, epoch: tuple, start: Any, seed: int) -> Any:
+def _checkpoints(directory: Any, *run: Any) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
-    if directory is None:
-        return nullcontext()
-    program, tx, run, frozen, train, valid, key = epoch
-    # Of shapes alone: arrays that came from another checkpoint are bound to a device, which the
-    # program would say.
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (run, frozen, train, valid, key)
-    )
-    text = _epoch.compiled_epoch().lower(program, tx, *shapes).as_text()
-    identity = {
-        "seed": int(seed),
-        "training data (CRC-32)": checksum(train),
-        "validation data (CRC-32)": checksum(valid),
-        "frozen parameters (CRC-32)": checksum(frozen),
-        "initial model (CRC-32)": checksum(start),
-        # The program has the settings in it: kind of model, batch size, loss, learning rate.
-        "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(text.encode()),
-    }
-    return FitCheckpointer(directory, identity)
+    return nullcontext() if directory is None else FitCheckpointer(directory, identity(*run))
 
 
 def _summary(result: FitResult) -> str:

@@ -312,7 +312,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(layers.MLP(6, 3, units=(9,), rngs=nnx.Rngs(0)), checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  opt_state"):
         fit(tx=jc.sgd(0.1), checkpoint_dir=tmp_path)
-    with pytest.raises(ValueError, match=r"\n  program: .*\(CRC-32\): saved \d+, now \d+\nG"):
+    with pytest.raises(ValueError, match=r"another run:\n  optimizer: another one, or .*\nGive"):
         fit(tx=jc.adam(4e-3), checkpoint_dir=tmp_path)
 
 
