@@ -113,3 +113,12 @@ def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> 
         valid = False
     if not valid:
         raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
+
+
+def check_seed(function: str, argument: str, seed: Any) -> None:
+    """Raises unless `seed` is a whole number >= 0 of which `jax.random.key` uses every bit."""
+    check_count(function, argument, seed, least=0)
+    # Without 64-bit types JAX keeps the lower 32 bits: 2**32 would be the same seed as 0.
+    bits = 63 if jax.dtypes.canonicalize_dtype("int64") == "int64" else 32
+    if not isinstance(seed, jax.core.Tracer) and operator.index(seed) >= 2**bits:
+        raise HyperparameterError(function, argument, f"be below 2**{bits}", seed)

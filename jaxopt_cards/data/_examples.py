@@ -63,7 +63,7 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
         >>> data.subset(examples, [5, 7]).y
         array([1, 0, 1], dtype=int32)
     """
-    classes = [int(label) for label in classes]
+    classes = [int(label) if int(label) == label else label for label in classes]
     missing = sorted(set(classes) - set(examples.y.tolist()))
     if not classes or missing or len(set(classes)) != len(classes):
         why = f", of which {missing} do not occur" if missing else ""

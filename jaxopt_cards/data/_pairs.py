@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data._examples import Examples
 from jaxopt_cards.data._resample import smooth_modes
@@ -52,7 +52,7 @@ def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
         ((1000, 2, 64), np.float64(0.5))
     """
     check_count("pairs", "n", n, least=2)
-    check_count("pairs", "seed", seed, least=0)
+    check_seed("pairs", "seed", seed)
     _check_lengths("pairs", examples)
     labels, classes, counts = np.unique(examples.y, return_inverse=True, return_counts=True)
     if len(labels) < 2 or counts.min() < 2:
@@ -131,7 +131,7 @@ def corrupted(
         ((2194, 64), np.float64(0.5))
     """
     check_number("corrupted", "sigma", sigma, "[0.5, 1000]")
-    check_count("corrupted", "seed", seed, least=0)
+    check_seed("corrupted", "seed", seed)
     _check_lengths("corrupted", examples)
     size = _checked_size(image_shape, examples.x)
     other_key, noise_key = jax.random.split(jax.random.key(seed))

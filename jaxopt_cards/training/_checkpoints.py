@@ -14,6 +14,7 @@ from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards._locks import FileLock, InUseError
 from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed
+from jaxopt_cards.training._identity import unlike
 from jaxopt_cards.training._stored import (
     MOST_METADATA,
     as_json,
@@ -288,7 +289,10 @@ class Checkpointer:
 
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
         check_same_arrays(self._function, about["arrays"], arrays)
-        if differing := differences(about["identity"], self._identity):
+        self._refuse(differences(about["identity"], self._identity))
+
+    def _refuse(self, differing: list[str]) -> None:
+        if differing:
             raise NamedError(
                 self._function,
                 f"{self._argument} {escaped(self._directory)} holds another run:"
@@ -304,9 +308,30 @@ def _is_description(about: Any) -> bool:
 
 
 class FitCheckpointer(Checkpointer):
-    """The checkpoints of `fit`, whose name and argument the errors bear."""
+    """The checkpoints of `fit`, whose name and argument the errors bear.
+
+    Its identity also has the checksums of the parts of the program, and the environment: what that
+    differs in is told of, since the bits may then differ, but is no reason to refuse a checkpoint.
+    """
 
     _function, _argument = "fit", "checkpoint_dir"
+    _unlike = ""  # what the last checkpoint that was looked at may differ in
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
+        """As of any `Checkpointer`; warns where training may not go on to the same bits."""
+        restored = super().restore(like)
+        if restored and self._unlike:
+            warnings.warn(
+                f"fit: the checkpoint in {self._directory} {self._unlike}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return restored
+
+    def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
+        check_same_arrays(self._function, about["arrays"], arrays)
+        differing, self._unlike = unlike(about["identity"], self._identity)
+        self._refuse(differing)
 
 
 class _DamagedError(Exception):

@@ -21,6 +21,7 @@ from jaxopt_cards.training._classifier_parts import (
     in_own_name,
     made_tx,
     predicted,
+    rows_of,
     to_plain,
     trained_once,
     validation_rows,
@@ -145,9 +146,10 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         Args:
             X: inputs, shape (n, features).
             y: labels of any kind, shape (n,).
-            sample_weight: numbers >= 0, shape (n,). Examples of weight 0 take no part at all; in
-                the validation loss the others count alike.
-            valid: pair (X, y) for early stopping, instead of `validation_fraction` of the data.
+            sample_weight: numbers >= 0, shape (n,), of which only ratios count, also in the
+                validation loss. Examples of weight 0 take no part at all.
+            valid: pair (X, y), or (X, y, weight), for early stopping, instead of
+                `validation_fraction` of the data.
 
         Returns:
             The estimator.
@@ -160,14 +162,13 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         weights_seed, seed = self._seeds(random)
         set_aside = np.zeros(len(x), bool)
         if valid is not None:
-            valid_x, valid_y = self._validation(valid)
-            held = (valid_x, encoded(valid_y, classes))
+            held = self._validation(valid, classes)
         elif self.validation_fraction:
             set_aside[validation_rows(labels, self.validation_fraction, random)] = True
-            held = (x[set_aside], labels[set_aside])
+            held = rows_of(set_aside, x, labels, weight)
         else:
-            held = (x, labels)
-        train = tuple(a[~set_aside] for a in (x, labels, weight) if a is not None)
+            held = rows_of(~set_aside, x, labels, weight)
+        train = rows_of(~set_aside, x, labels, weight)
         with in_own_name():
             architecture = self._architecture_for(x.shape[1], len(classes))
             result = fit(
@@ -199,7 +200,9 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             X: inputs, shape (n, features).
             y: labels, shape (n,).
             classes: all labels that will ever come; needed in the first call.
-            sample_weight: numbers >= 0, shape (n,).
+            sample_weight: numbers >= 0, shape (n,). The loss of a batch is divided by its number of
+                examples, as in `fit_online`: a weight of 1000 in all examples differs from 1.
+                Examples of weight 0 take no part at all.
 
         Returns:
             The estimator.
@@ -209,7 +212,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         x, y, weight = self._examples(X, y, sample_weight, reset=first)
         _check_partial_fit_first_call(self, classes)
         x, labels, weight = with_weight(x, encoded(y, self.classes_), weight)
-        examples = (x, labels) if weight is None else (x, labels, weight)
+        examples = rows_of(slice(None), x, labels, weight)
         data = on_device("DNNClassifier", "the data", examples, weighted=True)
         with in_own_name():
             tx = self._tx()
@@ -279,12 +282,13 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             sample_weight = _check_sample_weight(sample_weight, x, ensure_non_negative=True)
         return x, y, sample_weight
 
-    def _validation(self, valid: Any) -> tuple:
-        """Inputs and labels to validate on."""
-        if not isinstance(valid, Sequence) or len(valid) != 2:
-            raise HyperparameterError("DNNClassifier", "valid", "be a pair (X, y)", type(valid))
-        x, y = valid
-        return self._examples(x, y, None, reset=False)[:2]
+    def _validation(self, valid: Any, classes: np.ndarray) -> tuple:
+        """Inputs, labels and, if there are any, weights to validate on."""
+        if not isinstance(valid, Sequence) or len(valid) not in (2, 3):
+            expected = "be a pair (X, y), or (X, y, weight)"
+            raise HyperparameterError("DNNClassifier", "valid", expected, type(valid))
+        x, y, weight = self._examples(*valid, *[None] * (3 - len(valid)), reset=False)
+        return rows_of(slice(None), x, encoded(y, classes), weight)
 
     def _architecture_for(self, features: int, classes: int) -> dict[str, Any]:
         """The arguments of the network."""

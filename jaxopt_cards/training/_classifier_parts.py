@@ -54,6 +54,11 @@ def with_weight(x: np.ndarray, labels: np.ndarray, weight: np.ndarray | None) ->
     return x[kept], labels[kept], weight[kept]
 
 
+def rows_of(rows: Any, x: np.ndarray, labels: np.ndarray, weight: np.ndarray | None) -> tuple:
+    """Some of the examples, as `fit` takes them: with their weights, if there are any."""
+    return tuple(array[rows] for array in (x, labels, weight) if array is not None)
+
+
 def validation_rows(
     labels: np.ndarray, fraction: float, random: np.random.RandomState
 ) -> np.ndarray:

@@ -23,7 +23,7 @@ class EarlyStopping:
     r"""Says when a value has not fallen for some time, as a pure function of arrays.
 
     `fit` has its own; this is for loops of yours, on the host or inside of `lax.while_loop`. Unlike
-    Flax's it works under `jit`, and a value that is NaN is never the best.
+    Flax's it works under `jit`, and a value that is not finite is never the best.
 
     Equation:
         .. math:: \text{stop}_t = \Big[t - \arg\min_{s \le t} v_s \ge \text{patience}\Big]
@@ -79,7 +79,7 @@ class EarlyStopping:
     def update(self, state: EarlyStoppingState, value: jax.typing.ArrayLike) -> EarlyStoppingState:
         """The state after one more value; what has stopped stays so."""
         value = jnp.asarray(value, jnp.float32)
-        improved = value < state.best - self.min_delta
+        improved = (value < state.best - self.min_delta) & jnp.isfinite(value)
         waited = jnp.where(improved, 0, state.waited + 1)
         return EarlyStoppingState(
             jnp.where(improved, value, state.best),

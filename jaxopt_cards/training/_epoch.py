@@ -43,7 +43,7 @@ class Data(NamedTuple):
 
     x: jax.Array
     y: jax.Array
-    weight: jax.Array | None = None  # of each example
+    weight: jax.Array | None = None  # of each example, float32; a weight of 1 is that of no weights
     rows: jax.Array | None = None  # which examples these are; all, if `None`
 
     @property
@@ -54,6 +54,14 @@ class Data(NamedTuple):
     def numbers(self, order: jax.Array) -> jax.Array:
         """Positions among these examples as rows of the arrays."""
         return order if self.rows is None else self.rows[order]
+
+    def relative(self) -> "Data":
+        """With weights whose mean over these examples is 1."""
+        if self.weight is None:
+            return self
+        chosen = self.weight if self.rows is None else self.weight[self.rows]
+        largest = jnp.max(chosen)  # the sum of weights themselves may be infinite
+        return self._replace(weight=self.weight / largest / jnp.mean(chosen / largest))
 
 
 class Arrays(NamedTuple):
@@ -120,17 +128,22 @@ def one_epoch(
     valid: Data,
     key: jax.Array,
 ) -> tuple[Run, Measured]:
-    """Trains on every example once, in a new order, then measures on the validation set."""
+    """Trains on every example once, in a new order, then measures on the validation set.
+
+    The loss of a batch of m examples is the sum of weight times loss, divided by m. The sum of the
+    batch's weights would be another divisor in each batch, and at batch size 1 undo the weights;
+    so what training tends to would depend on the batch size.
+    """
     key = jax.random.fold_in(key, run.epoch)
     # One sort of random bits. `jax.random.permutation` sorts twice, to be exact even where two of
     # the 32-bit numbers coincide; that took 3 % of the time of an epoch of MNIST.
     order = jnp.argsort(jax.random.bits(key, (train.size,)))
     positions, weights = in_batches(order, program.batch_size)
     rows = train.numbers(positions)
+    size = jnp.sum(weights, axis=1, keepdims=True)
+    weights /= size
     if train.weight is not None:
         weights *= train.weight[rows]
-    mass = jnp.sum(weights, axis=1, keepdims=True)
-    weights /= jnp.where(mass == 0, 1, mass)
     steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
 
     # The order has used the key itself.
@@ -138,11 +151,11 @@ def one_epoch(
     step = functools.partial(one_step, program, tx, run.plateau, frozen, train, noise)
     start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
     (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
-    train_loss = losses @ mass[:, 0].astype(losses.dtype) / jnp.sum(mass)
+    train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
     valid_loss, valid_accuracy = measure(program, model, frozen, valid)
     measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
     told = Measured(measured, bad_step, _largest(model.params))
-    return _kept(program, run, model, opt_state, valid_loss), told
+    return _kept(program, run, model, opt_state, valid_loss, bad_step == 0), told
 
 
 def one_step(
@@ -157,7 +170,13 @@ def one_step(
     *,
     halts: bool = True,
 ) -> tuple[tuple, jax.Array]:
-    """One batch. From the first loss that is not finite on, weights stay as they are: `halts`."""
+    """One batch.
+
+    With `halts` nothing changes from the first loss that is not finite on: weights, statistics and
+    the optimizer's state stay those that gave this loss, and show how large they were. Without it
+    what becomes of weights and state is up to the transformation, and only batch statistics do not
+    follow such a loss.
+    """
     arrays, opt_state, bad_step = carry
     step, rows, weights = batch
     x, y = train.x[rows], train.y[rows]
@@ -176,14 +195,33 @@ def one_step(
     tx = optax.with_extra_args_support(tx)
     # What any stage may ask for; a line search measures other points of this batch.
     told = {"value": total, "grad": grads, "value_fn": lambda params: batch_loss(params)[0]}
-    updates, opt_state = tx.update(grads, opt_state, arrays.params, **told)
-    if plateau:
-        updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
-    bad_step = jnp.where((bad_step == 0) & ~jnp.isfinite(loss), step, bad_step)
-    if halts:  # so that one can still see how large they were when it happened
-        updates = jax.tree.map(lambda u: jnp.where(bad_step == 0, u, jnp.zeros_like(u)), updates)
-    params = optax.apply_updates(arrays.params, updates)
+
+    def updated(params: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
+        updates, opt_state = tx.update(grads, opt_state, params, **told)
+        if plateau:
+            updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
+        if halts:  # true of `finite` here, but a choice keeps the sum's rounding as it ever was
+            updates = _chosen(finite, updates, jax.tree.map(jnp.zeros_like, updates))
+        return optax.apply_updates(params, updates), opt_state
+
+    finite = jnp.isfinite(loss)
+    bad_step = jnp.where((bad_step == 0) & ~finite, step, bad_step)
+    if halts:
+        finite = bad_step == 0
+        # A branch, since a choice between old and new arrays would copy the moments.
+        old = (arrays.params, opt_state, arrays.variables)
+        params, opt_state, variables = jax.lax.cond(
+            finite, lambda p, s, _: (*updated(p, s), variables), lambda *old: old, *old
+        )
+    else:
+        params, opt_state = updated(arrays.params, opt_state)
+        variables = _chosen(finite, variables, arrays.variables)
     return (Arrays(params, variables), opt_state, bad_step), loss
+
+
+def _chosen(condition: jax.Array, one: PyTree, other: PyTree) -> PyTree:
+    """The one tree if the condition is true, and the other if it is false."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def nothing_measured(params: PyTree) -> Measured:
@@ -199,19 +237,22 @@ def _largest(params: PyTree) -> jax.Array:
 
 
 def _kept(
-    program: Program, run: Run, model: Arrays, opt_state: PyTree, valid_loss: jax.Array
+    program: Program,
+    run: Run,
+    model: Arrays,
+    opt_state: PyTree,
+    valid_loss: jax.Array,
+    whole: jax.Array,
 ) -> Run:
-    """The run after an epoch, with the best snapshot so far."""
+    """The run after an epoch, which may have halted, with the best snapshot so far."""
     plateau = run.plateau
     if program.plateau is not None:
         plateau = program.plateau.update(_ONE, plateau[1], value=valid_loss)
+        plateau = _chosen(whole, plateau, run.plateau)
     epoch = run.epoch + 1
-    better = valid_loss < run.best_loss  # never true of NaN
-    best = jax.tree.map(
-        lambda new, old: jnp.where(better, new, old),
-        (model, valid_loss, epoch),
-        (run.best, run.best_loss, run.best_epoch),
-    )
+    better = (valid_loss < run.best_loss) & jnp.isfinite(valid_loss)
+    measured = (model, valid_loss, epoch)
+    best = _chosen(better, measured, (run.best, run.best_loss, run.best_epoch))
     return Run(epoch, model, opt_state, plateau, *best)
 
 
@@ -239,7 +280,7 @@ def compiled_epoch() -> Any:
 def measure(
     program: Program, arrays: Arrays, frozen: PyTree, examples: Data
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean loss and accuracy of the model in evaluation mode."""
+    """Mean loss and accuracy of the model in evaluation mode; weights must be `relative`."""
     x, y, n = examples.x, examples.y, examples.size
 
     def of_batch(_: None, batch: tuple) -> tuple[None, tuple[jax.Array, jax.Array]]:
@@ -249,8 +290,10 @@ def measure(
         return None, (losses @ weights, _correct(outputs, y[rows]) @ weights)
 
     positions, weights = in_batches(jnp.arange(n), min(EVALUATION_BATCH, n))
-    batches = (examples.numbers(positions), weights / n)
-    _, (losses, correct) = jax.lax.scan(of_batch, None, batches)
+    numbers, weights = examples.numbers(positions), weights / n
+    if examples.weight is not None:
+        weights *= examples.weight[numbers]
+    _, (losses, correct) = jax.lax.scan(of_batch, None, (numbers, weights))
     # In float32 whatever the loss, as the run keeps them from epoch to epoch.
     return jnp.sum(losses).astype(jnp.float32), jnp.sum(correct).astype(jnp.float32)
 
@@ -277,5 +320,6 @@ def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
         or not jnp.issubdtype(labels.dtype, jnp.integer)
     ):
         return jnp.full(len(labels), jnp.nan)
-    predicted = jnp.argmax(outputs, axis=1).astype(jnp.int32)
-    return (predicted == labels.astype(jnp.int32)).astype(jnp.float32)
+    kind = labels.dtype if labels.dtype.itemsize == 8 else jnp.int32  # in which no label is cut
+    predicted = jnp.argmax(outputs, axis=1).astype(kind)
+    return (predicted == labels.astype(kind)).astype(jnp.float32)

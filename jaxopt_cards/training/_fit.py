@@ -5,7 +5,6 @@ import functools
 import os
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -16,13 +15,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._checks import HyperparameterError, check_count, check_seed, check_tx
 from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
 from jaxopt_cards.training._devices import Layout, Rules, placed
 from jaxopt_cards.training._frozen import Frozen
+from jaxopt_cards.training._identity import identity
 from jaxopt_cards.training._inputs import (
     check_model,
     check_model_fits,
@@ -31,7 +31,6 @@ from jaxopt_cards.training._inputs import (
     on_device,
 )
 from jaxopt_cards.training._progress import Reporter
-from jaxopt_cards.training._stored import checksum
 from jaxopt_cards.training._termination import Termination
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -68,7 +67,7 @@ class FitResult:
         best_epoch: the epoch of the least validation loss, from 1.
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
-        trouble: where a loss that is not finite began, and what to try; else empty.
+        trouble: where a training or validation loss was not finite, and what to try; else empty.
         last: the model after the last epoch, in evaluation mode; `None` from `fit_many`.
         opt_state: the optimizer's state after the last epoch, which goes with `last`.
     """
@@ -120,10 +119,14 @@ def fit(
 
     Equation:
         .. math:: \theta^* = \theta_{e^*}, \qquad
-            e^* = \arg\min_e \frac{1}{|V|} \sum_{(x, y) \in V} \ell(f_{\theta_e}(x), y)
+            e^* = \arg\min_e \sum_{i \in V} \frac{w_i\, \ell(f_{\theta_e}(x_i), y_i)}
+                {|V|\, \bar{w}_V}, \qquad
+            \ell_B(\theta) = \sum_{i \in B} \frac{w_i\, \ell(f_\theta(x_i), y_i)}
+                {|B|\, \bar{w}_T}
 
         with :math:`\theta_e` the parameters after epoch :math:`e`, :math:`V` = `valid`,
-        :math:`\ell` = `loss`.
+        :math:`\ell` = `loss`, :math:`\ell_B` the loss of a batch, :math:`w_i` the weight of an
+        example, :math:`\bar{w}_T` the mean weight of `train`.
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs; batch statistics and dropout
@@ -131,11 +134,14 @@ def fit(
         tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch,
             penalty included, is given to it as `value`.
         train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
-            each example.
-        valid: pair (x, y) for early stopping and the choice of the best epoch.
+            each example. Only ratios of weights count. The loss of a batch is divided by its number
+            of examples and the mean weight of all training examples, not by the sum of its own
+            weights: so the weighted mean loss is minimised at every batch size.
+        valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
         batch_size: whole number > 0, at most the number of training examples. No example is
             dropped: the last batch of an epoch is filled up with others at weight zero, which only
-            batch normalisation sees.
+            batch normalisation sees. Its loss is the mean over its own examples, as in PyTorch and
+            Keras: in a short batch each counts for more, but the order is new in each epoch.
         epochs: whole number > 0; the most epochs to train.
         patience: whole number > 0; stop after so many epochs without a lower validation loss.
             Default: never. The chapter takes 20.
@@ -160,11 +166,14 @@ def fit(
             parameters and what the optimizer keeps of them lie on the mesh, such as
             `{"kernel": P(None, "model")}`. The rest lies whole on every device.
         checkpoint_dir: folder for checkpoints. If it holds one of the same run, training goes on
-            from there to the same bits as without the interruption; `epochs` and `patience` may
+            from there to the same bits as without the interruption, or with a `RuntimeWarning` that
+            names what differs if threads, devices, compiler options or the versions of JAX, Flax,
+            Optax and this package are not those of the checkpoint; `epochs` and `patience` may
             differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
             saved, and the process left with status 143 (`SystemExit`), unless a handler of yours
-            is set or this is not the main thread. A damaged checkpoint is set aside with a warning
-            for the one before it.
+            is set or this is not the main thread. Before the first epoch, while it compiles or
+            restores, nothing is to be saved, and it leaves as soon as that is done. A damaged
+            checkpoint is set aside with a warning for the one before it.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
             one. Each holds the best snapshot so far, so the best epoch needs none of its own: what
             a kill loses is trained again to the same bits.
@@ -182,9 +191,10 @@ def fit(
         ValueError: data empty, of unequal lengths or not finite; labels outside the model's
             classes; a number outside its range; nothing to train; a checkpoint of another run.
         OSError: a checkpoint could not be written (the last good one is kept), or none is whole.
-        FloatingPointError: the validation loss was never finite. Where it was at first, a
-            `RuntimeWarning` says in which step and layer that ended, and the best model returns:
-            also under `skip_nonfinite`, whose place is in loops that go on.
+        FloatingPointError: the validation loss was never finite. Where it was in some epoch, a
+            `RuntimeWarning` says when it was not, and the best model returns. From the first
+            training loss that is not finite on, nothing changes, and `last` and `opt_state` are
+            what gave that loss: also under `skip_nonfinite`, whose place is in loops that go on.
 
     References:
         Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
@@ -207,8 +217,8 @@ def fit(
     check_model("fit", model)
     check_tx("fit", tx)
     train_data = on_device("fit", "train", train, weighted=True)
-    valid_data = on_device("fit", "valid", valid)
-    check_count("fit", "seed", seed, least=0)
+    valid_data = on_device("fit", "valid", valid, weighted=True)
+    check_seed("fit", "seed", seed)
     check_settings("fit", batch_size, epochs, patience, train_data.size)
     check_count("fit", "checkpoint_every", checkpoint_every)
     for what, examples in (("train", train_data), ("valid", valid_data)):
@@ -229,23 +239,19 @@ def fit(
     if opt_state is not None:
         check_opt_state("fit", opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
-    run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
-    inputs = (frozen, train_data, valid_data, jax.random.key(seed))
-    place = lambda run: run  # noqa: E731
-    if layout:
-        place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
-        run, inputs = place(run), layout.replicated(inputs)
-    started = time.perf_counter()
-    compiled = _epoch.compiled_epoch().lower(program, tx, run, *inputs).compile()
-    compile_seconds = time.perf_counter() - started
-
-    with (
-        Termination(active=checkpoint_dir is not None) as termination,
-        _checkpoints(
-            checkpoint_dir, (program, tx, run, *inputs), (arrays, opt_state), seed
-        ) as checkpoints,
-        Reporter(epochs, shown=progress) as reporter,
-    ):
+    given = (train_data, valid_data)
+    with Termination(active=checkpoint_dir is not None) as termination:
+        run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
+        relative = (data.relative() for data in given)
+        inputs = (frozen, *relative, jax.random.key(seed))
+        place = lambda run: run  # noqa: E731
+        if layout:
+            place = functools.partial(placed, shardings=layout.shardings(run, arrays.params))
+            run, inputs = place(run), layout.replicated(inputs)
+        started = time.perf_counter()
+        compiled = _epoch.compiled_epoch().lower(program, tx, run, *inputs).compile()
+        compile_seconds = time.perf_counter() - started
+        termination.leave()
 
         def ended(history: list[list[float]]) -> str:
             return stops(history, epochs, patience) or ("SIGTERM" if termination.asked else "")
@@ -254,11 +260,21 @@ def fit(
             run, measured = compiled(run, *inputs)
             return place(run), measured
 
-        run, history, measured = _epochs(
-            one_epoch, run, place, ended, checkpoints, checkpoint_every, reporter
-        )
-        result = _result(program, run, frozen, history, ended(history), compile_seconds, measured)
-        reporter.end(_summary(result))
+        about = (program, tx, run, inputs, given, (arrays, opt_state), seed)
+        with (
+            _checkpoints(checkpoint_dir, *about) as checkpoints,
+            Reporter(epochs, shown=progress) as reporter,
+        ):
+            run, history, measured, stopped = _epochs(
+                one_epoch, run, place, ended, checkpoints, checkpoint_every, reporter
+            )
+            if stopped == "SIGTERM":
+                reporter.end(f"SIGTERM: leaves after epoch {len(history)}, which is saved")
+            else:
+                result = _result(program, run, frozen, history, stopped, compile_seconds, measured)
+                reporter.end(_summary(result))
+        # Not before the checkpoint is closed, whose errors an exit would hide.
+        termination.leave()
     return result
 
 
@@ -270,22 +286,25 @@ def _epochs(
     checkpoints: Any,
     checkpoint_every: int,
     reporter: Reporter,
-) -> tuple[_epoch.Run, list[list[float]], _epoch.Measured | None]:
+) -> tuple[_epoch.Run, list[list[float]], _epoch.Measured | None, str]:
     """Epoch after epoch, from the last checkpoint if there is one, until a reason to end."""
     history: list[list[float]] = []
     measured = None
     if checkpoints and (restored := checkpoints.restore(run)):
         _, run, history = restored
         run = place(run)
-    while not ended(history):
+    stopped = ended(history)
+    while not stopped:
         started = time.perf_counter()
         run, measured = one_epoch(run)
         losses = np.asarray(measured.losses, float).tolist()
         history.append([*losses, time.perf_counter() - started])
         reporter.epoch(len(history), *losses)
-        if checkpoints and (ended(history) or len(history) % checkpoint_every == 0):
+        # Once an epoch: a signal between two such questions would end it without a checkpoint.
+        stopped = ended(history)
+        if checkpoints and (stopped or len(history) % checkpoint_every == 0):
             checkpoints.save(len(history), run, history)
-    return run, history, measured
+    return run, history, measured, stopped
 
 
 def _result(
@@ -298,8 +317,7 @@ def _result(
     measured: _epoch.Measured | None,
 ) -> FitResult:
     """What came of the epochs; says what was wrong, if the losses did not stay finite."""
-    failed = stopped == "not finite" or int(run.best_epoch) == 0
-    trouble = told(measured, len(history), run.model.params) if failed else ""
+    trouble = trouble_in(history, measured, run.model.params)
     if int(run.best_epoch) == 0:
         raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
     if trouble:
@@ -317,19 +335,23 @@ def _result(
 
 
 @named_in_errors
-def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) -> dict[str, float]:
+def evaluate(
+    model: nnx.Module, x: Any, y: Any, *, weight: Any = None, loss: Loss = default_loss
+) -> dict[str, float]:
     r"""Measures mean loss and accuracy of a model in evaluation mode.
 
     Runs in batches of 1,000, compiled once for each shape of the data. The model given is not
     changed.
 
     Equation:
-        .. math:: \text{accuracy} = \frac{1}{n} \sum_i [\arg\max_c f(x_i)_c = y_i]
+        .. math:: \text{accuracy} =
+            \frac{\sum_i w_i\, [\arg\max_c f(x_i)_c = y_i]}{\sum_i w_i}
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs.
         x: inputs, shape (n, ...).
         y: labels, shape (n,).
+        weight: numbers >= 0, shape (n,): both means are weighted. Default: 1 for each example.
         loss: as in `fit`.
 
     Returns:
@@ -357,7 +379,8 @@ def evaluate(model: nnx.Module, x: Any, y: Any, *, loss: Loss = default_loss) ->
         ['accuracy', 'loss']
     """
     check_model("evaluate", model)
-    examples = on_device("evaluate", "the data", (x, y))
+    given = (x, y) if weight is None else (x, y, weight)
+    examples = on_device("evaluate", "the data", given, weighted=weight is not None).relative()
     check_model_fits("evaluate", "the data", model, loss, examples)
     program, arrays, frozen = prepared(model, nnx.Param, loss, 1, Options())
     measured = _epoch.measure(program, arrays, frozen, examples)
@@ -379,10 +402,29 @@ def prepared(
     return program, arrays, frozen
 
 
+def trouble_in(history: Any, measured: _epoch.Measured | None, params: Any) -> str:
+    """What to know of the losses of all epochs that are not finite; empty if there are none."""
+    bad = [number for number, (_, loss, *_) in enumerate(history, 1) if not np.isfinite(loss)]
+    trained = np.isfinite(history[-1][0])
+    if trained and not bad:
+        return ""
+    broken = not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
+    if not trained or (broken and bad[-1] == len(history)):
+        return told(measured, len(history), params)
+    number, more = bad[0], len(bad) - 1
+    also = f" and in {more} later one{'s' if more > 1 else ''}" if more else ""
+    return (
+        f"the validation loss is not finite in epoch {number}{also}, though the training loss is: "
+        "look at the validation examples, or try a lower learning rate"
+    )
+
+
 def told(measured: _epoch.Measured | None, epoch: int, params: Any) -> str:
     """What to know of a loss that is not finite: where it began, and what to try."""
     advice = "try a lower learning rate, or clip gradients"
-    if measured is None or not measured.bad_step:  # a run resumed after its end; the last step
+    if measured is None:  # a run resumed after its end
+        return f"the loss is not finite in epoch {epoch}: {advice}"
+    if not measured.bad_step:  # the last step did it, whose loss was still finite
         return f"the weights are not finite after epoch {epoch}: {advice}"
     where = largest_weight(measured.largest, params)
     return (
@@ -403,7 +445,7 @@ def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
     if history and not np.isfinite(history[-1][0]):
         return "not finite"
     if patience and history:
-        losses = [np.inf if np.isnan(loss) else loss for _, loss, *_ in history]
+        losses = [loss if np.isfinite(loss) else np.inf for _, loss, *_ in history]
         if len(losses) - 1 - int(np.argmin(losses)) >= patience:
             return "patience"
     return "epochs" if len(history) >= epochs else ""
@@ -457,27 +499,9 @@ def check_trainable(function: str, trainable: Any, arrays: _epoch.Arrays, frozen
         raise NamedError(function, f"{trainable} matches none of the parameters{paths}")
 
 
-def _checkpoints(directory: Any, epoch: tuple, start: Any, seed: int) -> Any:
+def _checkpoints(directory: Any, *run: Any) -> Any:
     """The checkpoints in a folder, or a context that does nothing where there is no folder."""
-    if directory is None:
-        return nullcontext()
-    program, tx, run, frozen, train, valid, key = epoch
-    # Of shapes alone: arrays that came from another checkpoint are bound to a device, which the
-    # program would say.
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (run, frozen, train, valid, key)
-    )
-    text = _epoch.compiled_epoch().lower(program, tx, *shapes).as_text()
-    identity = {
-        "seed": int(seed),
-        "training data (CRC-32)": checksum(train),
-        "validation data (CRC-32)": checksum(valid),
-        "frozen parameters (CRC-32)": checksum(frozen),
-        "initial model (CRC-32)": checksum(start),
-        # The program has the settings in it: kind of model, batch size, loss, learning rate.
-        "program: model, optimizer, loss, batch size (CRC-32)": zlib.crc32(text.encode()),
-    }
-    return FitCheckpointer(directory, identity)
+    return nullcontext() if directory is None else FitCheckpointer(directory, identity(*run))
 
 
 def _summary(result: FitResult) -> str:

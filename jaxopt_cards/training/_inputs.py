@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.selection import listed, named
 from jaxopt_cards.training._epoch import Data
@@ -50,7 +51,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     """Examples as arrays on the device, if they are complete, finite and of one length."""
     kinds = "(x, y) or (x, y, weight)" if weighted else "(x, y)"
     try:
-        x, y, *weight = map(jnp.asarray, examples)
+        x, y, *weight = map(_numbers, examples)
         if len(weight) > weighted:
             raise ValueError
     except (TypeError, ValueError):
@@ -64,9 +65,22 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
         )
     if len(x) == 0:
         raise NamedError(function, f"{what} is empty: its inputs have the shape {x.shape}")
-    for name, array in zip(("inputs", "labels", "weights"), (x, y, *weight), strict=False):
-        _check_finite(f"{function}: the {name} of {what}", array)
+    x, y = (
+        _moved(function, f"the {name} of {what}", array)
+        for name, array in (("inputs", x), ("labels", y))
+    )
     return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
+
+
+def _numbers(array: Any) -> Any:
+    """The array as it was given, if it has numbers of a kind that JAX knows."""
+    if isinstance(array, jax.Array):
+        return array
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufcV" or array.dtype == np.longdouble != np.dtype(float):
+        raise TypeError
+    jax.dtypes.canonicalize_dtype(array.dtype)  # raises for a structure of several fields
+    return array
 
 
 def _types(examples: Any) -> str:
@@ -80,21 +94,62 @@ def _of(part: Any) -> str:
     return f" of {part.dtype}" if hasattr(part, "dtype") else ""
 
 
-def _check_finite(what: str, array: jax.Array) -> None:
-    finite = jnp.isfinite(array)
+def _moved(function: str, what: str, array: Any, dtype: Any = None) -> jax.Array:
+    """The array on the device, with every number as it was, up to the rounding of floats."""
+    check_range(function, what, array)
+    with np.errstate(over="ignore"):  # what becomes infinite is told of below
+        moved = jnp.asarray(array, dtype)
+    finite = jnp.isfinite(moved)
     if not finite.all():
-        first = np.argwhere(~np.asarray(finite))[0].tolist()
-        raise ValueError(f"{what} must be finite, got {array[tuple(first)]} at {first}")
+        first = tuple(np.argwhere(~np.asarray(finite))[0].tolist())
+        kind = f"finite in {moved.dtype}" if np.isfinite(array[first]) else "finite"
+        raise NamedError(function, f"{what} must be {kind}, got {array[first]} at {list(first)}")
+    return moved
 
 
-def _checked_weight(function: str, what: str, weight: jax.Array, n: int) -> jax.Array:
-    if weight.shape != (n,) or weight.min() < 0 or weight.max() == 0:
+def as_float32(function: str, argument: str, value: Any) -> jax.Array:
+    """A number in float32, as long as it is a number there."""
+    with np.errstate(over="ignore"):
+        number = jnp.asarray(np.asarray(value), jnp.float32)
+    if not jnp.isfinite(number):
+        raise HyperparameterError(function, argument, "be finite in float32", value)
+    return number
+
+
+def check_range(function: str, what: str, array: Any) -> None:
+    """Raises if an integer would be cut: without 64-bit types JAX keeps the lower 32 bits."""
+    if not jnp.issubdtype(array.dtype, jnp.integer) or not array.size:
+        return
+    kept = jax.dtypes.canonicalize_dtype(array.dtype)
+    if kept == array.dtype:
+        return
+    array, info = np.asarray(array), np.iinfo(kept)
+    if array.min() < info.min or array.max() > info.max:
+        outside = (array < info.min) | (array > info.max)
+        first = np.unravel_index(np.argmax(outside), array.shape)
+        place = [int(index) for index in first]
         raise NamedError(
             function,
-            f"the weights of {what} must be {n} numbers >= 0, not all 0, got the shape "
-            f"{weight.shape} with values from {weight.min()} to {weight.max()}",
+            f"{what} must lie in [{info.min}, {info.max}], the range of {kept}, got "
+            f"{array[first]} at {place}; with jax_enable_x64 they may have 64 bits",
         )
-    return weight.astype(jnp.float32)
+
+
+def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
+    least = np.finfo(np.float32).tiny  # processors take what is smaller for 0
+    real = jnp.issubdtype(weight.dtype, jnp.floating) or weight.dtype.kind in "biu"
+    if real and weight.shape == (n,):
+        # From NumPy's arrays of 64 bits straight to float32, so that large integers are not cut.
+        plain = weight if isinstance(weight, jax.Array) else weight.astype(float)
+        moved = _moved(function, f"the weights of {what}", plain, jnp.float32)
+        if moved.min() >= 0 and moved.max() >= least:
+            return moved
+    values = f" with values from {weight.min()} to {weight.max()}" if real and weight.size else ""
+    raise NamedError(
+        function,
+        f"the weights of {what} must be {n} numbers >= 0, not all 0, got {weight.dtype} of the "
+        f"shape {weight.shape}{values}",
+    )
 
 
 def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:

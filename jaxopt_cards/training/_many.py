@@ -12,7 +12,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
+from jaxopt_cards._checks import (
+    HyperparameterError,
+    check_count,
+    check_number,
+    check_seed,
+    check_tx,
+)
 from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._devices import Layout
@@ -28,9 +34,10 @@ from jaxopt_cards.training._fit import (
     checked_options,
     prepared,
     stops,
-    told,
+    trouble_in,
 )
 from jaxopt_cards.training._inputs import (
+    as_float32,
     check_model,
     check_model_fits,
     default_loss,
@@ -84,9 +91,9 @@ def fit_many(
             makes one: `lambda learning_rate: adam(learning_rate)`.
         hyperparameters: for each run the numbers that `tx` takes, by name.
         train: pair (x, y), or (x, y, weight), shared by all runs.
-        valid: pair (x, y), shared by all runs.
+        valid: pair (x, y), or (x, y, weight), shared by all runs.
         folds: instead of `valid`, for each run the rows of `train` to train on, and those to
-            validate on, as scikit-learn's splitters give them.
+            validate on, as scikit-learn's splitters give them. Weights count in both parts.
         batch_size: whole number > 0, or one for each run.
         epochs: whole number > 0; the most epochs to train.
         patience: whole number > 0; as in `fit`.
@@ -153,7 +160,7 @@ def fit_many(
         program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
         check_trainable("fit_many", trainable, arrays, frozen)
         seed = 0 if seeds is None else seeds[index]
-        check_count("fit_many", "each of seeds", seed, least=0)
+        check_seed("fit_many", "each of seeds", seed)
         member = Member(
             _numbers(make_tx, hyperparameters[index] if hyperparameters else {}),
             arrays,
@@ -246,9 +253,7 @@ def _result(
         best_epoch=int(whole.run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
-        trouble=told(whole.measured, epochs, member.arrays.params)
-        if stopped == "not finite"
-        else "",
+        trouble=trouble_in(losses.tolist(), whole.measured, whole.run.model.params),
     )
 
 
@@ -259,11 +264,15 @@ def _validation(
     if (valid is None) == (folds is None):
         raise NamedError("fit_many", "give either valid or folds, and not both")
     if folds is None:
-        return on_device("fit_many", "valid", valid), [(None, None)] * n
+        return on_device("fit_many", "valid", valid, weighted=True), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
-    if train.weight is not None and any(not train.weight[a].any() for a, _ in rows):
-        raise NamedError("fit_many", "a fold has no training example of a weight above 0")
-    return train._replace(weight=None), rows
+    if train.weight is not None:
+        weight, least = np.asarray(train.weight), np.finfo(np.float32).tiny
+        for part, of_part in zip(("training", "validation"), zip(*rows, strict=True), strict=True):
+            if any(weight[np.asarray(chosen)].max() < least for chosen in of_part):
+                problem = f"a fold has no {part} example of a weight above 0"
+                raise NamedError("fit_many", problem)
+    return train, rows
 
 
 def _checked_rows(rows: Any, n: int) -> jax.Array:
@@ -306,7 +315,10 @@ def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str,
             "fit_many", f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
         ) from None
     check_tx("fit_many", make_tx(**hyperparameters))  # out of range, they are refused here by name
-    return {name: jnp.asarray(value, jnp.float32) for name, value in hyperparameters.items()}
+    return {
+        name: as_float32("fit_many", f"hyperparameter {name}", value)
+        for name, value in hyperparameters.items()
+    }
 
 
 def _check_kinds(models: Any, hyperparameters: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._checks import check_seed, check_tx
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
@@ -59,14 +59,21 @@ def fit_online(
     stream that drifts. All batches have the first one's shape in the compiled step: shorter ones
     are filled up at weight zero, so none is dropped.
 
+    A stream has no mean weight that could be known beforehand. So the loss that is learned from is
+    the sum of weight times loss, divided by the number of examples: a weight of 1000 makes a step
+    of SGD 1000 times as long as a weight of 1.
+
     Equation:
-        .. math:: \ell_t = \ell(f_{\theta_{t-1}}(x_t), y_t), \qquad
-            \theta_t = \theta_{t-1} + u_t(\nabla \ell_t)
+        .. math:: \ell_t(\theta) =
+            \frac{1}{m_t} \sum_i w_{t,i}\, \ell(f_\theta(x_{t,i}), y_{t,i}), \qquad
+            \theta_t = \theta_{t-1} + u_t(\nabla \ell_t(\theta_{t-1}))
+
+        with :math:`m_t` the number of examples of batch :math:`t`, :math:`w` their weights.
 
     Args:
         model: any NNX module; not changed.
         tx: any gradient transformation.
-        batches: pairs (x, y), or (x, y, weight); the first is the longest.
+        batches: pairs (x, y), or (x, y, weight) with numbers >= 0; the first is the longest.
         seed: whole number >= 0; of `augment`.
         loss: as in `fit`.
         regularizer: as in `fit`.
@@ -74,7 +81,8 @@ def fit_online(
         trainable: as in `fit`.
 
     Returns:
-        An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch.
+        An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch: the
+        weighted mean over its examples.
 
     State:
         On the device: one batch, the model and the optimizer's state.
@@ -103,9 +111,11 @@ def fit_online(
     """
     check_model("fit_online", model)
     check_tx("fit_online", tx)
-    check_count("fit_online", "seed", seed, least=0)
+    check_seed("fit_online", "seed", seed)
     options = checked_options("fit_online", Options(regularizer, augment))
-    key, carry, losses = jax.random.key(seed), None, []
+    key, carry = jax.random.key(seed), None
+    losses: list[jax.Array] = []
+    mean_weights: list[float] = []
     longest, checked = 0, None
     outputs: Any = None
     for number, examples in enumerate(batches, 1):
@@ -122,6 +132,7 @@ def fit_online(
             check_trainable("fit_online", trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, _epoch.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
+        mean_weights.append(1.0 if batch.weight is None else np.asarray(batch.weight, float).mean())
         batch = _filled_up(batch, longest, number)
         carry, value = _online_step(program, tx, carry, frozen, batch, key, jnp.int32(number))
         losses.append(value)
@@ -130,7 +141,8 @@ def fit_online(
     if carry is None:
         raise ValueError("fit_online: batches is empty")
     _check_healthy(carry, number)
-    return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), np.array(losses, float))
+    means = np.array(losses, float) / np.array(mean_weights)
+    return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), means)
 
 
 def _check_healthy(carry: tuple, number: int) -> None:
@@ -160,22 +172,23 @@ def _online_step(
     key: jax.Array,
     number: jax.Array,
 ) -> tuple[tuple, jax.Array]:
-    assert batch.weight is not None
-    weights = batch.weight / jnp.sum(batch.weight)
-    rows = jnp.arange(batch.size)
-    step = (number, rows, weights)
+    step = (number, jnp.arange(batch.size), batch.weight)
     # What comes after a bad batch is up to the transformation: `skip_nonfinite` goes on.
     return _epoch.one_step(program, tx, (), frozen, batch, key, carry, step, halts=False)
 
 
 def _filled_up(batch: _epoch.Data, size: int, number: int) -> _epoch.Data:
-    """The batch with rows of weight zero up to the first batch's size."""
+    """The batch with rows of weight zero up to the first batch's size.
+
+    Weights are divided by the number of its own examples.
+    """
     missing = size - batch.size
     if missing < 0:
         raise ValueError(
             f"fit_online: batch {number} must be no longer than the first, of {size} examples, got "
             f"{batch.size}"
         )
-    weight = jnp.ones(batch.size) if batch.weight is None else batch.weight
+    weight = jnp.ones(batch.size, jnp.float32) if batch.weight is None else batch.weight
+    weight = weight / batch.size
     repeat = lambda array: jnp.resize(array, (size, *array.shape[1:]))  # noqa: E731
     return _epoch.Data(repeat(batch.x), repeat(batch.y), jnp.pad(weight, (0, missing)))

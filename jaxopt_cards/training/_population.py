@@ -82,8 +82,8 @@ def whole_runs(
             program,
             make_tx(**member.hyperparameters),
             member,
-            train._replace(rows=member.train_rows),
-            valid._replace(rows=member.valid_rows),
+            train._replace(rows=member.train_rows).relative(),
+            valid._replace(rows=member.valid_rows).relative(),
             epochs,
             patience,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._checks import HyperparameterError, check_count, check_seed, check_tx
 from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.training._fit import FitResult
 from jaxopt_cards.training._many import always, fit_many
@@ -268,7 +268,7 @@ def _on_folds(
 
 def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
-    check_count(function, "seed", seed, least=0)
+    check_seed(function, "seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
         return _Folds(valid=cv)
     x, y = (np.asarray(array) for array in train[:2])

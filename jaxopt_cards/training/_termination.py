@@ -7,21 +7,33 @@ from typing import Self
 
 
 class Termination:
-    """Holds SIGTERM back inside a `with` statement, and obeys it at the end.
+    """Holds SIGTERM back inside a `with` statement, and obeys it at the end or in `leave`.
 
     It then exits with status 143, which is 128 + SIGTERM, as a process does that was ended by it;
     but as an exception, so that files are closed and what others registered for the end is done.
+    More of these signals change nothing. Inside of another such statement it heeds the signal that
+    the outer one holds back, so that a part of a longer run ends as soon as it can.
     """
 
     def __init__(self, *, active: bool):
         """Does nothing unless `active`, or where somebody else handles the signal."""
         # Python lets the main thread alone have handlers. A handler of the user's stays in charge.
-        self._active = (
-            active
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        )
-        self.asked = False
+        free = active and threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGTERM) if free else None
+        self._active = handler is signal.SIG_DFL
+        holder = getattr(handler, "__self__", None)
+        self._outer = holder if isinstance(holder, Termination) else None
+        self._asked = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the signal came."""
+        return self._asked or (self._outer is not None and self._outer.asked)
+
+    def leave(self) -> None:
+        """Leaves the process if asked to."""
+        if self.asked:
+            raise SystemExit(128 + signal.SIGTERM)
 
     def __enter__(self) -> Self:
         """Holds the signal back from here on."""
@@ -35,8 +47,8 @@ class Termination:
         """Leaves the process, if asked to, unless an error does already."""
         if self._active:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if self.asked and error is None:
-            raise SystemExit(128 + signal.SIGTERM)
+        if error is None:
+            self.leave()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self._asked = True

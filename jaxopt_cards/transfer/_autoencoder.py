@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import check_count, check_number, check_tx
+from jaxopt_cards._checks import check_number, check_seed, check_tx
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
@@ -106,7 +106,7 @@ def pretrain_autoencoder(
     upto = checked_depth(name, model, upto)
     check_tx(name, tx)
     check_number(name, "noise", noise, "[0, 1)")
-    check_count(name, "seed", seed, least=0)
+    check_seed(name, "seed", seed)
     x = checked_inputs(name, model, x)
     rngs, mask = nnx.Rngs(seed), Masking(float(noise))
 

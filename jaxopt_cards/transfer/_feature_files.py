@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards._locks import locked
+from jaxopt_cards.training._environment import environment
 from jaxopt_cards.training._stored import if_full, is_key
 
 ROWS_AT_A_TIME = 4096
@@ -25,8 +26,12 @@ _MAX_MANIFEST = 2**16  # bytes
 def fingerprint(run: Any, arguments: tuple[Any, Any], x: np.ndarray) -> str:
     """SHA-256 of all that features depend on: the program, the arrays it reads, and the inputs."""
     digest = hashlib.sha256()
-    # Another compiler rounds otherwise: its features would not be those of a run in memory.
-    digest.update(f"{jax.__version__} {jax.default_backend()}".encode())
+    # Another compiler, processor or number of threads rounds otherwise: such features would not be
+    # those of a run in memory.
+    about = environment({})
+    for library in ("flax", "optax", "jaxopt_cards"):  # whose work is in the program's text
+        del about[library]
+    digest.update(json.dumps(about).encode())
     # The program's text has all settings of the layers, and of JAX, that make a difference.
     digest.update(run.lower(*arguments).as_text().encode())
     for array in _arrays_read(run, arguments):

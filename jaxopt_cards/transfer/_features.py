@@ -12,6 +12,7 @@ from flax import nnx
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data import Examples
+from jaxopt_cards.training._inputs import check_range
 from jaxopt_cards.transfer._feature_files import fingerprint, on_disk
 
 
@@ -125,7 +126,11 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
-    """Raises if a number is not finite, as `fit` does; a few rows at a time, to spare memory."""
+    """Raises if a number is not finite or would be cut, as `fit` does.
+
+    A few rows at a time, to spare memory.
+    """
+    check_range("cache_features", f"the {name} of data", array)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return
     # As JAX will see them: a large float64 is infinite in float32.
@@ -135,8 +140,10 @@ def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
             some = array[start : start + rows].astype(dtype, copy=False)
         if not np.isfinite(some).all():
             row, *rest = np.argwhere(~np.isfinite(some))[0].tolist()
+            got = array[start + row, *rest]
+            kind = f"finite in {dtype}" if np.isfinite(got) else "finite"
             raise ValueError(
-                f"cache_features: the {name} of data must be finite, got {some[row, *rest]} at "
+                f"cache_features: the {name} of data must be {kind}, got {got} at "
                 f"{[start + row, *rest]}"
             )
 

@@ -1,8 +1,10 @@
 """Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
 
+import dataclasses
 import functools
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
 from jaxopt_cards.selection import listed, path_name, path_names, variable_names
 from jaxopt_cards.training import FitResult, History, fit
 from jaxopt_cards.training._inputs import check_model, on_device
+from jaxopt_cards.training._termination import Termination
 from jaxopt_cards.transfer._unfreeze import UnfreezeSchedule, migrate_state, unfreeze_schedule
 from jaxopt_cards.transforms.learning_rate import layerwise_decay
 
@@ -76,11 +79,13 @@ def fine_tune(
         batch_size: as in `fit`.
         seed: whole number >= 0; seed of the examples' order, another one in each stage.
         checkpoint_dir: as in `fit`, but the call must be the same to go on; each stage has a folder
-            in it, `stage0`, `stage1`, ….
+            in it, `stage0`, `stage1`, …. SIGTERM is heeded between stages, too.
         settings: all else that `fit` takes, such as `augment`.
 
     Returns:
-        A `FitResult` of all stages together; its `model` is the best of them all.
+        A `FitResult` of all stages together; its `model` is the best of them all. Where a later
+        stage diverges, it is that of the stages until then, with `stopped` "not finite", `trouble`
+        and a `RuntimeWarning`: nothing that was trained is lost.
 
     State:
         As `fit`, stage by stage.
@@ -88,6 +93,7 @@ def fine_tune(
     Raises:
         ValueError: a number outside its range; no `order` where the model is no `MLP`; else as
             `fit`.
+        FloatingPointError: the validation loss was never finite in the first stage.
 
     References:
         Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Chapter 11,
@@ -110,7 +116,7 @@ def fine_tune(
     check_count("fine_tune", "epochs", epochs)
     check_count("fine_tune", "freeze_epochs", freeze_epochs)
     check_count("fine_tune", "batch_size", batch_size)
-    check_count("fine_tune", "seed", seed, least=0)
+    check_seed("fine_tune", "seed", seed)
     check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
     check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
     if schedule is None:
@@ -118,6 +124,8 @@ def fine_tune(
         epochs += freeze_epochs
     size = on_device("fine_tune", "train", train, weighted=True).size
     lengths = _lengths(schedule, epochs)
+    last_seed = seed * len(lengths) + len(lengths) - 1
+    check_seed("fine_tune", "seed times the number of stages", last_seed)
     cycles = tuple(
         (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
         for stage, length in enumerate(lengths)
@@ -127,31 +135,38 @@ def fine_tune(
     names = tuple(sorted(set(variable_names(model).values())))
     results: list[FitResult] = []
     stages = zip(_filters(schedule, model), lengths, strict=True)
-    for stage, (trainable, length) in enumerate(stages):
-        tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)
-        start: Any = model
-        opt_state = None
-        if results:
-            start = results[-1].last
-            params = nnx.to_pure_dict(nnx.state(start, trainable))
-            opt_state = migrate_state(results[-1].opt_state, tx.init(params))
-        result = fit(
-            start,
-            tx,
-            train=train,
-            valid=valid,
-            batch_size=batch_size,
-            epochs=length,
-            trainable=trainable,
-            opt_state=opt_state,
-            # A stage counts its epochs from 0; it must not repeat the order of the one before.
-            seed=seed * len(lengths) + stage,
-            checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
-            **settings,
-        )
-        results.append(result)
-        if result.stopped == "not finite":
-            break
+    with Termination(active=checkpoint_dir is not None) as termination:
+        for stage, (trainable, length) in enumerate(stages):
+            termination.leave()
+            tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)
+            start: Any = model
+            opt_state = None
+            if results:
+                start = results[-1].last
+                params = nnx.to_pure_dict(nnx.state(start, trainable))
+                opt_state = migrate_state(results[-1].opt_state, tx.init(params))
+            try:
+                result = fit(
+                    start,
+                    tx,
+                    train=train,
+                    valid=valid,
+                    batch_size=batch_size,
+                    epochs=length,
+                    trainable=trainable,
+                    opt_state=opt_state,
+                    # A stage counts its epochs from 0; it must not repeat the order of the last.
+                    seed=seed * len(lengths) + stage,
+                    checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
+                    **settings,
+                )
+            except FloatingPointError as error:
+                if not results:
+                    raise
+                return _without_stage(results, stage, error)
+            results.append(result)
+            if result.stopped == "not finite":
+                break
     return _together(results)
 
 
@@ -260,6 +275,16 @@ def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
             order,
         )
     return tuple(order)
+
+
+def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
+    """The stages before one whose validation loss was never finite, with a warning."""
+    trouble = f"stage {stage} gave nothing, and the result is that of those before it: {error}"
+    warnings.warn(f"fine_tune: {trouble}", RuntimeWarning, stacklevel=3)
+    whole = _together(results)
+    return dataclasses.replace(
+        whole, stopped="not finite", trouble=" ".join(filter(None, [whole.trouble, trouble]))
+    )
 
 
 def _together(results: list[FitResult]) -> FitResult:

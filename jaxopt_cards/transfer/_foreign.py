@@ -32,28 +32,28 @@ class UnfitError(ValueError):
 def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
     """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
     check_count(function, "max_bytes", max_bytes)
-    named = f"{function}: {escaped(path)}"
+    at = escaped(path)
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise UnfitError("is no file")
         file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
     except OSError as error:
-        raise OSError(error.errno, f"{named}: {error.strerror}") from None
+        raise OSError(error.errno, f"{function}: {at}: {error.strerror}") from None
     except UnfitError as error:
-        raise ValueError(f"{named} {error}") from None
+        raise NamedError(function, f"{at} {error}") from None
     except ValueError:  # zero bytes, lone surrogates
-        raise ValueError(f"{named} is no name that a file can have") from None
+        raise NamedError(function, f"{at} is no name that a file can have") from None
     with file:
         try:
             yield file
         except UnfitError as error:
-            raise ValueError(f"{named} {escaped(error)}") from None
+            raise NamedError(function, f"{at} {escaped(error)}") from None
         except MemoryError:
-            raise ValueError(f"{named} needs more memory than there is") from None
+            raise NamedError(function, f"{at} needs more memory than there is") from None
         except Exception as error:  # damaged bytes make the libraries raise all sorts
             reason = escaped(str(error).partition("\n")[0], 200)
-            raise ValueError(
-                f"{named} is damaged, or of another format: {type(error).__name__}: {reason}"
+            raise NamedError(
+                function, f"{at} is damaged, or of another format: {type(error).__name__}: {reason}"
             ) from error
 
 

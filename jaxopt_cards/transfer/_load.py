@@ -25,14 +25,10 @@ def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[s
         return _folder(function, Path(path), max_bytes), Source("flax")
     with opened(function, path, max_bytes) as file:
         reader = _reader(file)
-    try:
-        if reader is from_keras:
-            arrays, epsilons = read_keras(path, max_bytes=max_bytes)
-            return arrays, Source("keras", epsilons)
-        return reader(path, max_bytes=max_bytes), Source("unknown")
-    except ValueError as error:  # with the name of the function that was called
-        reason = str(error).removeprefix(f"{reader.__name__}: ")
-        raise ValueError(f"{function}: {reason}") from error
+    if reader is from_keras:
+        arrays, epsilons = read_keras(path, max_bytes=max_bytes)
+        return arrays, Source("keras", epsilons)
+    return reader(path, max_bytes=max_bytes), Source("unknown")
 
 
 def _reader(file: Any) -> Callable[..., dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._checks import HyperparameterError, check_count, check_seed, check_tx
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers._noisy import Noisy
@@ -112,7 +112,7 @@ def pretrain_rbm(
     upto = checked_depth(name, model, upto)
     check_tx(name, tx)
     check_count(name, "k", k)
-    check_count(name, "seed", seed, least=0)
+    check_seed(name, "seed", seed)
     if hidden(model, 1).bias is None:
         raise HyperparameterError(name, "model", "have no batch normalisation", model)
     x = checked_inputs(name, model, x)
