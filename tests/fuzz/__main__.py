@@ -13,6 +13,8 @@ from tests.fuzz.cases import fuzzers, kept
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import Worker
 
+_SECONDS = 2.0  # of a reader's turn: some are a hundred times faster than others
+
 
 def main() -> int:
     """The number of findings, as the status."""
@@ -29,9 +31,11 @@ def main() -> int:
         waiting = list(fuzzers(names, arguments.seed, Path(folder), worker))
         end = time.monotonic() + 60 * arguments.minutes
         print(f"seed {arguments.seed}, {arguments.minutes:g} minutes", flush=True)
-        cases = itertools.count() if arguments.case is None else [arguments.case]
-        for case in cases:
-            for fuzzer in waiting:
+        cases = {fuzzer.name: itertools.count(arguments.case or 0) for fuzzer in waiting}
+        for fuzzer in itertools.cycle(waiting):
+            turn = time.monotonic() + _SECONDS
+            while time.monotonic() < min(turn, end):
+                case = next(cases[fuzzer.name])
                 outcome, finding = fuzzer.run(case)
                 counts[f"{fuzzer.name}: {'read' if outcome.error is None else 'refused'}"] += 1
                 if finding is not None:
@@ -40,6 +44,7 @@ def main() -> int:
                     print(ascii(f"{place}: {finding.fault}"), flush=True)
                 if arguments.case is not None:
                     print(outcome)
+                    return int(finding is not None)
             if time.monotonic() > end:
                 break
     for name, count in sorted(counts.items()):
