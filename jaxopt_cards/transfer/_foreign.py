@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards._checks import check_count, escaped, shown
+from jaxopt_cards._named_errors import NamedError
 
 DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
