@@ -105,7 +105,7 @@ def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
     def as_bool(leaf: Any) -> bool:
         known = isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array)
         known = known and not isinstance(leaf, jax.core.Tracer) and np.ndim(leaf) == 0
-        if not (known and leaf in (0, 1)):
+        if not (known and np.asarray(leaf) in (0, 1)):
             expected = "be a regular expression, a tree of bools, or a function of one to the other"
             raise HyperparameterError(function, argument, expected, leaf)
         return bool(leaf)
