@@ -128,7 +128,7 @@ def test_a_pattern_may_match_nothing_in_one_group_of_a_partition(labels):
 
 def test_a_pattern_that_matches_nothing_in_any_group_is_an_error():
     tx = jc.partition({"a": jc.add_decayed_weights(0.1, "kernle"), "b": jc.sgd(0.1)}, LABELS)
-    with pytest.raises(ValueError, match="'kernle' matches none of the paths(\n .*){4}$"):
+    with pytest.raises(ValueError, match=r"'kernle' matches none of the paths(\n .*){4}$"):
         tx.init(PARAMS)
 
 
