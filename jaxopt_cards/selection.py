@@ -1,5 +1,6 @@
 """Which parameters: their paths, regular expressions over the paths, and partitions."""
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -71,8 +72,9 @@ def where(
     if isinstance(mask, str):
         compiled(function, mask)
         return optax.masked(tx, lambda params: marked(function, params, mask))
-    # A tree may be callable too, as a module of Equinox is: what is no leaf is a tree.
-    if callable(mask) and jax.tree_util.all_leaves([mask]):
+    # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
+    is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
+    if callable(mask) and is_function:
         return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
     return optax.masked(tx, _of_bools(function, argument, mask))
 
