@@ -1,18 +1,15 @@
 """Checks of hyperparameters, with errors that name the function the user called."""
 
-import functools
 import operator
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-LONG = 200  # letters
+from jaxopt_cards._named_errors import NamedError as NamedError
 
-_Arguments = ParamSpec("_Arguments")
-_Built = TypeVar("_Built")
+LONG = 200  # letters
 
 
 def shown(got: object) -> str:
@@ -21,65 +18,59 @@ def shown(got: object) -> str:
     return text if len(text) <= LONG else f"{text[:LONG]} …"
 
 
-class NamedError(ValueError):
-    """What is wrong, and the public function that found it, kept apart.
-
-    A function that is made of others, such as `adam` of `scale_by_adam`, can raise the same error
-    under its own name: `raise NamedError("adam", error.message) from None`.
-    """
-
-    def __init__(self, function: str, message: str):
-        """The message is shown after the function's name and a colon."""
-        super().__init__(f"{function}: {message}")
-        self.function, self.message = function, message
-
-    def __reduce__(self) -> Any:
-        """Errors of other processes come pickled."""
-        return NamedError, (self.function, self.message)
-
-
 class HyperparameterError(NamedError):
     """A hyperparameter outside its range: which function, which argument, expected, got."""
 
     def __init__(self, function: str, argument: str, expected: str, got: object):
-        """Keeps the parts, so that `named_in_errors` can tell them again under another name."""
+        """Keeps the argument, what was expected and what was got."""
         super().__init__(function, f"{argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
 
 def check_number(
     function: str, argument: str, value: Any, interval: str, *, or_schedule: bool = False
-) -> None:
-    """Raises unless `value` is a number, or an array of no dimensions, inside `interval`.
+) -> Any:
+    """The number, or the schedule where one may stand; raises unless the number is in `interval`.
 
     The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
-    Traced values have no number yet and pass; so does any callable where a schedule may stand.
+    An array of shape (1,) is a number too, and is returned with shape (): it would add a dimension
+    to updates that have none. Of traced values only the shape is known.
     """
-    if isinstance(value, jax.core.Tracer) or (or_schedule and callable(value)):
-        return
-    numbers = np.asarray(value)
+    if or_schedule and callable(value):
+        return value
+    kind = "a number or a schedule" if or_schedule else "a number"
+    if np.shape(value) == (1,) and hasattr(value, "reshape"):
+        value = value.reshape(())
+    is_traced = isinstance(value, jax.core.Tracer)
+    numbers = value if is_traced else np.asarray(value)
     # Arrays of several numbers are refused: they would scale elements, not the whole.
     is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
     if numbers.ndim or not is_number:
-        kind = "a number or a schedule" if or_schedule else "a number"
         raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
+    if is_traced:
+        return value
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     above = numbers >= low if interval[0] == "[" else numbers > low
     below = numbers <= high if interval[-1] == "]" else numbers < high
     if not np.all(above & below):  # NaN compares false with everything, so it ends here too
         raise HyperparameterError(function, argument, f"lie in {interval}", value)
+    return value
 
 
-def check_eps(function: str, eps: Any, eps_root: Any) -> None:
-    """Raises unless one of them is above zero: a gradient that was always zero would give NaN."""
-    check_number(function, "eps_root", eps_root, "[0, inf)")
+def check_eps(function: str, eps: Any, eps_root: Any) -> tuple[Any, Any]:
+    """Both; raises unless one is above zero: a gradient that was always zero would give NaN."""
+    eps_root = check_number(function, "eps_root", eps_root, "[0, inf)")
     no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
-    check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)")
+    return check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)"), eps_root
 
 
 def check_float_dtype(function: str, argument: str, dtype: Any) -> None:
     """Raises unless `dtype` is `None` or one of floating point."""
-    if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+    try:
+        valid = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.inexact)
+    except TypeError:  # no dtype at all, such as "bfloat17"
+        valid = False
+    if not valid:
         raise HyperparameterError(function, argument, "be a dtype of floating point", dtype)
 
 
@@ -101,18 +92,3 @@ def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> 
         valid = False
     if not valid:
         raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
-
-
-def named_in_errors(build: Callable[_Arguments, _Built]) -> Callable[_Arguments, _Built]:
-    """Makes a chain report a bad hyperparameter of its stages under its own name."""
-
-    @functools.wraps(build)
-    def named(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Built:
-        try:
-            return build(*args, **kwargs)
-        except HyperparameterError as error:
-            raise HyperparameterError(
-                build.__name__, error.argument, error.expected, error.got
-            ) from None
-
-    return named

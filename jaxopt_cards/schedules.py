@@ -20,6 +20,7 @@ from optax import (
 )
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 
 __all__ = [
     "constant",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@named_in_errors
 def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
     r"""The same value at every step.
 
@@ -68,10 +70,11 @@ def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
         >>> schedules.constant(0.1)(1000)
         0.1
     """
-    check_number("constant", "value", value, "(-inf, inf)")
+    value = check_number("constant", "value", value, "(-inf, inf)")
     return optax.constant_schedule(value)
 
 
+@named_in_errors
 def piecewise_constant(
     boundaries: Sequence[int], values: Sequence[jax.typing.ArrayLike]
 ) -> optax.Schedule:
@@ -132,18 +135,19 @@ def piecewise_constant(
     return schedule
 
 
+@named_in_errors
 def exponential_decay(
     init_value: jax.typing.ArrayLike,
-    transition_steps: int,
+    transition_steps: jax.typing.ArrayLike,
     decay_rate: jax.typing.ArrayLike,
-    transition_begin: int = 0,
+    transition_begin: jax.typing.ArrayLike = 0,
     staircase: bool = False,
     end_value: jax.typing.ArrayLike | None = None,
 ) -> optax.Schedule:
     r"""Multiplies the value by `decay_rate` every `transition_steps` steps, smoothly.
 
-    Optax's, with bad arguments refused, where Optax only logs them and turns the schedule into a
-    constant, and with traced values allowed.
+    Optax's, and with traced values allowed. Where Optax turns a schedule of no or negative length
+    into a constant, with a line in its log, this refuses it.
 
     Equation:
         .. math:: \eta(t) = \eta_0 \, \gamma^{(t - b) / r} \quad\text{for } t > b, \text{ else }
@@ -154,9 +158,9 @@ def exponential_decay(
 
     Args:
         init_value: float; the first value.
-        transition_steps: whole number > 0; steps in which the value falls by `decay_rate`.
-        decay_rate: float in (0, inf); the chapter takes 0.1.
-        transition_begin: whole number >= 0; steps before the decay starts.
+        transition_steps: float in (0, inf]; steps in which the value falls by `decay_rate`.
+        decay_rate: float in [0, inf); the chapter takes 0.1. As in Optax, 0 means no decay.
+        transition_begin: float in [0, inf); steps before the decay starts.
         staircase: bool; decay in jumps.
         end_value: float; the value beyond which the decay does not go. Default: no bound.
 
@@ -182,25 +186,30 @@ def exponential_decay(
         >>> print(f"{schedule(0):.3f} {schedule(10):.3f}")
         0.100 0.010
     """
-    check_number("exponential_decay", "init_value", init_value, "(-inf, inf)")
-    check_count("exponential_decay", "transition_steps", transition_steps)
-    check_number("exponential_decay", "decay_rate", decay_rate, "(0, inf)")
-    check_count("exponential_decay", "transition_begin", transition_begin, least=0)
+    name = "exponential_decay"
+    init_value = check_number(name, "init_value", init_value, "(-inf, inf)")
+    transition_steps = check_number(name, "transition_steps", transition_steps, "(0, inf]")
+    decay_rate = check_number(name, "decay_rate", decay_rate, "[0, inf)")
+    transition_begin = check_number(name, "transition_begin", transition_begin, "[0, inf)")
     if end_value is not None:
-        check_number("exponential_decay", "end_value", end_value, "(-inf, inf)")
+        end_value = check_number(name, "end_value", end_value, "(-inf, inf)")
 
     def schedule(count: Any) -> Any:
         rate = jnp.asarray(decay_rate, float)
-        periods = jnp.maximum(jnp.asarray(count, float) - transition_begin, 0.0) / transition_steps
-        value = init_value * rate ** (jnp.floor(periods) if staircase else periods)
+        begin, steps = jnp.asarray(transition_begin, float), jnp.asarray(transition_steps, float)
+        periods = jnp.maximum(jnp.asarray(count, float) - begin, 0.0) / steps
+        factor = rate ** (jnp.floor(periods) if staircase else periods)
+        value = init_value * jnp.where(rate == 0, 1.0, factor)
         if end_value is None:
             return value
         bound = jnp.asarray(end_value, value.dtype)
-        return jnp.where(rate < 1, jnp.maximum(value, bound), jnp.minimum(value, bound))
+        ended = jnp.where(rate < 1, jnp.maximum(value, bound), jnp.minimum(value, bound))
+        return jnp.where(rate == 0, value, ended)
 
     return schedule
 
 
+@named_in_errors
 def power_decay(
     init_value: jax.typing.ArrayLike, transition_steps: int, power: jax.typing.ArrayLike = 1.0
 ) -> optax.Schedule:
@@ -241,9 +250,9 @@ def power_decay(
         >>> print(schedule(0), schedule(10))
         0.1 0.05
     """
-    check_number("power_decay", "init_value", init_value, "(-inf, inf)")
+    init_value = check_number("power_decay", "init_value", init_value, "(-inf, inf)")
     check_count("power_decay", "transition_steps", transition_steps)
-    check_number("power_decay", "power", power, "[0, inf)")
+    power = check_number("power_decay", "power", power, "[0, inf)")
 
     def schedule(count: Any) -> Any:
         return init_value / (1 + count / transition_steps) ** power
@@ -251,6 +260,7 @@ def power_decay(
     return schedule
 
 
+@named_in_errors
 def momentum_warmup(
     init_value: jax.typing.ArrayLike = 0.5,
     end_value: jax.typing.ArrayLike = 0.9,
@@ -296,7 +306,7 @@ def momentum_warmup(
         0.5 0.7 0.9
         >>> tx = jc.nesterov(0.1, momentum=schedule)
     """
-    check_number("momentum_warmup", "init_value", init_value, "[0, 1]")
-    check_number("momentum_warmup", "end_value", end_value, "[0, 1]")
+    init_value = check_number("momentum_warmup", "init_value", init_value, "[0, 1]")
+    end_value = check_number("momentum_warmup", "end_value", end_value, "[0, 1]")
     check_count("momentum_warmup", "transition_steps", transition_steps)
     return optax.linear_schedule(init_value, end_value, transition_steps)

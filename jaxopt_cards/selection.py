@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 
 PyTree = Any
 
@@ -20,9 +22,11 @@ def path_name(path: KeyPath) -> str:
     A Flax NNX variable adds an attribute `value` to the path of its array; it is left out, so that
     a parameter has one name in NNX, in Linen and in bare dictionaries.
     """
-    if path and path[-1] == GetAttrKey("value"):
-        path = path[:-1]
-    return keystr(path, simple=True, separator="/")
+    return keystr(_without_value(path), simple=True, separator="/")
+
+
+def _without_value(path: KeyPath) -> KeyPath:
+    return path[:-1] if path and path[-1] == GetAttrKey("value") else path
 
 
 def path_names(tree: PyTree) -> list[str]:
@@ -45,7 +49,7 @@ def compiled(function: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise ValueError(f"{function}: {pattern!r} is not a regular expression: {error}") from None
+        raise NamedError(function, f"{pattern!r} is not a regular expression: {error}") from None
 
 
 def marked(function: str, params: PyTree, pattern: str) -> PyTree:
@@ -53,11 +57,28 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     search = compiled(function, pattern).search
     mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
     if not any(jax.tree.leaves(mask)):
-        raise ValueError(
-            f"{function}: the pattern {pattern!r} matches none of the paths"
-            f"{listed(path_names(params))}"
-        )
+        holes = _hole_paths(params)
+        if not (_may_hide_leaves(params, holes) or any(search(path_name(p)) for p in holes)):
+            paths = listed([*path_names(params), *map(path_name, holes)])
+            raise NamedError(function, f"the pattern {pattern!r} matches none of the paths{paths}")
     return mask
+
+
+def _hole_paths(params: PyTree) -> list[KeyPath]:
+    """Where `optax.masked` or `optax.partition` took leaves out: they belong to another group."""
+    is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
+    found = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_hole)
+    return [path for path, leaf in found if is_hole(leaf)]
+
+
+def _may_hide_leaves(params: PyTree, holes: list[KeyPath]) -> bool:
+    """Whether a hole may stand for a subtree, whose paths nobody knows here.
+
+    Masks and labels may be given for whole subtrees. The holes then lie higher than leaves do.
+    """
+    leaves = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    deepest = max((len(_without_value(path)) for path in leaves), default=0)
+    return any(len(_without_value(path)) < deepest or not leaves for path in holes)
 
 
 def where(
@@ -76,19 +97,25 @@ def where(
     is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
     if callable(mask) and is_function:
         return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
-    return optax.masked(tx, _of_bools(function, argument, mask))
+    bools = _of_bools(function, argument, mask)
+    return optax.masked(tx, lambda _: bools)
 
 
 def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
-    """The mask, if it is one; `optax.masked` would take any number or text for true."""
-    leaves = jax.tree.leaves(mask)
-    # A dtype equals the Python type it stands for.
-    if wrong := [leaf for leaf in leaves if getattr(leaf, "dtype", type(leaf)) not in (bool,)]:
-        expected = "be a regular expression, a tree of bools, or a function of one to the other"
-        raise HyperparameterError(function, argument, expected, wrong[0])
-    return mask
+    """The mask with Python's bools; `optax.masked` would take any number or text for true."""
+
+    def as_bool(leaf: Any) -> bool:
+        known = isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array)
+        known = known and not isinstance(leaf, jax.core.Tracer) and np.ndim(leaf) == 0
+        if not (known and leaf in (0, 1)):
+            expected = "be a regular expression, a tree of bools, or a function of one to the other"
+            raise HyperparameterError(function, argument, expected, leaf)
+        return bool(leaf)
+
+    return jax.tree.map(as_bool, mask)
 
 
+@named_in_errors
 def select(params: PyTree, pattern: str) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression.
 
@@ -129,6 +156,7 @@ def select(params: PyTree, pattern: str) -> PyTree:
     return marked("select", params, pattern)
 
 
+@named_in_errors
 def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     r"""Splits a tree in two by a regular expression over paths.
 
@@ -176,6 +204,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     return selected, rest
 
 
+@named_in_errors
 def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     r"""Puts the two parts of `partition_params` together again.
 
@@ -212,15 +241,15 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
 
     def one_of(path: KeyPath, first: Any, second: Any) -> Any:
         if first is not None and second is not None:
-            raise ValueError(f"merge_params: both parts have a leaf at {path_name(path)}")
+            raise NamedError("merge_params", f"both parts have a leaf at {path_name(path)}")
         return second if first is None else first
 
     structures: list[Any] = [
         jax.tree.structure(part, is_leaf=lambda leaf: leaf is None) for part in (selected, rest)
     ]
     if structures[0] != structures[1]:
-        raise ValueError(
-            f"merge_params: the parts differ in structure:{listed(map(str, structures))}"
+        raise NamedError(
+            "merge_params", f"the parts differ in structure:{listed(map(str, structures))}"
         )
     return jax.tree_util.tree_map_with_path(
         one_of, selected, rest, is_leaf=lambda leaf: leaf is None

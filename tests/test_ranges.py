@@ -57,6 +57,7 @@ def outside(interval):
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     below = [low - 1e-6 if interval[0] == "[" else low] if low > -float("inf") else []
     above = [high + 1e-6 if interval[-1] == "]" else high]
+    above = [] if interval.endswith(" inf]") else above  # infinity itself is allowed
     return [*below, *above, float("nan"), "0.5", [0.5, 0.5]]
 
 

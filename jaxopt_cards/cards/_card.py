@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from docstring_parser.google import GoogleParser, Section, SectionType
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.cards._catalogue import entries, entry
 from jaxopt_cards.cards._facts import Facts, facts
 from jaxopt_cards.cards._signature import parameters, signature
@@ -99,6 +100,7 @@ class Card:
         return tuple(name for name in dict.fromkeys(named) if name in entries())
 
 
+@named_in_errors
 def card(thing: str | Callable[..., Any]) -> Card:
     r"""The card of a public technique: what it says of itself, and what was measured of it.
 
@@ -141,6 +143,7 @@ def card(thing: str | Callable[..., Any]) -> Card:
     return _card(known.name)
 
 
+@named_in_errors
 def catalogue() -> Mapping[str, Card]:
     r"""The cards of all public techniques.
 

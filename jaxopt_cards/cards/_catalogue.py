@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from jaxopt_cards._named_errors import NamedError
+
 PACKAGE = "jaxopt_cards"
 _ROOT = Path(__file__).parents[1]
 
@@ -92,7 +94,7 @@ def entry(name: str) -> Entry:
         hint = f"; nearest: {', '.join(near)}"
     else:
         hint = "; `jaxopt-cards list` has all of them"
-    raise ValueError(f"card: name must be a technique of {PACKAGE}, got {name!r}{hint}")
+    raise NamedError("card", f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
 
 
 def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.cards._closures import Stage, is_transformation, read
 from jaxopt_cards.cards._description import DescribedStage, Description
 from jaxopt_cards.selection import path_names
@@ -14,6 +15,7 @@ from jaxopt_cards.transforms._leafwise import is_hole
 PyTree = Any
 
 
+@named_in_errors
 def describe(tx: optax.GradientTransformation, params: PyTree | None = None) -> Description:
     r"""Tells what a transformation consists of: stages, hyperparameters, state, leaves.
 
@@ -62,7 +64,7 @@ def describe(tx: optax.GradientTransformation, params: PyTree | None = None) -> 
         in all                                                         8,004 B       1
     """
     if not is_transformation(tx):
-        raise ValueError(f"describe: tx must have init and update, got {type(tx).__name__}")
+        raise NamedError("describe", f"tx must have init and update, got {type(tx).__name__}")
     if params is not None:
         jax.eval_shape(tx.init, params)  # if they do not fit, this says why
     return Description(list(_stages(tx, params, 0, "")), _paths(params))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training._inputs import check_model, check_model_fits, default_loss, on_device
 
@@ -32,6 +33,7 @@ class LayerStatistics(NamedTuple):
     weight_gradient_norm: float  # root mean square of the mean loss by the layer's kernel
 
 
+@named_in_errors
 def layer_statistics(
     model: nnx.Module,
     x: Any,
@@ -98,9 +100,10 @@ def layer_statistics(
     graph, params, rest = parts
     calls = _calls(graph, params, rest, examples.x)
     if len(calls) < 2:
-        raise ValueError(
-            "layer_statistics: model must have a hidden layer with a kernel, got "
-            f"{calls or 'none'} in {type(model).__name__}"
+        raise NamedError(
+            "layer_statistics",
+            "model must have a hidden layer with a kernel, got "
+            f"{calls or 'none'} in {type(model).__name__}",
         )
     columns = jax.device_get(_measured(graph, loss, params, rest, examples.x, examples.y))
     rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.cards._card import Card, card
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@named_in_errors
 def picture(ax: "Axes", thing: Card | str) -> "Axes":
     """Draws what a technique does, computed with the technique itself wherever that is possible.
 

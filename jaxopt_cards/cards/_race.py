@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.cards import _spec
 from jaxopt_cards.cards._spec_checks import check_step
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
@@ -38,6 +39,7 @@ class Run(NamedTuple):
     steps_to_valley: int | None
 
 
+@named_in_errors
 def race(
     surface: str | Surface,
     optimizers: Sequence[str],

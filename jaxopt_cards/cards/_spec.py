@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.cards._catalogue import nearest
 from jaxopt_cards.cards._spec_checks import check_call, check_values
 
@@ -73,13 +74,14 @@ def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
     _check_arguments(name, signature, args, kwargs)
     args = tuple(_built(value, among) for value in args)
     kwargs = {key: _built(value, among) for key, value in kwargs.items()}
-    check_values(name, signature.bind(*args, **kwargs))
     try:
+        check_values(name, signature.bind(*args, **kwargs))
         return function(*args, **kwargs)
+    except NamedError as error:
+        error.is_final = True  # the user wrote this name, not that of the function that builds it
+        raise
     except (TypeError, AttributeError, ValueError) as error:
         # Such as text where a number is wanted; Optax's errors do not say whose they are.
-        if isinstance(error, ValueError) and str(error).startswith(f"{name}: "):
-            raise
         raise ValueError(f"{name}: {error}") from None
 
 

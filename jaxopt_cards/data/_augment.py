@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data._resample import affine, resample, smooth, sources
 
 # What each strength may be; those of colour come with the value around which factors are drawn.
@@ -28,6 +29,7 @@ _RANGES = {
 _COLOURS = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
+@named_in_errors
 def augment(
     image_shape: Sequence[int] = (28, 28),
     *,

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data._examples import Examples, Splits
 
 
+@named_in_errors
 def digits() -> Splits:
     r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 

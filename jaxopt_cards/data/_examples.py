@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxopt_cards._checks import check_count
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 
 
 class Examples(NamedTuple):
@@ -23,6 +24,7 @@ class Splits(NamedTuple):
     test: Examples
 
 
+@named_in_errors
 def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     r"""Keeps the examples of some classes, and numbers these classes from 0.
 
@@ -65,9 +67,10 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     missing = sorted(set(classes) - set(examples.y.tolist()))
     if not classes or missing or len(set(classes)) != len(classes):
         why = f", of which {missing} do not occur" if missing else ""
-        raise ValueError(
-            f"subset: classes must be different labels that occur, at least one, got {classes}"
-            f"{why}; the labels are {np.unique(examples.y).tolist()}"
+        raise NamedError(
+            "subset",
+            f"classes must be different labels that occur, at least one, got {classes}"
+            f"{why}; the labels are {np.unique(examples.y).tolist()}",
         )
     kept = np.isin(examples.y, classes)
     position = {label: index for index, label in enumerate(classes)}
@@ -75,6 +78,7 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     return Examples(examples.x[kept], y)
 
 
+@named_in_errors
 def per_class(examples: Examples, n: int) -> Examples:
     r"""Keeps the first `n` examples of each class, in their order.
 
@@ -115,7 +119,7 @@ def per_class(examples: Examples, n: int) -> Examples:
     labels, counts = np.unique(examples.y, return_counts=True)
     if len(labels) == 0 or (counts < n).any():
         few = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        raise ValueError(f"per_class: n = {n} examples asked of each class, but there are {few}")
+        raise NamedError("per_class", f"n = {n} examples asked of each class, but there are {few}")
     firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]
     kept = np.sort(np.concatenate(firsts))
     return Examples(examples.x[kept], examples.y[kept])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.data._examples import Examples, Splits
 
 MIRRORS = (
@@ -37,6 +38,7 @@ _TEST_X = _IdxFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea",
 _TEST_Y = _IdxFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10_000,))
 
 
+@named_in_errors
 def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) -> Splits:
     r"""Loads MNIST: 70,000 handwritten digits of 28×28 pixels.
 
@@ -120,16 +122,17 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             contents = stream.read(file.size + 1)  # never more, whatever the file unpacks to
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"mnist: {path} is damaged ({error}); delete it and try again") from None
+        raise NamedError("mnist", f"{path} is damaged ({error}); delete it and try again") from None
     if (
         len(contents) != file.size
         or hashlib.md5(contents, usedforsecurity=False).hexdigest() != file.md5
     ):
         at_least = "more than " if len(contents) > file.size else ""
         got = f"{at_least}{min(len(contents), file.size):,} bytes"
-        raise ValueError(
-            f"mnist: {path} is not MNIST's {file.name}: expected {file.size:,} bytes with MD5 "
-            f"{file.md5}, got {got} with another sum; delete it and try again"
+        raise NamedError(
+            "mnist",
+            f"{path} is not MNIST's {file.name}: expected {file.size:,} bytes with MD5 "
+            f"{file.md5}, got {got} with another sum; delete it and try again",
         )
     return contents
 

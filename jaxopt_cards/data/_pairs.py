@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.data._examples import Examples
 from jaxopt_cards.data._resample import smooth_modes
 
 
+@named_in_errors
 def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
     r"""Draws pairs of images, half of one class and half of two: are these the same digit?
 
@@ -74,6 +76,7 @@ def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
     return Examples(examples.x[by_class[np.stack([first, second], axis=1)]], y)
 
 
+@named_in_errors
 def corrupted(
     examples: Examples,
     *,

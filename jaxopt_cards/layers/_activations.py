@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers._noisy import Noisy
 
 LOWER, UPPER = 1 / 8, 1 / 3
 
 
+@named_in_errors
 def rrelu(
     x: jax.Array,
     key: jax.Array | None = None,
@@ -112,6 +114,7 @@ class RReLU(Noisy):
         [-11.   2.]
     """
 
+    @named_in_errors
     def __init__(self, lower: float = LOWER, upper: float = UPPER, *, rngs: nnx.Rngs):
         """Keeps the range of slopes; the arguments are described with the class."""
         check_slopes("RReLU", lower, upper)

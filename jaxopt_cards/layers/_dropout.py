@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxopt_cards._checks import check_count, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers._initializers import he_normal
 from jaxopt_cards.layers._noisy import Noisy
 
@@ -66,6 +67,7 @@ class Dropout(Noisy):
         [1. 1. 1.]
     """
 
+    @named_in_errors
     def __init__(self, rate: jax.typing.ArrayLike, *, rngs: nnx.Rngs):
         """Keeps the rate as an array; the arguments are described with the class."""
         check_number("Dropout", "rate", rate, "[0, 1)")
@@ -130,6 +132,7 @@ class DropConnect(nnx.Linear):
         (2, 3)
     """
 
+    @named_in_errors
     def __init__(
         self,
         in_features: int,

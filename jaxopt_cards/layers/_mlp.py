@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers._activations import Activation, activation_of, made
 from jaxopt_cards.layers._dropout import Dropout, with_dropped_kernel
 from jaxopt_cards.layers._initializers import he_normal, initializer
@@ -78,6 +79,7 @@ class MLP(nnx.Module):
         ((2, 5), (2, 100))
     """
 
+    @named_in_errors
     def __init__(
         self,
         in_features: int,

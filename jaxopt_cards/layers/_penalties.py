@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import compiled, marked
 from jaxopt_cards.transforms._equation import in_precision
 from jaxopt_cards.transforms._moments import abs_sq
@@ -14,6 +15,7 @@ from jaxopt_cards.transforms._moments import abs_sq
 Penalty = Callable[[Any], jax.Array]
 
 
+@named_in_errors
 def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of absolute weights: a term for the loss.
 
@@ -61,6 +63,7 @@ def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     return penalty("l1", pattern, lambda weights: scaled(strength, magnitudes(weights)))
 
 
+@named_in_errors
 def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of squared weights: a term for the loss.
 
@@ -108,6 +111,7 @@ def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     return penalty("l2", pattern, lambda weights: scaled(strength, abs_sq(weights)))
 
 
+@named_in_errors
 def elastic_net(
     l1: jax.typing.ArrayLike, l2: jax.typing.ArrayLike, pattern: str = "kernel"
 ) -> Penalty:

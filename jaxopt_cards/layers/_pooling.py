@@ -8,9 +8,11 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_float_dtype
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers._noisy import Noisy
 
 
+@named_in_errors
 def stochastic_pool(
     x: jax.Array,
     window_shape: Sequence[int],
@@ -120,6 +122,7 @@ class StochasticPool(Noisy):
         (1, 3, 2, 3)
     """
 
+    @named_in_errors
     def __init__(
         self,
         window_shape: Sequence[int],

@@ -14,5 +14,5 @@ def momentum_stage(
     """The trace, or nothing; an error speaks of `momentum`, as the optimizers call its decay."""
     if momentum is None:
         return optax.identity()
-    check_number("trace", "momentum", momentum, "[0, 1]", or_schedule=True)
+    momentum = check_number("trace", "momentum", momentum, "[0, 1]", or_schedule=True)
     return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)

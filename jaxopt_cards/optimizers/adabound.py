@@ -4,7 +4,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.adabound import scale_by_adabound
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 

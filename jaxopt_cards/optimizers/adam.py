@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.adam import scale_by_adam
 from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
@@ -85,6 +85,8 @@ def nadam(
     eps: jax.typing.ArrayLike = 1e-8,
     eps_root: jax.typing.ArrayLike = 0.0,
     mu_dtype: Any = None,
+    *,
+    nesterov: bool = True,
 ) -> optax.GradientTransformation:
     r"""Nadam: Adam with Nesterov's momentum.
 
@@ -109,6 +111,7 @@ def nadam(
         eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
         mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
+        nesterov: bool; as in Optax, where `False` gives `adam`.
 
     Returns:
         An `optax.GradientTransformation`.
@@ -133,7 +136,7 @@ def nadam(
         0.853
     """
     return chain(
-        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=True),
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -170,7 +173,7 @@ def adamw(
             1e-8.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
         mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        weight_decay: float in [0, inf), or a schedule. Optax's default 1e-4.
+        weight_decay: float in (-inf, inf), or a schedule. Optax's default 1e-4.
         mask: where to decay: a regular expression over paths, a tree of booleans, or a
             function from the parameters to one.
         nesterov: bool; Nadam's mean, which looks one step ahead.

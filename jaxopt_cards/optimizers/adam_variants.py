@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.adam_variants import (
     scale_by_adamax,
     scale_by_amsgrad,
@@ -159,7 +159,8 @@ def radam(
         b2: float in [0, 1); decay of the mean square. The paper's 0.999.
         eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
         eps_root: float in [0, inf); inside the root, for gradients through the update.
-        threshold: float in [4, inf); certainty from which Adam's step is taken.
+        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
+            plain momentum.
         nesterov: bool; Nadam's mean, which looks one step ahead.
 
     Returns:

@@ -6,7 +6,7 @@ import jax
 import optax
 from optax import chain, identity
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.optimizers._momentum import momentum_stage
 from jaxopt_cards.transforms.adaptive import scale_by_adadelta, scale_by_rss
 from jaxopt_cards.transforms.decay import add_decayed_weights
@@ -94,7 +94,7 @@ def adadelta(
         learning_rate: float in [0, inf), or a schedule. The paper's 1.
         rho: float in [0, 1); how long both means remember.
         eps: float in (0, inf); sets the size of the first steps.
-        weight_decay: float in [0, inf), or a schedule; strength of the ℓ2 penalty.
+        weight_decay: float in (-inf, inf), or a schedule; strength of the ℓ2 penalty.
         weight_decay_mask: where to decay: a regular expression over paths, a tree of booleans, or a
             function from the parameters to one.
 
@@ -121,9 +121,8 @@ def adadelta(
         >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
         0.801
     """
-    decays = (
-        callable(weight_decay) or isinstance(weight_decay, jax.core.Tracer) or weight_decay != 0
-    )
+    # Without decay there is no need of the parameters.
+    decays = not isinstance(weight_decay, int | float) or weight_decay != 0
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask) if decays else identity(),
         scale_by_adadelta(rho, eps),

@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms.ftrl import scale_by_ftrl
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import optax
 from optax import chain
 
-from jaxopt_cards._checks import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.optimizers._momentum import momentum_stage
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards._checks import HyperparameterError, check_count
 from jaxopt_cards._curve import values_of
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.pictures._inputs import named, numbers
 from jaxopt_cards.pictures._style import colour, is_dark, line, marker, over
 
@@ -22,6 +23,7 @@ _QUANTITIES = {
 }
 
 
+@named_in_errors
 def learning_curves(
     ax: Axes, runs: Mapping[str, "Sequence[History]"], quantity: str = "valid_accuracy"
 ) -> Axes:
@@ -89,6 +91,7 @@ def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list
     ]
 
 
+@named_in_errors
 def schedules(
     ax: Axes, curves: Mapping[str, Callable[[Any], Any]], steps: int, label: str = "learning rate"
 ) -> Axes:
@@ -125,6 +128,7 @@ def schedules(
     return over(ax, "step", label, len(curves))
 
 
+@named_in_errors
 def gradient_norms(
     ax: Axes, norms: Mapping[str, Any], steps: Any = None, label: str = "norm of the gradient"
 ) -> Axes:
@@ -169,6 +173,7 @@ def gradient_norms(
     return over(ax, "step", label, len(norms))
 
 
+@named_in_errors
 def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
     """One number for each layer, on a logarithmic axis: what vanishes falls, what explodes rises.
 

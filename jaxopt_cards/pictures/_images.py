@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from jaxopt_cards._checks import HyperparameterError, check_count
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.pictures._inputs import classes_of, square_images
 from jaxopt_cards.pictures._style import colour, ink, paper, tones
 
 
+@named_in_errors
 def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
     """A row for each image: itself at the left, then its changed versions.
 
@@ -56,6 +58,7 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
     return _sheet(ax, len(columns) * 1.1 + 0.2, len(left) * 1.1 - 0.1, above=0.5)
 
 
+@named_in_errors
 def misclassified(
     ax: Axes,
     images: Any,
@@ -110,6 +113,7 @@ def misclassified(
     return _sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
 
 
+@named_in_errors
 def confusion_matrix(
     ax: Axes, labels: Any, guesses: Any, classes: Sequence[str] | None = None
 ) -> Axes:

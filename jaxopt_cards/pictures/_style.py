@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.ticker import MaxNLocator
 
+from jaxopt_cards._named_errors import named_in_errors
+
 # Masataka Okabe, Kei Ito (2008), Color Universal Design. Yellow is too pale on white, and blue too
 # dark on black; each is left out there.
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -21,6 +23,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _INK, _PAPER = {False: "#202020", True: "#e6e6e6"}, {False: "#ffffff", True: "#16181d"}
 
 
+@named_in_errors
 @contextlib.contextmanager
 def style(dark: bool = False) -> Iterator[None]:
     """The look of all pictures, for as long as the `with` block lasts.

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.pictures._inputs import named, numbers
 from jaxopt_cards.pictures._style import colour, ink, legend, line, marker, over, shades
 
@@ -20,6 +21,7 @@ _GRID = 201
 _LEVELS = 15
 
 
+@named_in_errors
 def contours(ax: Axes, surface: "Surface") -> Axes:
     """A surface from above: the lower, the darker (on a dark background, the lighter).
 
@@ -77,6 +79,7 @@ def _heights(surface: "Surface") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, np.asarray(heights, np.float64).reshape(x.shape)
 
 
+@named_in_errors
 def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     """The way of each optimizer over the contours of a surface, from a ring to a large marker.
 
@@ -123,6 +126,7 @@ def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     return ax
 
 
+@named_in_errors
 def heights(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     """The height of each way above the minimum by step, on a logarithmic axis.
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxopt_cards._checks import HyperparameterError
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.pictures._inputs import named, numbers
 from jaxopt_cards.pictures._style import colour, legend, line, marker
 
@@ -14,6 +15,7 @@ _BINS = 60
 _TALLEST = 0.85  # of the distance between two layers
 
 
+@named_in_errors
 def activation_histograms(
     ax: Axes, activations: Mapping[str, Any], label: str = "activation"
 ) -> Axes:
@@ -68,6 +70,7 @@ def activation_histograms(
     return ax
 
 
+@named_in_errors
 def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
     """Accuracy against the share of weights that are zero: the higher to the right, the better.
 

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import check_count, check_number, check_tx, named_in_errors
+from jaxopt_cards._checks import check_count, check_number, check_tx
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
 from jaxopt_cards.training._fit import Loss

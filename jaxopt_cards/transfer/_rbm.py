@@ -8,7 +8,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_tx, named_in_errors
+from jaxopt_cards._checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers._noisy import Noisy
 from jaxopt_cards.training import _epoch

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_cards._named_errors import NamedError
+
 # What computes each element of its result from the same element of its operands.
 # fmt: off
 ELEMENTWISE = frozenset((
@@ -25,9 +27,10 @@ def check_elementwise(inner: optax.GradientTransformationExtraArgs, shapes: list
     for shape, dtype in shapes:
         vector = jax.ShapeDtypeStruct((7919,), dtype)  # a length that nothing else has
         if _operations(inner, vector) != _operations(inner, jax.ShapeDtypeStruct(shape, dtype)):
-            raise ValueError(
-                "pack_small_leaves: inner treats arrays of the shape "
-                f"{list(shape)} otherwise than vectors, so it cannot be packed"
+            raise NamedError(
+                "pack_small_leaves",
+                "inner treats arrays of the shape "
+                f"{list(shape)} otherwise than vectors, so it cannot be packed",
             )
 
 
@@ -39,16 +42,18 @@ def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list
         update = lambda *args: inner.update(*args, value=jnp.zeros(()))  # noqa: E731
         traced = jax.make_jaxpr(update)(tree, state, tree)
     except Exception as error:
-        raise ValueError(
-            "pack_small_leaves: cannot know whether inner is element-wise: tracing it on one "
-            f"array failed with {type(error).__name__}: {error}"
+        raise NamedError(
+            "pack_small_leaves",
+            "cannot know whether inner is element-wise: tracing it on one "
+            f"array failed with {type(error).__name__}: {error}",
         ) from error
     masks = (optax.MaskedState, optax.MaskedNode, optax.transforms.PartitionState)
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, masks))
     if any(isinstance(node, masks) for node in nodes):
-        raise ValueError(
-            "pack_small_leaves: inner has a mask or a partition, which cannot tell packed leaves "
-            "apart; use masked(pack_small_leaves(...), mask) instead"
+        raise NamedError(
+            "pack_small_leaves",
+            "inner has a mask or a partition, which cannot tell packed leaves "
+            "apart; use masked(pack_small_leaves(...), mask) instead",
         )
     shapes = {(), leaf.shape}
     if odd := [node.shape for node in nodes if node.shape not in shapes]:
@@ -87,4 +92,4 @@ def _is_jaxpr(value: Any) -> bool:
 
 
 def _refuse(why: str) -> None:
-    raise ValueError(f"pack_small_leaves: inner must be element-wise, but {why}")
+    raise NamedError("pack_small_leaves", f"inner must be element-wise, but {why}")

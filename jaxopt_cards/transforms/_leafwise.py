@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import NamedError, shown
+from jaxopt_cards._named_errors import named_stages, wrapper_named_in_errors
 from jaxopt_cards.selection import listed, path_name, path_names
 from jaxopt_cards.transforms._abstract import is_abstract, owned, with_values
 from jaxopt_cards.transforms._equation import (
@@ -31,6 +32,7 @@ class LeafwiseState(NamedTuple):
     leaves: PyTree  # like the parameters; for each leaf what `init` returned
 
 
+@wrapper_named_in_errors
 def leafwise(
     init: Callable[[jax.Array], Any],
     update: Callable[[jax.Array, Any, Any, Any], tuple[jax.Array, Any]],
@@ -161,7 +163,7 @@ def leafwise(
             new_rows.append(new_row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
 
-    return optax.GradientTransformation(init_tree, update_tree)
+    return named_stages(name, optax.GradientTransformation(init_tree, update_tree))
 
 
 def value_at(value: Any, step: Any, like: jax.Array) -> Any:
@@ -169,7 +171,14 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
 
     Schedules count from 0; their value has the dtype of the array it is for.
     """
-    return jnp.asarray(value(step - 1), like.real.dtype) if callable(value) else value
+    if not callable(value):
+        return value
+    scheduled = value(step - 1)
+    if not hasattr(scheduled, "dtype") and not isinstance(scheduled, int | float):
+        raise LeafMismatch(f"needs schedules that return a number, got {shown(scheduled)}")
+    if jnp.size(scheduled) != 1:
+        raise LeafMismatch(f"needs schedules that return a number, got {jnp.shape(scheduled)}")
+    return jnp.asarray(scheduled, like.real.dtype).reshape(())
 
 
 def check_params(function: str, params: Any) -> None:

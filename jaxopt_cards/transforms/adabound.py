@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
@@ -20,6 +21,7 @@ class ScaleByAmsboundState(NamedTuple):
     nu_max: optax.Updates  # like the parameters, real: the largest `nu` so far
 
 
+@named_in_errors
 def scale_by_adabound(
     final_scale: jax.typing.ArrayLike = 100.0,
     gamma: jax.typing.ArrayLike = 1e-3,
@@ -81,11 +83,11 @@ def scale_by_adabound(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
-    check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
-    check_number("scale_by_adabound", "b1", b1, "[0, 1)")
-    check_number("scale_by_adabound", "b2", b2, "[0, 1)")
-    check_number("scale_by_adabound", "eps", eps, "(0, inf)")
+    final_scale = check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
+    gamma = check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
+    b1 = check_number("scale_by_adabound", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adabound", "b2", b2, "[0, 1)")
+    eps = check_number("scale_by_adabound", "eps", eps, "(0, inf)")
 
     def init(param):
         zero = jnp.zeros_like(param.real)

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq, bias_corrected, nesterov_mean
 
 
+@named_in_errors
 def scale_by_adam(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -71,9 +73,9 @@ def scale_by_adam(
         >>> print(updates.round(3), state.count)
         [ 1. -1.] 1
     """
-    check_number("scale_by_adam", "b1", b1, "[0, 1)")
-    check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    check_eps("scale_by_adam", eps, eps_root)
+    b1 = check_number("scale_by_adam", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adam", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_adam", eps, eps_root)
     check_float_dtype("scale_by_adam", "mu_dtype", mu_dtype)
 
     def init(param):

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq, bias_corrected, nesterov_mean
 
 
+@named_in_errors
 def scale_by_adamax(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -58,9 +60,9 @@ def scale_by_adamax(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    check_number("scale_by_adamax", "b1", b1, "[0, 1)")
-    check_number("scale_by_adamax", "b2", b2, "[0, 1)")
-    check_number("scale_by_adamax", "eps", eps, "(0, inf)")
+    b1 = check_number("scale_by_adamax", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adamax", "b2", b2, "[0, 1)")
+    eps = check_number("scale_by_adamax", "eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param), jnp.zeros_like(param.real)
@@ -74,6 +76,7 @@ def scale_by_adamax(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
+@named_in_errors
 def scale_by_amsgrad(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -133,9 +136,9 @@ def scale_by_amsgrad(
         >>> print(updates)
         [0.25]
     """
-    check_number("scale_by_amsgrad", "b1", b1, "[0, 1)")
-    check_number("scale_by_amsgrad", "b2", b2, "[0, 1)")
-    check_eps("scale_by_amsgrad", eps, eps_root)
+    b1 = check_number("scale_by_amsgrad", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_amsgrad", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_amsgrad", eps, eps_root)
     check_float_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
 
     def init(param):
@@ -154,6 +157,7 @@ def scale_by_amsgrad(
     return leafwise(init, update, optax.ScaleByAmsgradState)
 
 
+@named_in_errors
 def scale_by_radam(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -187,7 +191,8 @@ def scale_by_radam(
         b2: float in [0, 1); decay of the mean square.
         eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
         eps_root: float in [0, inf); inside the root.
-        threshold: float in [4, inf); certainty from which Adam's step is taken.
+        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
+            plain momentum.
         nesterov: bool; Nadam's mean, which looks one step ahead.
 
     Returns:
@@ -213,10 +218,10 @@ def scale_by_radam(
         >>> print(updates.round(3))
         [ 0.5 -8. ]
     """
-    check_number("scale_by_radam", "b1", b1, "[0, 1)")
-    check_number("scale_by_radam", "b2", b2, "[0, 1)")
-    check_eps("scale_by_radam", eps, eps_root)
-    check_number("scale_by_radam", "threshold", threshold, "[4, inf)")
+    b1 = check_number("scale_by_radam", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_radam", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_radam", eps, eps_root)
+    threshold = check_number("scale_by_radam", "threshold", threshold, "[4, inf]")
     ro_inf = 2 / (1 - b2) - 1
 
     def init(param):

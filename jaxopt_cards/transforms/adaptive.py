@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def scale_by_rss(
     initial_accumulator_value: jax.typing.ArrayLike = 0.1,
     eps: jax.typing.ArrayLike = 1e-7,
@@ -53,8 +55,10 @@ def scale_by_rss(
         >>> print(updates)
         [1. 0.]
     """
-    check_number("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)")
-    check_number("scale_by_rss", "eps", eps, "[0, inf)")
+    initial_accumulator_value = check_number(
+        "scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+    )
+    eps = check_number("scale_by_rss", "eps", eps, "[0, inf)")
 
     def init(param):
         return jnp.full_like(param.real, initial_accumulator_value)
@@ -66,6 +70,7 @@ def scale_by_rss(
     return leafwise(init, update, optax.ScaleByRssState)
 
 
+@named_in_errors
 def scale_by_adadelta(
     rho: jax.typing.ArrayLike = 0.9, eps: jax.typing.ArrayLike = 1e-6
 ) -> optax.GradientTransformation:
@@ -109,8 +114,8 @@ def scale_by_adadelta(
         >>> print(f"{updates[0]:.3f}")
         0.199
     """
-    check_number("scale_by_adadelta", "rho", rho, "[0, 1)")
-    check_number("scale_by_adadelta", "eps", eps, "(0, inf)")
+    rho = check_number("scale_by_adadelta", "rho", rho, "[0, 1)")
+    eps = check_number("scale_by_adadelta", "eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param.real), jnp.zeros_like(param.real)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 
 
@@ -17,6 +18,7 @@ class PolyakAverageState(NamedTuple):
     average: optax.Params  # like the parameters: their average so far, ready for use
 
 
+@named_in_errors
 def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientTransformation:
     r"""Keeps an average of the parameters, for evaluation; training goes on as without.
 
@@ -66,7 +68,7 @@ def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientT
                 "polyak_average", "decay", 'be a number in [0, 1) or "uniform"', decay
             )
     else:
-        check_number("polyak_average", "decay", decay, "[0, 1)")
+        decay = check_number("polyak_average", "decay", decay, "[0, 1)")
 
     def init(param):
         return jnp.zeros_like(param)

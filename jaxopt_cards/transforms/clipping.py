@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import path_name
 from jaxopt_cards.transforms._equation import in_precision
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
@@ -25,8 +27,8 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
         with :math:`\delta` = `max_delta`.
 
     Args:
-        max_delta: float in (0, inf); the largest absolute value of an element. The chapter uses
-            1.0.
+        max_delta: float in (0, inf]; the largest absolute value of an element. The chapter uses
+            1.0; infinity clips nothing.
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
@@ -35,7 +37,7 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
         None.
 
     Raises:
-        ValueError: `max_delta` is not in (0, inf).
+        ValueError: `max_delta` is not in (0, inf].
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -51,8 +53,8 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
         >>> print(updates)
         [ 0.5 -1. ]
     """
-    check_number("clip", "max_delta", max_delta, "(0, inf)")
     bound: Any = max_delta
+    bound = check_number("clip", "max_delta", bound, "(0, inf]")
 
     def init(param):
         return ()
@@ -63,6 +65,7 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks the whole tree of updates so that its norm stays within a bound.
 
@@ -76,7 +79,8 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         with :math:`c` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf); the largest norm of all updates together.
+        max_norm: float in (0, inf]; the largest norm of all updates together. Infinity clips
+            nothing.
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
@@ -85,7 +89,7 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         None.
 
     Raises:
-        ValueError: `max_norm` is not in (0, inf).
+        ValueError: `max_norm` is not in (0, inf].
 
     References:
         Razvan Pascanu, Tomas Mikolov, Yoshua Bengio (2013), On the difficulty of training recurrent
@@ -101,18 +105,20 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         >>> print(updates["a"], updates["b"])
         [0.6] [0.8]
     """
-    check_number("clip_by_global_norm", "max_norm", max_norm, "(0, inf)")
+    max_norm = check_number("clip_by_global_norm", "max_norm", max_norm, "(0, inf]")
 
     def update(updates, state, params=None):
         for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-                raise ValueError(
-                    f"clip_by_global_norm: at {path_name(path)} the gradient must be of floating "
-                    f"point, got {jnp.result_type(leaf)}"
+                raise NamedError(
+                    "clip_by_global_norm",
+                    f"at {path_name(path)} the gradient must be of floating "
+                    f"point, got {jnp.result_type(leaf)}",
                 )
         wide = jax.tree.map(lambda grad: in_precision(32, jnp.asarray(grad)), updates)
         norm = optax.tree.norm(wide)
-        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        # `<=`, so that an infinite bound lets pass also what is not finite.
+        factor = jnp.where(norm <= max_norm, 1.0, max_norm / norm)
         clipped = jax.tree.map(
             lambda grad, old: (grad * factor.astype(grad.dtype)).astype(jnp.result_type(old)),
             wide,
@@ -123,6 +129,7 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
+@named_in_errors
 def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
 
@@ -135,7 +142,7 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
         with :math:`c` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf); the largest norm of one leaf.
+        max_norm: float in (0, inf]; the largest norm of one leaf. Infinity clips nothing.
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
@@ -144,7 +151,7 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
         None.
 
     Raises:
-        ValueError: `max_norm` is not in (0, inf).
+        ValueError: `max_norm` is not in (0, inf].
 
     References:
         Razvan Pascanu, Tomas Mikolov, Yoshua Bengio (2013), On the difficulty of training recurrent
@@ -160,18 +167,19 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
         >>> print(updates["a"], updates["b"])
         [0.6 0.8] [0.5]
     """
-    check_number("clip_by_norm", "max_norm", max_norm, "(0, inf)")
+    max_norm = check_number("clip_by_norm", "max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()
 
     def update(grad, state, param, step):
         norm = jnp.sqrt(jnp.sum(abs_sq(grad)))
-        return grad * jnp.where(norm < max_norm, 1, max_norm / norm), state
+        return grad * jnp.where(norm <= max_norm, 1, max_norm / norm), state
 
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates so that its root mean square stays within a bound.
 
@@ -186,7 +194,8 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
         with :math:`d` = `threshold`.
 
     Args:
-        threshold: float in (0, inf); the largest root mean square of one leaf.
+        threshold: float in (0, inf]; the largest root mean square of one leaf. Infinity clips
+            nothing.
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
@@ -195,7 +204,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
         None.
 
     Raises:
-        ValueError: `threshold` is not in (0, inf).
+        ValueError: `threshold` is not in (0, inf].
 
     References:
         Noam Shazeer, Mitchell Stern (2018), Adafactor: Adaptive Learning Rates with Sublinear
@@ -211,7 +220,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
         >>> print(updates)
         [ 1. -1.]
     """
-    check_number("clip_by_block_rms", "threshold", threshold, "(0, inf)")
+    threshold = check_number("clip_by_block_rms", "threshold", threshold, "(0, inf]")
 
     def init(param):
         return ()
@@ -222,6 +231,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
     return leafwise(init, update, optax.EmptyState)
 
 
+@named_in_errors
 def adaptive_grad_clip(
     clipping: jax.typing.ArrayLike,
     eps: jax.typing.ArrayLike = 1e-3,
@@ -240,8 +250,8 @@ def adaptive_grad_clip(
         with :math:`\lambda` = `clipping`, :math:`\epsilon` = `eps`.
 
     Args:
-        clipping: float in (0, inf); the largest ratio of a gradient's norm to its weights'. The
-            paper's 0.01.
+        clipping: float in (0, inf]; the largest ratio of a gradient's norm to its weights'. The
+            paper's 0.01; infinity clips nothing.
         eps: float in (0, inf); the least norm that counts, so that weights of zero may move.
         axis: the axes of a unit's weights. Default, as in Optax: all of a vector, the first of two
             or three, all but the last of four or five.
@@ -270,8 +280,8 @@ def adaptive_grad_clip(
         >>> print(updates)
         [0.  0.5]
     """
-    check_number("adaptive_grad_clip", "clipping", clipping, "(0, inf)")
-    check_number("adaptive_grad_clip", "eps", eps, "(0, inf)")
+    clipping = check_number("adaptive_grad_clip", "clipping", clipping, "(0, inf]")
+    eps = check_number("adaptive_grad_clip", "eps", eps, "(0, inf)")
 
     def init(param):
         if axis is None and param.ndim > 5:
@@ -289,7 +299,7 @@ def adaptive_grad_clip(
             jnp.sqrt(jnp.sum(abs_sq(array), axis=axes, keepdims=True)) for array in (grad, param)
         )
         most = clipping * jnp.maximum(weight, eps)
-        return grad * jnp.where(norm < most, 1, most / jnp.maximum(norm, 1e-6)), state
+        return grad * jnp.where(norm <= most, 1, most / jnp.maximum(norm, 1e-6)), state
 
     return leafwise(init, update, optax.EmptyState, needs_params=True)
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, NamedError, check_count, check_tx
+from jaxopt_cards._named_errors import wrapper_named_in_errors
 from jaxopt_cards.transforms._abstract import applied, is_placeholder
 from jaxopt_cards.transforms._sharding import laid_out_like, split_evenly
 
@@ -30,6 +31,7 @@ class CompressedState(NamedTuple):
     scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
 
 
+@wrapper_named_in_errors
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,

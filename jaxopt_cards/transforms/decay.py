@@ -1,6 +1,6 @@
 """Weight decay: parameters drawn towards zero."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,14 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 from jaxopt_cards.transforms._moments import abs_sq
+from jaxopt_cards.transforms._states import state_class
 
 
-class WeightDecaySchedule(NamedTuple):
-    """State of `add_decayed_weights` when the decay follows a schedule."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-
-
+@named_in_errors
 def add_decayed_weights(
     weight_decay: optax.ScalarOrSchedule = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -34,7 +31,8 @@ def add_decayed_weights(
         with :math:`\lambda` = `weight_decay`.
 
     Args:
-        weight_decay: float in [0, inf), or a schedule of the step from 0.
+        weight_decay: float in (-inf, inf), or a schedule of the step from 0. A negative one lets
+            weights grow.
         mask: where to decay: a regular expression over paths, such as `"kernel"`, which leaves
             biases alone; or a tree of booleans like the parameters, or a function from them to one.
 
@@ -45,7 +43,7 @@ def add_decayed_weights(
         With a schedule `count`, int32 of shape (). Else none.
 
     Raises:
-        ValueError: `weight_decay` is a number outside [0, inf); (when updating) no parameters.
+        ValueError: `weight_decay` is not finite; (when updating) no parameters.
 
     References:
         Ilya Loshchilov, Frank Hutter (2019), Decoupled Weight Decay Regularization. Chapter 11, "ℓ1
@@ -62,8 +60,9 @@ def add_decayed_weights(
         >>> print(updates)
         [ 0.1 -0.2]
     """
-    check_number("add_decayed_weights", "weight_decay", weight_decay, "[0, inf)", or_schedule=True)
-    scheduled = callable(weight_decay)
+    weight_decay = check_number(
+        "add_decayed_weights", "weight_decay", weight_decay, "(-inf, inf)", or_schedule=True
+    )
 
     def init(param):
         return ()
@@ -74,12 +73,13 @@ def add_decayed_weights(
     decay = leafwise(
         init,
         update,
-        WeightDecaySchedule if scheduled else optax.EmptyState,
+        state_class(optax.add_decayed_weights(weight_decay)),
         needs_params=True,
     )
     return where("add_decayed_weights", decay, mask)
 
 
+@named_in_errors
 def add_l1_decay(
     l1: jax.typing.ArrayLike, smooth_l1: jax.typing.ArrayLike = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -123,11 +123,12 @@ def add_l1_decay(
         >>> print(updates)
         [ 0.1 -0.1]
     """
-    check_number("add_l1_decay", "l1", l1, "[0, inf)")
-    check_number("add_l1_decay", "smooth_l1", smooth_l1, "[0, inf)")
+    l1 = check_number("add_l1_decay", "l1", l1, "[0, inf)")
+    smooth_l1 = check_number("add_l1_decay", "smooth_l1", smooth_l1, "[0, inf)")
     return _elastic_net("add_l1_decay", l1, 0.0, smooth_l1, mask)
 
 
+@named_in_errors
 def add_elastic_net(
     l1: jax.typing.ArrayLike,
     l2: jax.typing.ArrayLike,
@@ -174,8 +175,9 @@ def add_elastic_net(
         >>> print(updates)
         [ 1.  -1.5]
     """
-    for argument, value in (("l1", l1), ("l2", l2), ("smooth_l1", smooth_l1)):
-        check_number("add_elastic_net", argument, value, "[0, inf)")
+    l1 = check_number("add_elastic_net", "l1", l1, "[0, inf)")
+    l2 = check_number("add_elastic_net", "l2", l2, "[0, inf)")
+    smooth_l1 = check_number("add_elastic_net", "smooth_l1", smooth_l1, "[0, inf)")
     return _elastic_net("add_elastic_net", l1, l2, smooth_l1, mask)
 
 

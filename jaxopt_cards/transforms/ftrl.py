@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 
 
@@ -18,6 +19,7 @@ class ScaleByFtrlState(NamedTuple):
     linear: optax.Updates  # like the parameters: the linear term of the objective
 
 
+@named_in_errors
 def scale_by_ftrl(
     learning_rate: optax.ScalarOrSchedule,
     learning_rate_power: jax.typing.ArrayLike = -0.5,
@@ -84,25 +86,23 @@ def scale_by_ftrl(
         (Array(True, dtype=bool), '0.331')
     """
     name = "scale_by_ftrl"
-    check_number(name, "learning_rate", learning_rate, "(0, inf)", or_schedule=True)
-    check_number(name, "learning_rate_power", learning_rate_power, "(-inf, 0]")
-    for argument, value in (
-        ("initial_accumulator_value", initial_accumulator_value),
-        ("l1_regularization_strength", l1_regularization_strength),
-        ("l2_regularization_strength", l2_regularization_strength),
-        ("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength),
-        ("beta", beta),
-    ):
-        check_number(name, argument, value, "[0, inf)")
+    learning_rate = check_number(name, "learning_rate", learning_rate, "(0, inf)", or_schedule=True)
+    power: Any = learning_rate_power
+    start: Any = initial_accumulator_value
     l1: Any = l1_regularization_strength
     l2: Any = l2_regularization_strength
     shrinkage: Any = l2_shrinkage_regularization_strength
-    power: Any = learning_rate_power
+    power = check_number(name, "learning_rate_power", power, "(-inf, 0]")
+    start = check_number(name, "initial_accumulator_value", start, "[0, inf)")
+    l1 = check_number(name, "l1_regularization_strength", l1, "[0, inf)")
+    l2 = check_number(name, "l2_regularization_strength", l2, "[0, inf)")
+    shrinkage = check_number(name, "l2_shrinkage_regularization_strength", shrinkage, "[0, inf)")
+    beta = check_number(name, "beta", beta, "[0, inf)")
 
     def init(param):
         if jnp.iscomplexobj(param):
             raise HyperparameterError(name, "params", "be real", param.dtype)
-        return jnp.full_like(param, initial_accumulator_value), jnp.zeros_like(param)
+        return jnp.full_like(param, start), jnp.zeros_like(param)
 
     def update(grad, state, param, step):
         n, z = state

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.transforms._abstract import is_placeholder
 from jaxopt_cards.transforms._equation import is_inexact, wider
@@ -33,6 +34,7 @@ class SkipReport:
     leaves: dict[str, int]  # bad steps by the path of the leaf; only those that had any
 
 
+@wrapper_named_in_errors
 def skip_nonfinite(
     inner: optax.GradientTransformation, max_consecutive: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -117,6 +119,7 @@ def _is_bad(arrays: tuple) -> jax.Array:
     return jnp.sum(functools.reduce(jnp.add, [x.astype(dtype) * 0 for x in found])) != 0
 
 
+@named_in_errors
 def read_skips(state: optax.OptState) -> SkipReport:
     r"""Reads from a state how many steps `skip_nonfinite` met, and which leaves were not finite.
 

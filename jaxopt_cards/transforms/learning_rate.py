@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import compiled, listed, path_names
 from jaxopt_cards.transforms._equation import dtype_of, is_inexact, is_still, unmoved
 
 
+@named_in_errors
 def scale_by_learning_rate(
     learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
@@ -53,14 +55,21 @@ def scale_by_learning_rate(
         >>> print(updates)
         [-0.1  0.2]
     """
-    check_number(
+    learning_rate = check_number(
         "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
     )
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
-    return optax.GradientTransformation(inner.init, _past_what_is_still(inner.update))
+    def init(params):
+        if callable(learning_rate):
+            first = learning_rate(jnp.zeros((), jnp.int32))
+            check_number("scale_by_learning_rate", "learning_rate(0)", first, "(-inf, inf)")
+        return inner.init(params)
+
+    return optax.GradientTransformation(init, _past_what_is_still(inner.update))
 
 
+@named_in_errors
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,
@@ -118,13 +127,13 @@ def reduce_on_plateau(
         [0.5]
     """
     name = "reduce_on_plateau"
-    check_number(name, "factor", factor, "(0, 1)")
+    factor = check_number(name, "factor", factor, "(0, 1)")
     check_count(name, "patience", patience)
-    check_number(name, "rtol", rtol, "[0, 1]")
-    check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
+    rtol = check_number(name, "rtol", rtol, "[0, 1]")
+    atol = check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
     check_count(name, "cooldown", cooldown, least=0)
     check_count(name, "accumulation_size", accumulation_size)
-    check_number(name, "min_scale", min_scale, "[0, 1]")
+    min_scale = check_number(name, "min_scale", min_scale, "[0, 1]")
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )
@@ -132,9 +141,9 @@ def reduce_on_plateau(
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         if value is None:
-            raise ValueError(
-                f"{name}: needs the loss, got no value: "
-                "call update(updates, state, params, value=loss)"
+            raise NamedError(
+                name,
+                "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
         # Optax computes its averages by promotion of int32 and float32.
         with jax.numpy_dtype_promotion("standard"):
@@ -148,6 +157,7 @@ def reduce_on_plateau(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@wrapper_named_in_errors
 def layerwise_decay(
     inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
 ) -> optax.GradientTransformationExtraArgs:
@@ -195,7 +205,7 @@ def layerwise_decay(
         [-0.5] [-1.]
     """
     check_tx("layerwise_decay", inner, "inner")
-    check_number("layerwise_decay", "decay", decay, "(0, 1]")
+    decay = check_number("layerwise_decay", "decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
         raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)
     patterns = [compiled("layerwise_decay", pattern) for pattern in order]
@@ -206,9 +216,10 @@ def layerwise_decay(
         names = path_names(tree)
         found = [[i for i, layer in enumerate(patterns) if layer.search(name)] for name in names]
         if wrong := [name for name, layers in zip(names, found, strict=True) if len(layers) != 1]:
-            raise ValueError(
-                f"layerwise_decay: each parameter must match one pattern of {list(order)}, but "
-                f"none or several match:{listed(wrong)}"
+            raise NamedError(
+                "layerwise_decay",
+                f"each parameter must match one pattern of {list(order)}, but "
+                f"none or several match:{listed(wrong)}",
             )
         return [len(order) - 1 - layers[0] for layers in found]
 

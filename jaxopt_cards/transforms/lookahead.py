@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_count, check_number, check_tx
+from jaxopt_cards._named_errors import wrapper_named_in_errors
 from jaxopt_cards.transforms._abstract import applied
 from jaxopt_cards.transforms._equation import in_precision, is_inexact, wider
 from jaxopt_cards.transforms._leafwise import check_params, is_hole
@@ -20,6 +21,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
+@wrapper_named_in_errors
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: int = 5,
@@ -78,7 +80,7 @@ def lookahead(
     """
     check_tx("lookahead", fast, "fast")
     check_count("lookahead", "sync_period", sync_period)
-    check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    slow_step_size = check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)
 
     def init(params):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_float_dtype, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import found_state, leafwise, value_at
 
 
@@ -18,6 +19,7 @@ class ScheduledTraceState(NamedTuple):
     trace: optax.Updates  # like the parameters
 
 
+@named_in_errors
 def trace(
     decay: jax.typing.ArrayLike | Callable[[Any], Any],
     nesterov: bool = False,
@@ -72,7 +74,7 @@ def trace(
         >>> print(updates)
         [1.9]
     """
-    check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
+    decay = check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
     check_float_dtype("trace", "accumulator_dtype", accumulator_dtype)
 
     def init(param):
@@ -93,6 +95,7 @@ class ScaleByTrueNesterovState(NamedTuple):
     ahead: optax.Updates  # like the parameters: momentum times its decay, the way to look ahead
 
 
+@named_in_errors
 def scale_by_true_nesterov(
     learning_rate: optax.ScalarOrSchedule, decay: jax.typing.ArrayLike | Callable[[Any], Any] = 0.9
 ) -> optax.GradientTransformation:
@@ -142,8 +145,8 @@ def scale_by_true_nesterov(
         0.496
     """
     name = "scale_by_true_nesterov"
-    check_number(name, "learning_rate", learning_rate, "[0, inf)", or_schedule=True)
-    check_number(name, "decay", decay, "[0, 1]", or_schedule=True)
+    learning_rate = check_number(name, "learning_rate", learning_rate, "[0, inf)", or_schedule=True)
+    decay = check_number(name, "decay", decay, "[0, 1]", or_schedule=True)
 
     def init(param):
         return jnp.zeros_like(param)
@@ -155,6 +158,7 @@ def scale_by_true_nesterov(
     return leafwise(init, update, ScaleByTrueNesterovState)
 
 
+@named_in_errors
 def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
     r"""Where `scale_by_true_nesterov` wants the gradient measured.
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import check_count, check_tx
+from jaxopt_cards._named_errors import NamedError, named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.transforms._abstract import applied, is_placeholder
 from jaxopt_cards.transforms._elementwise import check_elementwise
@@ -40,6 +41,7 @@ class Packed:
 jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fields=["layout"])
 
 
+@named_in_errors
 def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
     r"""Lays out the small leaves of a tree as one vector for each dtype.
 
@@ -98,6 +100,7 @@ def _packed(layout: Layout, leaves: list) -> Packed:
     return Packed([jnp.concatenate(part) for part in small], large, layout)
 
 
+@named_in_errors
 def unpack_params(packed: Packed) -> PyTree:
     r"""The tree again that `pack_params` packed.
 
@@ -131,7 +134,7 @@ def unpack_params(packed: Packed) -> PyTree:
         (3,)
     """
     if not isinstance(packed, Packed):
-        raise ValueError(f"unpack_params: packed must be a Packed, got {type(packed).__name__}")
+        raise NamedError("unpack_params", f"packed must be a Packed, got {type(packed).__name__}")
     layout, large = packed.layout, iter(packed.large)
     sizes: list[list[int]] = [[] for _ in packed.small]
     for shape, vector in zip(layout.shapes, layout.vectors, strict=True):
@@ -147,6 +150,7 @@ def unpack_params(packed: Packed) -> PyTree:
     return layout.treedef.unflatten(leaves)
 
 
+@wrapper_named_in_errors
 def pack_small_leaves(
     inner: optax.GradientTransformation, max_size: int = 4096
 ) -> optax.GradientTransformationExtraArgs:
@@ -215,9 +219,10 @@ def pack_small_leaves(
     def update(updates, state, params=None, **extra_args):
         treedef: Any = jax.tree.structure(updates)
         if params is not None and jax.tree.structure(params) != treedef:
-            raise ValueError(
-                "pack_small_leaves: the updates are unlike the parameters; the updates have"
-                f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}"
+            raise NamedError(
+                "pack_small_leaves",
+                "the updates are unlike the parameters; the updates have"
+                f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}",
             )
         weights = None if params is None else packed(params)
         if isinstance(updates, Packed):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_cards._checks import NamedError, check_number
+from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import listed, named, path_name
 from jaxopt_cards.transforms._abstract import is_placeholder
 from jaxopt_cards.transforms._equation import (
@@ -27,6 +28,7 @@ class L2SPState(NamedTuple):
     pretrained: Any  # dictionary by path: where the parameter is drawn to
 
 
+@named_in_errors
 def add_l2_sp(
     pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
 ) -> optax.GradientTransformation:
@@ -75,8 +77,8 @@ def add_l2_sp(
         >>> print(updates["hidden1"], updates["logits"])
         [0.05] [0.02]
     """
-    check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
-    check_number("add_l2_sp", "beta", beta, "[0, inf)")
+    alpha = check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
+    beta = check_number("add_l2_sp", "beta", beta, "[0, inf)")
     known = dict(named(pretrained))
 
     def init(params):
@@ -87,16 +89,17 @@ def add_l2_sp(
         # Where a part is masked out, as by `partition`, this part may well have nothing pretrained.
         whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
         if not found and leaves and whole:
-            raise ValueError(
-                f"add_l2_sp: pretrained has none of the parameters{listed(leaves)}\nbut"
-                f"{listed(known)}"
+            raise NamedError(
+                "add_l2_sp",
+                f"pretrained has none of the parameters{listed(leaves)}\nbut{listed(known)}",
             )
         for path, leaf in found.items():
             if np.shape(known[path]) != np.shape(leaf):
-                raise ValueError(
-                    f"add_l2_sp: pretrained must have the shapes of the parameters, got "
+                raise NamedError(
+                    "add_l2_sp",
+                    f"pretrained must have the shapes of the parameters, got "
                     f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
-                    "if it is new"
+                    "if it is new",
                 )
         # In a buffer of its own, and laid out like the parameter.
         return L2SPState(

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards._checks import NamedError, check_count, check_tx
+from jaxopt_cards._named_errors import named_in_errors, wrapper_named_in_errors
 from jaxopt_cards.selection import path_name, path_names
 from jaxopt_cards.transforms._abstract import is_placeholder
 from jaxopt_cards.transforms._equation import in_precision, is_inexact
@@ -34,6 +35,7 @@ class Probes(NamedTuple):
     ratio: np.ndarray  # norm of the update over norm of the parameters
 
 
+@wrapper_named_in_errors
 def probe(
     inner: optax.GradientTransformation, last: int = 100, every: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -123,6 +125,7 @@ def probe(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@named_in_errors
 def read_probes(state: optax.OptState) -> dict[str, Probes]:
     r"""Reads what `probe` recorded: a table for each layer, oldest step first.
 

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq
 
 
+@named_in_errors
 def max_norm(
     max_norm: jax.typing.ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -27,7 +29,7 @@ def max_norm(
         with :math:`u` the update so far and :math:`r` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf); the radius. The chapter's code takes 1.0; 3 to 4 are usual with
+        max_norm: float in (0, inf]; the radius. The chapter's code takes 1.0; 3 to 4 are usual with
             dropout.
         axis: the axes along which the weights of one unit lie. Default: all but the last, which is
             right for the kernels of Flax; arrays of fewer than two dimensions (biases) are left
@@ -61,7 +63,7 @@ def max_norm(
         [[0.6 0.1]
          [0.8 0.2]]
     """
-    check_number("max_norm", "max_norm", max_norm, "(0, inf)")
+    max_norm = check_number("max_norm", "max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()

@@ -1,41 +1,31 @@
 """RMSProp: each weight's step divided by the usual size of its recent gradients."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.transforms._leafwise import leafwise
 from jaxopt_cards.transforms._moments import abs_sq, bias_corrected
-
-
-class ScaleByRmsWithCountState(NamedTuple):
-    """State of `scale_by_rms` with bias correction."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    nu: optax.Updates  # like the parameters, real
-
-
-class ScaleByRStdDevWithCountState(NamedTuple):
-    """State of `scale_by_stddev` with bias correction."""
-
-    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    mu: optax.Updates  # like the parameters
-    nu: optax.Updates  # like the parameters, real
+from jaxopt_cards.transforms._states import state_class
 
 
 def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
     return jax.lax.rsqrt(nu + eps) if eps_in_sqrt else 1 / (jnp.sqrt(nu) + eps)
 
 
-def _check_rms(name: str, decay: Any, eps: Any, initial_scale: Any) -> None:
-    check_number(name, "decay", decay, "[0, 1)")
-    check_number(name, "eps", eps, "(0, inf)")
-    check_number(name, "initial_scale", initial_scale, "[0, inf)")
+def _checked(name: str, decay: Any, eps: Any, initial_scale: Any) -> tuple[Any, Any, Any]:
+    return (
+        check_number(name, "decay", decay, "[0, 1)"),
+        check_number(name, "eps", eps, "(0, inf)"),
+        check_number(name, "initial_scale", initial_scale, "[0, inf)"),
+    )
 
 
+@named_in_errors
 def scale_by_rms(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -87,7 +77,7 @@ def scale_by_rms(
         >>> print(updates.round(3))
         [ 2. -2.]
     """
-    _check_rms("scale_by_rms", decay, eps, initial_scale)
+    decay, eps, initial_scale = _checked("scale_by_rms", decay, eps, initial_scale)
 
     def init(param):
         return jnp.full_like(param.real, initial_scale)
@@ -97,11 +87,11 @@ def scale_by_rms(
         nu_hat = bias_corrected(nu, decay, step) if bias_correction else nu
         return grad * _one_over_root(nu_hat, eps, eps_in_sqrt), nu
 
-    return leafwise(
-        init, update, ScaleByRmsWithCountState if bias_correction else optax.ScaleByRmsState
-    )
+    like = optax.scale_by_rms(bias_correction=bias_correction)
+    return leafwise(init, update, state_class(like))
 
 
+@named_in_errors
 def scale_by_stddev(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -153,7 +143,7 @@ def scale_by_stddev(
         >>> print(updates.round(3))
         [ 2. -2.]
     """
-    _check_rms("scale_by_stddev", decay, eps, initial_scale)
+    decay, eps, initial_scale = _checked("scale_by_stddev", decay, eps, initial_scale)
 
     def init(param):
         return jnp.zeros_like(param), jnp.full_like(param.real, initial_scale)
@@ -168,8 +158,5 @@ def scale_by_stddev(
         variance = jnp.maximum(nu_hat - abs_sq(mu_hat), 0.0)
         return grad * _one_over_root(variance, eps, eps_in_sqrt), (mu, nu)
 
-    return leafwise(
-        init,
-        update,
-        ScaleByRStdDevWithCountState if bias_correction else optax.ScaleByRStdDevState,
-    )
+    like = optax.scale_by_stddev(bias_correction=bias_correction)
+    return leafwise(init, update, state_class(like))

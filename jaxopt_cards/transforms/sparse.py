@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number
+from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.selection import where
 from jaxopt_cards.transforms._leafwise import leafwise, value_at
 from jaxopt_cards.transforms._sharding import laid_out_like, split_by
@@ -25,6 +26,7 @@ class MagnitudePruneState(NamedTuple):
     kept: optax.Updates  # like the parameters, bool: which weights are not pruned
 
 
+@named_in_errors
 def proximal_l1(
     strength: optax.ScalarOrSchedule, pattern: str | None = None
 ) -> optax.GradientTransformation:
@@ -69,7 +71,7 @@ def proximal_l1(
         >>> print(jc.apply_updates(params, updates))
         [ 1.5  0.  -0.5]
     """
-    check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
+    strength = check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -85,6 +87,7 @@ def proximal_l1(
     return where("proximal_l1", tx, pattern, "pattern")
 
 
+@named_in_errors
 def magnitude_prune(
     threshold: jax.typing.ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,
@@ -143,9 +146,9 @@ def magnitude_prune(
             "magnitude_prune", "threshold", "be given, or sparsity, and not both", threshold
         )
     if threshold is not None:
-        check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
+        threshold = check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
     if sparsity is not None:
-        check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
+        sparsity = check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
     check_count("magnitude_prune", "every", every)
 
     def init(param):
