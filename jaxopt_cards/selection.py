@@ -12,6 +12,7 @@ from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards.transforms._abstract import is_placeholder
 
 PyTree = Any
 
@@ -56,7 +57,7 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     """`select`, for the public function that the pattern was given to."""
     search = compiled(function, pattern).search
     mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
-    if not any(jax.tree.leaves(mask)):
+    if not any(jax.tree.leaves(mask)) and not is_placeholder(params):
         holes = _hole_paths(params)
         if not (_may_hide_leaves(params, holes) or any(search(path_name(p)) for p in holes)):
             paths = listed([*path_names(params), *map(path_name, holes)])
