@@ -1,5 +1,6 @@
 """Which parameters: their paths, regular expressions over the paths, and partitions."""
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,7 @@ from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError
 from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards.transforms._abstract import is_placeholder
 
 PyTree = Any
 
@@ -55,7 +57,7 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     """`select`, for the public function that the pattern was given to."""
     search = compiled(function, pattern).search
     mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(search(path_name(path))), params)
-    if not any(jax.tree.leaves(mask)):
+    if not any(jax.tree.leaves(mask)) and not is_placeholder(params):
         holes = _hole_paths(params)
         if not (_may_hide_leaves(params, holes) or any(search(path_name(p)) for p in holes)):
             paths = listed([*path_names(params), *map(path_name, holes)])
@@ -92,8 +94,9 @@ def where(
     if isinstance(mask, str):
         compiled(function, mask)
         return optax.masked(tx, lambda params: marked(function, params, mask))
-    # A tree may be callable too, as a module of Equinox is: what is no leaf is a tree.
-    if callable(mask) and jax.tree_util.all_leaves([mask]):
+    # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
+    is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
+    if callable(mask) and is_function:
         return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
     bools = _of_bools(function, argument, mask)
     return optax.masked(tx, lambda _: bools)
