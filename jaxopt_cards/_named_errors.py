@@ -3,7 +3,7 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 _Arguments = ParamSpec("_Arguments")
@@ -121,8 +121,8 @@ def _what_is_wrong(name: str, function: Callable, args: tuple, kwargs: dict[str,
     return ""
 
 
-def nearest_argument(name: str, among: Iterable[str]) -> str | None:
+def nearest_argument(name: str, among: Sequence[str]) -> str | None:
     """The argument most like this name; also `learning_rate` for `lr`, by its initials."""
     initials = {"".join(word[:1] for word in each.split("_")): each for each in among}
-    near = difflib.get_close_matches(name, initials.values(), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
     return near[0] if near else initials.get(name)

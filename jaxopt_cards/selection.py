@@ -1,5 +1,6 @@
 """Which parameters: their paths, regular expressions over the paths, and partitions."""
 
+import functools
 import itertools
 import re
 import sys
@@ -13,6 +14,7 @@ from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards.transforms._abstract import is_placeholder
 
 PyTree = Any
 
@@ -107,7 +109,7 @@ def marked(function: str, params: PyTree, pattern: str) -> PyTree:
     search = compiled(function, pattern).search
     chosen = [any(map(search, names)) for _, names in shared(params)]
     mask = jax.tree.unflatten(jax.tree.structure(params), chosen)
-    if not any(jax.tree.leaves(mask)):
+    if not any(jax.tree.leaves(mask)) and not is_placeholder(params):
         holes = _hole_paths(params)
         if not (_may_hide_leaves(params, holes) or any(search(path_name(p)) for p in holes)):
             paths = listed([*path_names(params), *map(path_name, holes)])
@@ -144,8 +146,9 @@ def where(
     if isinstance(mask, str):
         compiled(function, mask)
         return optax.masked(tx, lambda params: marked(function, params, mask))
-    # A tree may be callable too, as a module of Equinox is: what is no leaf is a tree.
-    if callable(mask) and jax.tree_util.all_leaves([mask]):
+    # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
+    is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
+    if callable(mask) and is_function:
         return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
     bools = _of_bools(function, argument, mask)
     return optax.masked(tx, lambda _: bools)
@@ -157,7 +160,7 @@ def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
     def as_bool(leaf: Any) -> bool:
         known = isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array)
         known = known and not isinstance(leaf, jax.core.Tracer) and np.ndim(leaf) == 0
-        if not (known and leaf in (0, 1)):
+        if not (known and np.asarray(leaf) in (0, 1)):
             expected = "be a regular expression, a tree of bools, or a function of one to the other"
             raise HyperparameterError(function, argument, expected, leaf)
         return bool(leaf)

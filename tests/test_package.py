@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import optax
 import pytest
 from flax import nnx
 
@@ -126,26 +125,6 @@ merge_params layerwise_decay
 @pytest.mark.parametrize("name", NAMES.split())
 def test_every_name_is_there(name):
     assert callable(getattr(jaxopt_cards, name))
-
-
-# Adadelta has the paper's learning rate for a default, where Optax's cannot be used; Nadam is a
-# function here and a partial one there; lookahead takes and gives plain parameters; a learning rate
-# of None, which Optax allows, has no meaning.
-OTHERWISE = {"adadelta", "nadam", "lookahead", "scale_by_learning_rate"}
-
-
-@pytest.mark.parametrize(
-    "name", sorted({n for n in NAMES.split() if hasattr(optax, n)} - OTHERWISE)
-)
-def test_arguments_and_defaults_are_those_of_optax(name):
-    ours, theirs = (
-        [
-            (p.name, p.default, p.kind)
-            for p in inspect.signature(getattr(m, name)).parameters.values()
-        ]
-        for m in (jaxopt_cards, optax)
-    )
-    assert ours == theirs
 
 
 # Each may import those before it: an order without circles.

@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen, nnx
 
@@ -94,3 +95,46 @@ def test_merging_parts_that_overlap_or_differ():
         jc.merge_params({"a": 1}, {"a": 2})
     with pytest.raises(ValueError, match="merge_params: the parts differ in structure"):
         jc.merge_params({"a": 1}, {"b": None})
+
+
+LABELS = {"hidden1": {"kernel": "a", "bias": "a"}, "logits": {"kernel": "b", "bias": "b"}}
+
+
+def decayed(tx):
+    params = jax.tree.map(jnp.float32, PARAMS)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = tx.update(zeros, tx.init(params), params)
+    return [
+        path
+        for path, leaf in zip(path_names(updates), jax.tree.leaves(updates), strict=True)
+        if leaf
+    ]
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, {"hidden1": "a", "logits": "b"}], ids=["leaves", "subtrees"]
+)
+def test_a_pattern_may_match_nothing_in_one_group_of_a_partition(labels):
+    tx = jc.add_decayed_weights(0.1, "hidden1/kernel")
+    assert decayed(jc.partition({"a": tx, "b": tx}, labels)) == ["hidden1/kernel"]
+    masked = jc.masked(tx, jax.tree.map(lambda label: label == "b", labels))
+    assert decayed(masked) == []
+    frozen = jc.selective_transform(
+        jc.max_norm(0.1, axis=(), pattern="logits"),
+        freeze_mask=jax.tree.map(lambda label: label == "b", labels),
+    )
+    assert decayed(frozen) == []
+
+
+def test_a_pattern_that_matches_nothing_in_any_group_is_an_error():
+    tx = jc.partition({"a": jc.add_decayed_weights(0.1, "kernle"), "b": jc.sgd(0.1)}, LABELS)
+    with pytest.raises(ValueError, match=r"'kernle' matches none of the paths(\n .*){4}$"):
+        tx.init(PARAMS)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.bool_, np.int8, jnp.bool_, jnp.float32])
+def test_masks_of_zero_and_one(kind):
+    mask = jax.tree.map(kind, jc.select(PARAMS, "kernel"))
+    expected = ["hidden1/kernel", "logits/kernel"]
+    assert decayed(jc.add_decayed_weights(0.1, mask)) == expected
+    assert decayed(jc.add_decayed_weights(0.1, lambda _: mask)) == expected

@@ -60,7 +60,7 @@ def scale_by_adabound(
         amsbound: bool; divide by the largest mean square so far, as AMSGrad does.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each

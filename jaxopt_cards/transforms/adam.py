@@ -50,7 +50,7 @@ def scale_by_adam(
         nesterov: bool; Nadam's mean, which looks one step ahead.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each

@@ -38,7 +38,7 @@ def scale_by_adamax(
         eps: float in (0, inf); keeps the division finite. Optax's 1e-8.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu`, and `nu`, which is real, one array each
@@ -112,7 +112,7 @@ def scale_by_amsgrad(
         bias_correction_nu: bool; correct the mean square for its start, before the maximum.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAmsgradState`: `count` (int32), `mu`, `nu` and `nu_max`, one array each like
@@ -196,7 +196,7 @@ def scale_by_radam(
         nesterov: bool; Nadam's mean, which looks one step ahead.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each

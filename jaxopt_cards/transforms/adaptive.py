@@ -33,7 +33,7 @@ def scale_by_rss(
         eps: float in [0, inf); keeps the division finite. Optax's 1e-7.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
@@ -93,7 +93,7 @@ def scale_by_adadelta(
         eps: float in (0, inf); sets the size of the first steps. The paper's 1e-6.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByAdaDeltaState`: `e_g` and `e_x`, one real array each like each parameter.

@@ -1,5 +1,6 @@
 """The learning rate: the last stage of most chains, its reduction on a plateau, and by layer."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ def scale_by_learning_rate(
     )
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
+    @functools.wraps(inner.init)  # `cards.describe` reads what is inside
     def init(params):
         if callable(learning_rate):
             first = learning_rate(jnp.zeros((), jnp.int32))
@@ -241,6 +243,7 @@ def layerwise_decay(
 def _past_what_is_still(scale: Callable[..., Any]) -> Callable[..., Any]:
     """An update that multiplies leaf by leaf, but not the leaves that have no gradient."""
 
+    @functools.wraps(scale)
     def update(updates, state, params=None, **extra_args):
         leaves: list[Any] = jax.tree.leaves(updates)
         if all(map(is_inexact, leaves)):

@@ -47,7 +47,7 @@ def trace(
             least.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.TraceState`: `trace`, one array like each parameter. With a schedule

@@ -55,7 +55,7 @@ def scale_by_rms(
         bias_correction: bool; divide the mean by :math:`1 - \beta^t`, as Adam does.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByRmsState`: `nu`, one real array like each parameter; with bias correction
@@ -121,7 +121,7 @@ def scale_by_stddev(
         bias_correction: bool; divide both means by :math:`1 - \beta^t`.
 
     Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
 
     State:
         `optax.ScaleByRStdDevState`: `mu` and `nu`, one array each like each parameter; with bias

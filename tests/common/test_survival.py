@@ -6,33 +6,26 @@ import sys
 
 import chex
 import jax
+import optax
 import orbax.checkpoint as ocp
-import pytest
 
-import jaxopt_cards as jc
-from tests.common.table import OPTIMIZERS
-from tests.common.test_laws import gradients, tree, walked
+from tests.common.test_states import gradients, optaxs_own_promotions, over
+from tests.common.transformations import TRANSFORMATIONS, params
 
-WRAPPED = {
-    "skip_nonfinite": jc.skip_nonfinite(jc.adam(0.05)),
-    "probe": jc.probe(jc.adam(0.05), last=3),
-    "16 bits": jc.compress_state(jc.adam(0.05), min_size=4),
-    "8 bits": jc.compress_state(jc.adam(0.05), bits=8, min_size=4),
-    "packed": jc.pack_small_leaves(jc.adam(0.05)),
-    "polyak_average": jc.chain(jc.adam(0.05), jc.polyak_average()),
-    "magnitude_prune": jc.chain(jc.adam(0.05), jc.magnitude_prune(0.1)),
-    "max_norm by pattern": jc.chain(jc.adam(0.05), jc.max_norm(1.0, pattern="kernel")),
-    "true nesterov": jc.scale_by_true_nesterov(lambda step: 0.05),
-    "layerwise_decay": jc.layerwise_decay(jc.adam(0.05), 0.5, ["hidden1", "scale"]),
-}
-TRANSFORMATIONS = [pytest.param(case.make(0.05), id=case.name) for case in OPTIMIZERS]
-TRANSFORMATIONS += [pytest.param(tx, id=name) for name, tx in WRAPPED.items()]
+__all__ = ["optaxs_own_promotions"]  # for all tests of this file
 
 
-@pytest.mark.parametrize("tx", TRANSFORMATIONS)
-def test_states_go_through_orbax_and_flattening(tx, tmp_path):
-    params, grads = tree(0), gradients(2)
-    _, state = walked(tx, params, grads[:1])
+def update_of(row):
+    tx = optax.with_extra_args_support(row.make(*row.given()))
+    update = jax.jit(lambda grads, state, params: tx.update(grads, state, params, **row.extra))
+    return tx.init(params()), update
+
+
+@over(TRANSFORMATIONS)
+def test_states_go_through_orbax_and_flattening(row, tmp_path):
+    first, second = gradients(params(), 2)
+    state, update = update_of(row)
+    _, state = update(first, state, params())
     leaves, treedef = jax.tree.flatten(state)
     chex.assert_trees_all_equal(treedef.unflatten(leaves), state)
     if leaves:  # Orbax refuses to write nothing
@@ -41,20 +34,17 @@ def test_states_go_through_orbax_and_flattening(tx, tmp_path):
             checkpointer.wait_until_finished()
             back = treedef.unflatten(checkpointer.restore(tmp_path / "state", leaves))
         chex.assert_trees_all_equal(back, state)
-        chex.assert_trees_all_equal(
-            tx.update(grads[1], back, params), tx.update(grads[1], state, params)
-        )
+        chex.assert_trees_all_equal(update(second, back, params()), update(second, state, params()))
 
 
-@pytest.mark.parametrize("name", sorted(WRAPPED))
-def test_wrappers_keep_structure_and_compile_once(name):
-    params, tx = tree(0), WRAPPED[name]
-    update = jax.jit(tx.update)
-    state = tx.init(params)
-    for grad in gradients(3):
-        updates, after = update(grad, state, params)
-        chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+@over(TRANSFORMATIONS)
+def test_states_keep_their_structure_and_compile_once(row):
+    state, update = update_of(row)
+    for grad in gradients(params(), 3):
+        updates, after = update(grad, state, params())
+        chex.assert_trees_all_equal_shapes_and_dtypes(updates, params())
         chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+        assert jax.tree.structure(after) == jax.tree.structure(state)
         state = after
     assert update._cache_size() == 1
 
@@ -62,7 +52,6 @@ def test_wrappers_keep_structure_and_compile_once(name):
 SHARDED = """
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
-import jaxopt_cards as jc
 from tests.common.table import OPTIMIZERS
 from tests.common.test_laws import walked
 

@@ -50,6 +50,15 @@ def array(value):
     return lambda: (jnp.array(value),)
 
 
+def hidden(tree):
+    """Which leaves are of the layer `hidden1`: a mask for trees of any container."""
+    return jc.select(tree, "hidden1")
+
+
+def labels(tree):
+    return jax.tree.map(lambda chosen: "trained" if chosen else "frozen", hidden(tree))
+
+
 def sign_momentum():
     """An equation of the reader's own."""
 
@@ -61,8 +70,6 @@ def sign_momentum():
 
 
 ADAM = partial(jc.adam, 0.05)
-MASK = {"hidden1": {"kernel": True}, "scale": False}
-LABELS = {"hidden1": {"kernel": "trained"}, "scale": "frozen"}
 LAYERS = ["hidden1", "scale"]
 Row = Transformation
 
@@ -177,11 +184,11 @@ TRANSFORMATIONS = [
         lambda: jc.probe(jc.pack_small_leaves(jc.adamw(0.05))),
         absent=(),
     ),
-    Row("adam in masked", lambda: jc.masked(ADAM(), MASK)),
+    Row("adam in masked", lambda: jc.masked(ADAM(), hidden), absent=("float0",)),
     Row(
         "skip_nonfinite in partition",
         lambda: jc.partition(
-            {"trained": jc.skip_nonfinite(ADAM()), "frozen": jc.set_to_zero()}, LABELS
+            {"trained": jc.skip_nonfinite(ADAM()), "frozen": jc.set_to_zero()}, labels
         ),
         absent=(),
     ),
@@ -189,8 +196,11 @@ TRANSFORMATIONS = [
         "adam in MultiSteps", lambda: jc.MultiSteps(ADAM(), 2).gradient_transformation(), absent=()
     ),
     Row("adam in apply_if_finite", lambda: jc.apply_if_finite(ADAM(), 2), absent=("None",)),
-    Row("adam in freeze", lambda: jc.chain(ADAM(), jc.freeze(MASK))),
-    Row("adam in selective_transform", lambda: jc.selective_transform(ADAM(), freeze_mask=MASK)),
+    Row(
+        "adam in freeze",
+        lambda: jc.chain(ADAM(), jc.masked(jc.freeze(True), hidden)),
+        absent=("float0",),
+    ),
 ]
 
 IN_OPTAX = [row for row in TRANSFORMATIONS if row.optax]

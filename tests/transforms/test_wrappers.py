@@ -138,6 +138,40 @@ def test_probe_every_few_steps():
         np.testing.assert_allclose(probes.ratio, every_step.ratio[[3, 6]], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("make", "layers"),
+    [
+        (
+            lambda: jc.chain(jc.probe(jc.sgd(0.1)), jc.probe(jc.adam(0.1))),
+            ["0/hidden1", "0/logits", "1/hidden1", "1/logits"],
+        ),
+        (
+            lambda: jc.probe(jc.chain(jc.clip(1.0), jc.probe(jc.sgd(0.1)))),
+            ["hidden1", "logits", "inner_state/1/hidden1", "inner_state/1/logits"],
+        ),
+        (lambda: jc.masked(jc.probe(jc.sgd(0.1)), {"hidden1": True, "logits": False}), ["hidden1"]),
+        (
+            lambda: jc.partition(
+                {"a": jc.probe(jc.sgd(0.1)), "b": jc.probe(jc.sgd(0.2))},
+                {"hidden1": "a", "logits": "b"},
+            ),
+            ["inner_states/a/inner_state/hidden1", "inner_states/b/inner_state/logits"],
+        ),
+    ],
+    ids=["chain", "nested", "masked", "partition"],
+)
+def test_several_probes_are_read_by_their_paths(make, layers):
+    _, state = walk(make(), 2)
+    read = jc.read_probes(state)
+    assert list(read) == layers
+    for name, probes in read.items():
+        first = grads_like(PARAMS, 0)[name.split("/")[-1]]
+        # The second probe of the chain sees the updates of the first.
+        expected = optax.tree.norm(first) * (0.1 if name.startswith("1/") else 1)
+        if not name.startswith("inner_state/"):  # clipped
+            assert probes.gradient[0] == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_probe_copies_no_weights_in_a_compiled_loop():
     params = {"a": {"kernel": jnp.ones((300, 200))}, "b": {"kernel": jnp.ones((200, 10))}}
     tx = jc.probe(jc.adam(0.1))
