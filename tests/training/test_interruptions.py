@@ -12,7 +12,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.training import _epoch
+from jaxopt_cards.training import _epoch, _fit
 from jaxopt_cards.training._checkpoints import FitCheckpointer
 from jaxopt_cards.training._progress import Reporter
 from jaxopt_cards.training._termination import Termination
@@ -59,6 +59,8 @@ def interrupt(monkeypatch, owner, name, *, after=False, times=1, number=signal.S
 
 
 MOMENTS = {
+    "the checks": ((_fit, "check_model"), 0),
+    "the first state": ((_epoch, "first_run"), 0),
     "compilation": ((_epoch, "compiled_epoch"), 0),
     "opening": ((FitCheckpointer, "__init__"), 0),
     "restoring": ((FitCheckpointer, "restore"), 0),
