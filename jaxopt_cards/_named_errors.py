@@ -3,6 +3,8 @@
 import difflib
 import functools
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -76,6 +78,14 @@ def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
         return stage
 
     return tx._replace(init=named(tx.init), update=named(tx.update))
+
+
+def warn(message: str) -> None:
+    """Gives a `RuntimeWarning` at the line of the user's that led here, however deep this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("jaxopt_cards."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def _named(

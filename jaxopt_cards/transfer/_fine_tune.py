@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 import re
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors, warn
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
 from jaxopt_cards.selection import listed, path_name, path_names, variable_names
@@ -280,7 +279,7 @@ def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
 def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
     """The stages before one whose validation loss was never finite, with a warning."""
     trouble = f"stage {stage} gave nothing, and the result is that of those before it: {error}"
-    warnings.warn(f"fine_tune: {trouble}", RuntimeWarning, stacklevel=3)
+    warn(f"fine_tune: {trouble}")
     whole = _together(results)
     return dataclasses.replace(
         whole, stopped="not finite", trouble=" ".join(filter(None, [whole.trouble, trouble]))

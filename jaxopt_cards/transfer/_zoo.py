@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, escaped
 from jaxopt_cards._locks import locked
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import named_in_errors, warn
 from jaxopt_cards.selection import compiled, listed
 from jaxopt_cards.transfer._model_card import CHECKS, MAX_CARD_BYTES, ModelCard, card_from, text_of
 from jaxopt_cards.transfer._model_files import (
@@ -224,7 +223,7 @@ class Zoo:
                 damaged.append(str(error))
         if damaged:
             message = f"Zoo.list: left out what cannot be read:{listed(damaged)}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warn(message)
         return cards
 
     def __repr__(self) -> str:

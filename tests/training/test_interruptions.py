@@ -167,8 +167,10 @@ def diverging(step):
 
 def test_fine_tune_keeps_the_stages_before_one_that_diverges(tmp_path):
     for folder in (None, tmp_path, tmp_path):  # the last is resumed
-        with pytest.warns(RuntimeWarning, match="fine_tune: stage 1 gave nothing, .* never finite"):
+        message = "fine_tune: stage 1 gave nothing, .* never finite"
+        with pytest.warns(RuntimeWarning, match=message) as caught:
             result = fine_tune(folder, DIVERGING)
+        assert {warning.filename for warning in caught} == {__file__}
         assert result.stopped == "not finite"
         assert "fit: the validation loss was never finite" in result.trouble
         assert len(result.history.valid_loss) == 2
