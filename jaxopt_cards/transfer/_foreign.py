@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxopt_cards._checks import check_count, escaped, shown
 from jaxopt_cards._named_errors import NamedError
+from jaxopt_cards._reader_process import UnfitError as UnfitError
 
 DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
@@ -23,10 +24,6 @@ VALUES = 2**18  # those of 60,000 arrays and of an optimizer
 SLACK = 2**22  # bytes of memory that a small file may take beyond `max_bytes`
 GROUPS = 2**16  # that arrays are in
 LETTERS = 2**22  # of all names together: those of 60,000 arrays
-
-
-class UnfitError(ValueError):
-    """What is wrong with a file, as the end of a sentence that begins with its name."""
 
 
 @contextmanager

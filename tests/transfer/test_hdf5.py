@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxopt_cards import transfer
+from jaxopt_cards import _reader_process, transfer
 from jaxopt_cards.transfer import _hdf5, _hdf5_process
 
 KERNEL = "layers/dense/vars/0"
@@ -124,7 +124,7 @@ class Short(io.BytesIO):
 
 def test_short_writes_go_on():
     file, content = Short(), bytes(range(256))
-    _hdf5_process.write_all(file, content)
+    _reader_process.write_all(file, content)
     assert file.getvalue() == content
 
 
