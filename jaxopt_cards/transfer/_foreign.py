@@ -77,8 +77,8 @@ def count_of(shape: Any, itemsize: int) -> int:
     return math.prod(shape)
 
 
-def json_object(data: bytes, memory: int) -> dict[str, Any]:
-    """An object in JSON, of which each name comes once; `memory` bounds what is made of it.
+def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
+    """An object in JSON, in which no name comes twice, made in about `memory` bytes at most.
 
     A value of two letters, such as `{}`, takes sixty bytes and more.
     """
@@ -86,22 +86,24 @@ def json_object(data: bytes, memory: int) -> dict[str, Any]:
     if sum(counts.values()) > JSON:
         raise UnfitError(f"has JSON of more than {JSON} values")
     sizes = dict(zip(b"{[,", (250, 90, 60), strict=True))
-    check_size(len(data) + sum(counts[letter] * sizes[letter] for letter in counts), memory)
+    needed = len(data) + sum(counts[letter] * sizes[letter] for letter in counts)
+    if needed > memory:
+        raise UnfitError(f"has JSON that would take {needed} bytes of memory, more than {memory}")
     try:
         found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:
-        raise UnfitError("is damaged: its JSON has lists in lists without end") from None
+        raise UnfitError("is damaged: its JSON is nested too deeply") from None
     except UnfitError:
         raise
     except ValueError as error:
-        raise UnfitError(f"is damaged: its JSON ends in {escaped(error, 100)}") from None
+        raise UnfitError(f"is damaged: its JSON cannot be read: {escaped(error, 100)}") from None
     if not isinstance(found, dict):
-        raise UnfitError("is damaged: its JSON is no object")
+        raise UnfitError("is damaged: its JSON is not an object")
     return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dictionary; each key but once."""
+    """A dictionary of pairs, unless a key comes twice."""
     if len(pairs) > len(found := dict(pairs)):
         raise UnfitError("has a name twice in its JSON")
     return found
