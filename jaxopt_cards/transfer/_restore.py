@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, escaped
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import (
     compiled,
@@ -149,8 +149,8 @@ def restore(
         warnings=warnings_of(params, shapes, report.taken, about),
     )
     if not report.taken:
-        raise ValueError(
-            f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
+        raise NamedError(
+            "restore", f"nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
         )
     return _rebuilt(params, places, filled), report
 
@@ -185,10 +185,11 @@ def _one(
         if name in found or name not in report.refused:
             report.taken[name] = origin if name in found else origins[first]
         if name in found and not is_same(found[name], found[first]):
-            raise ValueError(
-                f"restore: {first} and {name} are one parameter of the model, but what was saved "
+            raise NamedError(
+                "restore",
+                f"{first} and {name} are one parameter of the model, but what was saved "
                 f"under {escaped(origins[first])} and {escaped(origin)} differs; take one of them "
-                "with rename"
+                "with rename",
             )
     return as_it_is(found[first])
 
@@ -206,21 +207,23 @@ def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTre
 def _origins(names: list[str], rename: Any) -> dict[str, str]:
     """For each path the path it was saved under; each pattern must occur in some path."""
     if not isinstance(rename or {}, Mapping):
-        raise ValueError(f"restore: rename must map patterns to replacements, got {rename!r}")
+        raise NamedError("restore", f"rename must map patterns to replacements, got {rename!r}")
     origins = {name: name for name in names}
     for pattern, replacement in (rename or {}).items():
         search = compiled("restore", pattern)
         if not any(search.search(origin) for origin in origins.values()):
-            raise ValueError(
-                f"restore: rename has {pattern!r}, which matches none of the paths"
-                f"{listed(origins.values())}"
+            raise NamedError(
+                "restore",
+                f"rename has {pattern!r}, which matches none of the paths"
+                f"{listed(origins.values())}",
             )
         try:
             origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
         except (re.error, IndexError, TypeError) as error:
-            raise ValueError(
-                f"restore: rename has {pattern!r}, whose replacement must be text with groups of "
-                f"the pattern, got {replacement!r}: {error}"
+            raise NamedError(
+                "restore",
+                f"rename has {pattern!r}, whose replacement must be text with groups of "
+                f"the pattern, got {replacement!r}: {error}",
             ) from None
     return origins
 

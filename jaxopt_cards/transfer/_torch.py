@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import escaped, shown
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.transfer._foreign import UnfitError, opened, walked
 from jaxopt_cards.transfer._torch_files import tensors
 from jaxopt_cards.transfer._torch_layout import layout
@@ -96,7 +96,7 @@ def from_torch(
         try:
             return given.tree(_in_memory(source), True)
         except UnfitError as error:
-            raise ValueError(f"from_torch: the state_dict {escaped(error)}") from None
+            raise NamedError("from_torch", f"the state_dict {escaped(error)}") from None
     with opened("from_torch", source, max_bytes) as file:
         return given.tree(tensors(file, max_bytes), True)
 

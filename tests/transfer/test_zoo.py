@@ -543,7 +543,7 @@ HOSTILE = {
     "widths text": (lambda f: edit_settings(f, units="44"), "settings must be null or have the"),
     "rate one": (lambda f: edit_settings(f, dropout_rate=1), "settings must be null or have the"),
     "rate more": (lambda f: edit_settings(f, dropout_rate=0.1), "dropout/rate: the card has None"),
-    "activation": (lambda f: edit_settings(f, activation="eval"), "MLP: activation must be a func"),
+    "activation": (lambda f: edit_settings(f, activation="eval"), "activation must be a func"),
     "norms": (lambda f: edit_settings(f, batch_norm=True), "hidden1_norm/mean: the card has None"),
 }
 
