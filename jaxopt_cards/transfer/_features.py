@@ -116,7 +116,7 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
         raise NamedError(
             "cache_features",
             "data must be (x, y), arrays of numbers, got "
-            f"{type(data).__name__}; weights stay outside: (*cache_features(...), weight)",
+            f"{type(data).__name__}; put weights beside them: (*cache_features(...), weight)",
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(x) != len(y):
         raise NamedError(

@@ -1,4 +1,4 @@
-"""What all readers of foreign files share: nothing is trusted, nothing is called, errors say where.
+"""What the readers of foreign files share: limits, and errors that name function and file.
 
 Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
 """
@@ -33,14 +33,14 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
     at = escaped(path)
     try:
         if Path(path).exists() and not Path(path).is_file():
-            raise UnfitError("is no file")
+            raise UnfitError("is not a file")
         file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
     except OSError as error:
         raise OSError(error.errno, f"{function}: {at}: {error.strerror}") from None
     except UnfitError as error:
         raise NamedError(function, f"{at} {error}") from None
     except ValueError:  # zero bytes, lone surrogates
-        raise NamedError(function, f"{at} is no name that a file can have") from None
+        raise NamedError(function, f"{at} is not a valid file name") from None
     with file:
         try:
             yield file
@@ -63,14 +63,14 @@ def check_size(declared: int, max_bytes: int) -> None:
 
 
 def count_of(shape: Any, itemsize: int) -> int:
-    """How many numbers an array of a shape has, once that shape is known to be one.
+    """How many numbers an array has, after a check of its shape.
 
-    A shape that is no tuple could change after it was checked.
+    Only tuples are taken: a list could change after it was checked.
     """
     if type(shape) is not tuple or len(shape) > DIMENSIONS:
         raise UnfitError(f"is damaged: a shape must be a tuple of at most {DIMENSIONS} sizes")
     if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
-        raise UnfitError("is damaged: a shape has sizes that are no whole numbers in [0, 2**63)")
+        raise UnfitError("is damaged: a shape has sizes that are not whole numbers in [0, 2**63)")
     # NumPy refuses sizes beyond its own also where another one is zero.
     if math.prod(size or 1 for size in shape) * itemsize >= 2**63:
         raise UnfitError(f"is damaged: an array of shape {shape} is larger than any memory")
@@ -164,7 +164,7 @@ def walked(
         if not levels:
             return
         keys.pop()
-    raise UnfitError("has dictionaries without end")
+    raise UnfitError("has dictionaries that never end")
 
 
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:

@@ -102,12 +102,12 @@ class Texts:
         self.left = MOST_TEXT
 
     def read(self, group: Any, path: str, name: str) -> str | None:
-        """A text beside a group. Read as one, what is none crashes the HDF5 library (2.0)."""
+        """A text attribute of a group. HDF5 2.0 crashes when it reads another type as text."""
         if name not in group.attrs:
             return None
         found = group.attrs.get_id(name)
         if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
-            raise UnfitError(f"has a {name} in {path[:60]!r} that is no text")
+            raise UnfitError(f"has a {name} in {path[:60]!r} that is not text")
         # One of variable length lies in the file, and is 16 bytes here.
         value = group.attrs[name] if found.dtype.itemsize <= self.left else b""
         self.left -= max(len(value), found.dtype.itemsize)
@@ -123,10 +123,10 @@ def checked(name: str, dataset: Any) -> Any:
     for code in filters_of(dataset):
         if code not in FILTERS or not h5py.h5z.filter_avail(code):
             known = ", ".join(FILTERS.values())
-            raise UnfitError(f"has {name!r} compressed by filter {code}, which is none of {known}")
+            raise UnfitError(f"has {name!r} compressed by filter {code}, and only {known} are read")
     # HDF5 has no bfloat16; of what Keras writes, only it is two bytes of no dtype.
     if dataset.dtype.kind not in "biufc" and dataset.dtype != np.dtype("V2"):
-        raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is no number")
+        raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is not a number")
     return dataset
 
 

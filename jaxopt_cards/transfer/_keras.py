@@ -118,7 +118,7 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
         yield file, {}, ""
         return
     if kind != "a zip archive":
-        raise UnfitError(f"is no file of Keras, but {kind}")
+        raise UnfitError(f"is not a file of Keras, but {kind}")
     archive = zip_archive(file, max_bytes)
     if not {"config.json", "model.weights.h5"} <= archive.entries.keys():
         raise UnfitError("is a zip archive that Keras did not write")

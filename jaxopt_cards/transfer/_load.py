@@ -44,7 +44,7 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
     if kind.startswith("a single array"):
         return from_numpy
     if kind != "a zip archive":
-        raise UnfitError("is of no format that is known: .npz, .safetensors, .pt, .keras, .h5")
+        raise UnfitError("is of an unknown format: .npz, .safetensors, .pt, .keras, .h5")
     names = zip_archive(file, 2**63).entries  # the reader has a limit of its own
     if "model.weights.h5" in names:
         return from_keras

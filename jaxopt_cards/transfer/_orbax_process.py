@@ -49,7 +49,7 @@ def opened(folder: Path) -> Iterator[tuple[str, Any]]:
     metadata = json.loads(file.read_bytes())
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     context = tensorstore.Context(CONTEXT)
-    # Orbax since 2024 writes pieces of zeros, too: one that is not there was lost.
+    # Orbax since 2024 also writes pieces that are all zeros: a missing one was lost.
     is_sparse = not metadata.get("store_array_data_equal_to_fill_value", False)
     for entry in metadata["tree_metadata"].values():
         about = entry["value_metadata"]
@@ -75,7 +75,7 @@ def size_of(name: str, store: Any, max_bytes: int) -> int:
     """The bytes that it takes to read an array: a piece of it may be larger than all of it."""
     dtype = store.dtype.numpy_dtype
     if dtype.kind not in "biufcV" or dtype.hasobject or len(store.shape) > 64:
-        raise UnfitError(f"has {name[:60]!r} of dtype {store.dtype.name}, which is no number")
+        raise UnfitError(f"has {name[:60]!r} of dtype {store.dtype.name}, which is not a number")
     pieces = store.chunk_layout.read_chunk.shape or ()
     most = max(math.prod(store.shape), math.prod(pieces)) * dtype.itemsize
     if most > max_bytes:

@@ -52,7 +52,7 @@ def restore(
     like return; or with the path of a file or folder, whose format is told by what is in it. An
     array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
     report tells what became of every path. Of an NNX module, running statistics are restored too;
-    dropout rates and random streams, which are no weights, never are.
+    dropout rates and random streams, which are not weights, never are.
 
     A parameter that a module has in several places, as an embedding that is the output layer, too,
     stays one. It is chosen if one of its paths matches, and taken from whichever path was saved.
@@ -88,10 +88,10 @@ def restore(
         None.
 
     Raises:
-        ValueError: a pattern, also one of `rename`, matches no path; a replacement is no text, or
-            names a group that its pattern does not have; a leaf is no number or array of numbers;
-            nothing at all could be taken; two paths of one parameter were saved with other
-            numbers; a file or folder is damaged, too large or of no format that is known.
+        ValueError: a pattern, also one of `rename`, matches no path; a replacement is not text, or
+            names a group that its pattern does not have; a leaf is neither a number nor an array of
+            numbers; nothing at all could be taken; two paths of one parameter were saved with other
+            numbers; a file or folder is damaged, too large or of an unknown format.
         OSError: there is no such file, or it may not be read.
 
     References:

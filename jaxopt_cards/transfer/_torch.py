@@ -73,7 +73,7 @@ def from_torch(
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or asks for anything beyond
-            a state_dict; a tensor is no plain array (sparse, quantised, a conjugate view);
+            a state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);
             `inputs_first` matches no weight.
         OSError: there is no such file, or it may not be read.
 
@@ -130,7 +130,7 @@ def _array(name: str, value: Any) -> np.ndarray:
             return value.numpy().copy()
         array = np.array(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnfitError(f"has {shown(name)}, which is no plain array: {error}") from None
+        raise UnfitError(f"has {shown(name)}, which is not a plain array: {error}") from None
     if array.dtype.kind not in "biufcV":
-        raise UnfitError(f"has {shown(name)}, which is no array but a {type(value).__name__}")
+        raise UnfitError(f"has {shown(name)}, which is not an array but a {type(value).__name__}")
     return array

@@ -255,7 +255,7 @@ class Zoo:
         with locked(self._directory, shared=True):
             folder = folder_of(self._directory, function, name)
             file = folder / "card.json"
-            with _telling(function, file, "is no card"):
+            with _telling(function, file, "is not a valid card"):
                 return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)
 
     def _arrays(self, stream: BinaryIO, card: ModelCard) -> dict[str, Any]:
