@@ -11,10 +11,10 @@ _Result = TypeVar("_Result")
 
 
 class NamedError(ValueError):
-    """What is wrong, and the public function that found it, kept apart.
+    """An error that keeps the name of the public function apart from the message.
 
-    A function that is made of others, such as `adam` of `scale_by_adam`, puts its own name in their
-    place: see `named_in_errors`.
+    A function that calls others, as `adam` calls `scale_by_adam`, can then put its own name in
+    place of theirs: see `named_in_errors`.
     """
 
     is_final = False  # whether the name is that of a transformation the user made
@@ -30,7 +30,7 @@ class NamedError(ValueError):
         self.args = (f"{function}: {self.message}",)
 
     def __reduce__(self) -> Any:
-        """Errors of other processes come pickled."""
+        """For pickling, as multiprocessing does with errors of other processes."""
         return NamedError, (self.function, self.message)
 
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Self
 from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards._locks import FileLock, InUseError
 from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._warnings import warn
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._identity import unlike
 from jaxopt_cards.training._stored import (
@@ -259,12 +259,10 @@ class Checkpointer:
             shutil.rmtree(aside, ignore_errors=True)
             (self._directory / str(step)).rename(aside)
         self._manager.reload()
-        warnings.warn(
+        warn(
             f"{self._function}: damaged checkpoints in {escaped(self._directory)}:"
             f"{listed(damaged.values())}\n"
             f"They are kept as STEP.damaged; the one of step {good} is used.",
-            RuntimeWarning,
-            stacklevel=3,
         )
 
     @contextmanager
@@ -321,11 +319,7 @@ class FitCheckpointer(Checkpointer):
         """As of any `Checkpointer`; warns where training may not go on to the same bits."""
         restored = super().restore(like)
         if restored and self._unlike:
-            warnings.warn(
-                f"fit: the checkpoint in {self._directory} {self._unlike}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            warn(f"fit: the checkpoint in {escaped(self._directory)} {self._unlike}")
         return restored
 
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_seed, check_tx
 from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._warnings import warn
 from jaxopt_cards.selection import listed, path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._checkpoints import FitCheckpointer
@@ -321,7 +321,7 @@ def _result(
     if int(run.best_epoch) == 0:
         raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
     if trouble:
-        warnings.warn(f"fit: {trouble}", RuntimeWarning, stacklevel=3)
+        warn(f"fit: {trouble}")
     return FitResult(
         model=_epoch.merge(program.eval_graph, run.best, frozen),
         history=History(*np.array(history).T),

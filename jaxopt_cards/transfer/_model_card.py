@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.transfer._safetensors import DTYPES
 
 MAX_CARD_BYTES = 2**23  # 50,000 arrays
@@ -65,7 +66,7 @@ def text_of(function: str, card: ModelCard) -> bytes:
             raise ValueError(f"it has {len(text):,} bytes, at most {MAX_CARD_BYTES:,} are allowed")
         card_from(text, card.name)
     except ValueError as error:
-        raise ValueError(f"{function}: no card can hold this model: {error}") from error
+        raise NamedError(function, f"no card can hold this model: {error}") from error
     return text
 
 

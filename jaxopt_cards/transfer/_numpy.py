@@ -79,7 +79,7 @@ def from_numpy(
         arrays = []
         for name in archive.entries:
             if not name.endswith(".npy"):
-                raise UnfitError(f"has the entry {shown(name)}, which is no array")
+                raise UnfitError(f"has the entry {shown(name)}, which is not an array")
             arrays.append((name.removesuffix(".npy"), _array(archive, name)))
         return given.tree(arrays, convention == "torch")
 
@@ -127,7 +127,7 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
             f"has a pickle in {shown(name)}, which is not opened: it could run any program"
         )
     if not _NUMBER.fullmatch(descr):
-        raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is no number")
+        raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is not a number")
     return start + length, np.dtype(descr), shape, is_fortran
 
 

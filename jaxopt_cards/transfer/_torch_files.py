@@ -46,7 +46,7 @@ def _text(key: Any) -> str:
     """A key as a part of a name."""
     text = key.text if isinstance(key, Key) else str(key)
     if text is None:
-        raise UnfitError("has a tensor under a key that is no text")
+        raise UnfitError("has a tensor under a key that is not text")
     return text
 
 
@@ -63,7 +63,7 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
         raise UnfitError(f"is TorchScript, a program; {ADVICE}")
     order = f"{root}/byteorder"
     if order in entries and (entries[order].size > 6 or archive.read(order) != b"little"):
-        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+        raise UnfitError(f"comes from a machine with another byte order; {ADVICE} on this one")
     if entries[f"{root}/data.pkl"].size > _PICKLE:
         raise UnfitError(f"is damaged: its data.pkl has more than {_PICKLE} bytes")
 
@@ -81,7 +81,7 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
 def _dictionary(tree: Any) -> dict[Any, Any]:
     """The description, which must be one of tensors by name."""
     if type(tree) is not dict:
-        raise UnfitError(f"is no dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
+        raise UnfitError(f"is not a dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
     return tree
 
 
@@ -102,7 +102,7 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
         raise UnfitError(f"is of a version of torch.save that is not {_VERSION}")
     about = unpickled(source, memory)
     if not isinstance(about, dict) or about.get("little_endian") is not True:
-        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+        raise UnfitError(f"comes from a machine with another byte order; {ADVICE} on this one")
     storages: dict[str, Storage] = {}
     tree = _dictionary(unpickled(source, memory, storages))
     keys = unpickled(source, memory)

@@ -33,7 +33,7 @@ class Layout:
         found = with_slashes(arrays)
         if not is_torch and self.inputs_first is not None:
             raise UnfitError(
-                "is read with the names and axes of Flax, where inputs_first says nothing: give "
+                "is read with the names and axes of Flax, where inputs_first has no meaning: give "
                 'convention="torch", or leave it out'
             )
         return nested((self._in_nnx(found) if is_torch else found).items())

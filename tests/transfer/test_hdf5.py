@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxopt_cards import transfer
+from jaxopt_cards import _reader_process, transfer
 from jaxopt_cards.transfer import _hdf5, _hdf5_process
 
 KERNEL = "layers/dense/vars/0"
@@ -31,7 +31,7 @@ def filtered(path, code=UNKNOWN):
 
 def test_filters_that_are_not_built_in_are_refused_by_name(tmp_path):
     path = filtered(tmp_path / "net.h5")
-    with pytest.raises(ValueError, match=rf"'{KERNEL}' compressed by filter 32001, which is none"):
+    with pytest.raises(ValueError, match=rf"'{KERNEL}' compressed by filter 32001, and only"):
         transfer.from_keras(path)
 
 
@@ -111,7 +111,7 @@ def test_texts_that_many_groups_share_are_bounded(tmp_path):
 def test_what_is_no_plain_number_is_refused(tmp_path, dtype):
     with h5py.File(tmp_path / "net.h5", "w") as file:
         file.create_dataset(KERNEL, (2,), dtype)
-    with pytest.raises(ValueError, match=r"from_keras: .*net\.h5 has .*which is no number"):
+    with pytest.raises(ValueError, match=r"from_keras: .*net\.h5 has .*which is not a number"):
         transfer.from_keras(tmp_path / "net.h5")
 
 
@@ -124,7 +124,7 @@ class Short(io.BytesIO):
 
 def test_short_writes_go_on():
     file, content = Short(), bytes(range(256))
-    _hdf5_process.write_all(file, content)
+    _reader_process.write_all(file, content)
     assert file.getvalue() == content
 
 

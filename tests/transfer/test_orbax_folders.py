@@ -94,7 +94,7 @@ HOSTILE = {
     "a piece that expands": (lambda f: bomb(2**31, f / "a" / "0.0"), r"is damaged"),
     "many dimensions": (lambda f: change_array(f, shape=[1] * 99, chunks=[1] * 99), "is damaged"),
     "no piece": (lambda f: (f / "a" / "0.0").write_bytes(b""), "is damaged"),
-    "a lost piece": (lambda f: (f / "a" / "0.0").unlink(), "is damaged: .*NOT_FOUND"),
+    "a lost piece": (lambda f: (f / "a" / "0.0").unlink(), "is damaged, .*NOT_FOUND"),
     "an object": (lambda f: change_array(f, dtype="|O"), "is damaged"),
     "a name elsewhere": (
         lambda f: change_metadata(f, lambda about: with_name(about, "../elsewhere")),
@@ -104,9 +104,18 @@ HOSTILE = {
         lambda f: change_metadata(f, lambda about: with_name(about, "/a\ntaken    a\x1b[1m")),
         r"has the name '/a\\ntaken    a\\x1b\[1m', which leads elsewhere",
     ),
-    "no tree": (lambda f: change_metadata(f, lambda _: {}), "is damaged: KeyError"),
-    "a list": (lambda f: change_metadata(f, lambda _: []), "is damaged: AttributeError"),
-    "deep": (lambda f: (f / "_METADATA").write_text("[" * 10**6), "is damaged: RecursionError"),
+    "no tree": (
+        lambda f: change_metadata(f, lambda _: {}),
+        "is damaged, or of another format: KeyError",
+    ),
+    "a list": (
+        lambda f: change_metadata(f, lambda _: []),
+        "is damaged, or of another format: AttributeError",
+    ),
+    "deep": (
+        lambda f: (f / "_METADATA").write_text("[" * 10**6),
+        "is damaged, or of another format: RecursionError",
+    ),
     "long metadata": (
         lambda f: (f / "_METADATA").write_bytes(b" " * (_orbax_process.MOST_METADATA + 1)),
         "has metadata of more than",

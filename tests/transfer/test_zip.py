@@ -116,7 +116,7 @@ BOMB = BOMB.compress(npy() + bytes(10**7)) + BOMB.flush()
         (archive(entry(), comment=5), "is not where it says"),
         (archive(entry(), before_end=b"1234"), "is not where it says"),
         (archive(entry()) + b"more", "is not where it says"),
-        (b"more" + archive(entry()), "is no zip archive"),
+        (b"more" + archive(entry()), "is not a zip archive"),
         (archive(entry(size=2**32 - 1)), "the directory of the zip archive lacks a size"),
         (b"PK\3\4" + bytes(99), "is cut short"),
     ],
