@@ -80,16 +80,23 @@ def count_of(shape: Any, itemsize: int) -> int:
     return math.prod(shape)
 
 
-def json_object(data: bytes, memory: int) -> dict[str, Any]:
-    """An object in JSON, of which each name comes once; `memory` bounds what is made of it.
+def check_json(data: bytes | bytearray, memory: int) -> None:
+    """Raises if what JSON makes of a text could take more memory.
 
-    A value of two letters, such as `{}`, takes sixty bytes and more.
+    A value of two letters, such as `{}`, takes sixty bytes and more. A text takes four bytes a
+    letter if one of them needs as many, and is in memory once whole and once in pieces.
     """
     counts = {letter: data.count(letter) for letter in b"{[,"}
     if sum(counts.values()) > JSON:
         raise UnfitError(f"has JSON of more than {JSON} values")
     sizes = dict(zip(b"{[,", (250, 90, 60), strict=True))
-    check_size(len(data) + sum(counts[letter] * sizes[letter] for letter in counts), memory)
+    letters = len(data) * (1 if data.isascii() and b"\\u" not in data else 8)
+    check_size(letters + sum(counts[letter] * sizes[letter] for letter in counts), memory)
+
+
+def json_object(data: bytes, memory: int) -> dict[str, Any]:
+    """An object in JSON, of which each name comes once; `memory` bounds what is made of it."""
+    check_json(data, memory)
     try:
         found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:

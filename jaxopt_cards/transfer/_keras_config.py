@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jaxopt_cards.transfer._foreign import DEPTH, UnfitError
+from jaxopt_cards.transfer._foreign import DEPTH, UnfitError, check_json
 
 MOST_JSON = 2**23  # bytes; a thousand layers are two million
 MOST_ITEMS = 2**19  # of lists and dictionaries; each takes fifty times the bytes of its comma
@@ -75,14 +75,15 @@ def check_length(length: int) -> None:
         raise UnfitError(f"has a configuration of {length} bytes, more than {MOST_JSON}")
 
 
-def parsed(text: str | bytearray) -> dict[str, Any]:
-    """A text of JSON as a dictionary; an empty one for no text."""
+def parsed(text: str | bytearray, memory: int) -> dict[str, Any]:
+    """A text of JSON as a dictionary; an empty one for no text. `memory` bounds what it takes."""
     if not text:
         return {}
     check_length(len(text))
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if sum(raw.count(mark) for mark in b",[{") > MOST_ITEMS:
         raise UnfitError(f"has a configuration of more than {MOST_ITEMS} items")
+    check_json(raw, memory)
     try:
         found = json.loads(text)
     except RecursionError:
