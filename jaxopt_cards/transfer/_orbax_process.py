@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import re
+import stat
 import struct
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class UnfitError(ValueError):
 
 def read(folder: Path, max_bytes: int, output: BinaryIO) -> dict[str, Any]:
     """Writes the arrays of a folder, and returns their description."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = size_on_disk(folder)
     limit_memory(BASE + 3 * size)
     stores = dict(opened(folder))
     sizes = [size_of(name, store, max_bytes) for name, store in stores.items()]
@@ -47,6 +48,18 @@ def read(folder: Path, max_bytes: int, output: BinaryIO) -> dict[str, Any]:
         while rest:
             rest = rest[output.write(rest[:PIECE]) :]
     return {"arrays": arrays}
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files; a pipe or a device, which may never end, is refused."""
+    size = 0
+    for path in folder.rglob("*"):
+        about = path.stat()
+        if not stat.S_ISDIR(about.st_mode):
+            if not stat.S_ISREG(about.st_mode):
+                raise UnfitError(f"has {str(path.relative_to(folder))[:60]!r}, which is no file")
+            size += about.st_size
+    return size
 
 
 def opened(folder: Path) -> Iterator[tuple[str, Any]]:
