@@ -77,18 +77,25 @@ def count_of(shape: Any, itemsize: int) -> int:
     return math.prod(shape)
 
 
-def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
-    """An object in JSON, in which no name comes twice, made in about `memory` bytes at most.
+def check_json(data: bytes | bytearray, memory: int) -> None:
+    """Raises if what JSON makes of a text could take more memory.
 
-    A value of two letters, such as `{}`, takes sixty bytes and more.
+    A value of two letters, such as `{}`, takes sixty bytes and more. A text takes four bytes a
+    letter if one of them needs as many, and is in memory once whole and once in pieces.
     """
     counts = {letter: data.count(letter) for letter in b"{[,"}
     if sum(counts.values()) > JSON:
         raise UnfitError(f"has JSON of more than {JSON} values")
     sizes = dict(zip(b"{[,", (250, 90, 60), strict=True))
-    needed = len(data) + sum(counts[letter] * sizes[letter] for letter in counts)
+    letters = len(data) * (1 if data.isascii() and b"\\u" not in data else 8)
+    needed = letters + sum(counts[letter] * sizes[letter] for letter in counts)
     if needed > memory:
         raise UnfitError(f"has JSON that would take {needed} bytes of memory, more than {memory}")
+
+
+def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
+    """An object in JSON, in which no name comes twice, made in about `memory` bytes at most."""
+    check_json(data, memory)
     try:
         found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxopt_cards._reader_process import UnfitError, answer, limit_memory
 
 MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
+MOST_ITEMS = 2**15  # groups and arrays; HDF5 takes a tenth of a millisecond for each
 DEPTH = 256  # of groups: Keras has three for each model in a model
 # Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
@@ -68,9 +69,11 @@ def check_texts(file: BinaryIO) -> None:
 
 def walked(root: Any) -> Iterator[tuple[str, Any]]:
     """All in a file by path; no name may lead elsewhere, to what has a name, or to nothing."""
-    seen, waiting, length = {root}, [("", root)], 0
+    seen, waiting, length, left = {root}, [("", root)], 0, MOST_ITEMS
     while waiting:
         path, group = waiting.pop()
+        if (left := left - len(group)) < 0:
+            raise UnfitError(f"has more than {MOST_ITEMS} groups and arrays")
         for name in group:
             if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
                 kind = "damaged link" if link is None else type(link).__name__

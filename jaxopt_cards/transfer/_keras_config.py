@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jaxopt_cards.transfer._foreign import DEPTH, SLACK, UnfitError, json_object
+from jaxopt_cards.transfer._foreign import DEPTH, UnfitError, json_object
 
 MOST_JSON = 2**23  # bytes; a thousand layers are two million
 MOST_LAYERS = 2**14
@@ -73,13 +73,13 @@ def check_length(length: int) -> None:
         raise UnfitError(f"has a configuration of {length} bytes, more than {MOST_JSON}")
 
 
-def parsed(text: str | bytearray, max_bytes: int) -> dict[str, Any]:
-    """A text of JSON as a dictionary; an empty one for no text."""
+def parsed(text: str | bytearray, memory: int) -> dict[str, Any]:
+    """A text of JSON as a dictionary; an empty one for no text. `memory` bounds what it takes."""
     if not text:
         return {}
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     check_length(len(raw))
-    return json_object(raw, max_bytes + 2 * len(raw) + SLACK)
+    return json_object(raw, memory)
 
 
 def model_of(config: dict[str, Any]) -> Layer | None:

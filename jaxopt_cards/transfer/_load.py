@@ -88,8 +88,11 @@ def _nested(function: str, path: Path, arrays: dict[str, Any]) -> dict[str, Any]
 
 def _noted(step: Path) -> int | None:
     """The checksum of all arrays that `training.Checkpointer` wrote beside them."""
+    path = step / "about" / "metadata"
+    if not path.is_file():  # a pipe may never end
+        return None
     try:
-        with (step / "about" / "metadata").open("rb") as file:
+        with path.open("rb") as file:
             return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # as damaged as if it were another

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_cards._named_errors import NamedError
+from jaxopt_cards.transfer._foreign import SLACK, UnfitError, check_json
 from jaxopt_cards.transfer._safetensors import DTYPES
 
 MAX_CARD_BYTES = 2**23  # 50,000 arrays
@@ -43,7 +44,10 @@ class ModelCard:
 def card_from(text: bytes, name: str) -> ModelCard:
     """The card in a JSON text; `ValueError` says what is wrong with it."""
     try:
+        check_json(text, 10 * len(text) + SLACK)
         fields = json.loads(text, parse_constant=_refused, object_pairs_hook=_distinct)
+    except UnfitError as error:
+        raise ValueError(f"it {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):

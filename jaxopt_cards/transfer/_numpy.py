@@ -1,7 +1,9 @@
 """Arrays saved by NumPy."""
 
+import itertools
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
@@ -99,13 +101,20 @@ def _array(archive: Archive, name: str) -> np.ndarray:
     if place + count * dtype.itemsize != size:
         said = f"{dtype}{list(shape)}"
         raise UnfitError(f"has {shown(name)}, whose header says {said} in {size} bytes")
-    for piece in pieces:
-        data += piece
-    flat = np.frombuffer(data, dtype, count, place)
+    flat = np.empty(count, dtype)
+    _fill(flat.view(np.uint8), itertools.chain([data[place:]], pieces))
+    if not dtype.isnative:  # JAX needs the byte order of this machine
+        flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
     flat = flat.view(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else flat
-    # In the byte order of this machine, which JAX needs; aligned, which the header may prevent.
-    array = np.require(flat, flat.dtype.newbyteorder("="), ["A"])
-    return array.reshape(shape, order="F" if is_fortran else "C")
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _fill(target: np.ndarray, pieces: Iterable[bytes | bytearray]) -> None:
+    """Puts pieces in a row, so that the numbers are in memory once."""
+    place = 0
+    for piece in pieces:
+        target[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
+        place += len(piece)
 
 
 def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...], bool]:

@@ -7,6 +7,7 @@ imported, and nothing of Orbax: the rest would take longer.
 import json
 import math
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ CONTEXT = {"file_io_concurrency": {"limit": 4}, "data_copy_concurrency": {"limit
 
 def read(folder: Path, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
     """Writes the arrays of a folder, and returns their description."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = size_on_disk(folder)
     limit_memory("RLIMIT_DATA", BASE + 3 * size)
     stores = dict(opened(folder))
     sizes = [size_of(name, store, max_bytes) for name, store in stores.items()]
@@ -39,6 +40,18 @@ def read(folder: Path, max_bytes: int, write: Callable[[Any], None]) -> dict[str
         arrays.append((name, array.dtype.name, array.shape))
         write(array.reshape(-1).view(np.uint8).data)
     return {"arrays": arrays}
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files; a pipe or a device, which may never end, is refused."""
+    size = 0
+    for path in folder.rglob("*"):
+        about = path.stat()
+        if not stat.S_ISDIR(about.st_mode):
+            if not stat.S_ISREG(about.st_mode):
+                raise UnfitError(f"has {str(path.relative_to(folder))[:60]!r}, which is no file")
+            size += about.st_size
+    return size
 
 
 def opened(folder: Path) -> Iterator[tuple[str, Any]]:

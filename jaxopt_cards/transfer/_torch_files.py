@@ -1,7 +1,7 @@
 """The files of `torch.save`: zip archives and, before PyTorch 1.6, pickles and numbers in a row."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +26,8 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
 
     Tensors that are the same view of the same storage are the same array.
     """
-    memory = max_bytes + file.seek(0, os.SEEK_END) + SLACK
+    size = file.seek(0, os.SEEK_END)
+    memory = max_bytes + size + SLACK
     kind = kind_of(file)
     if kind.startswith("a zip"):
         tree, read = _archive(file, max_bytes, memory)
@@ -35,9 +36,13 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     else:
         raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
     names = list(walked(tree, lambda value: type(value) is Tensor, _text))
-    places = [tensor.place for _, tensor in names]
+    # One tensor may have any number of names, and its place takes time.
+    place_of = {id(tensor): tensor.place for tensor in {id(t): t for _, t in names}.values()}
+    places = [place_of[id(tensor)] for _, tensor in names]
     distinct = dict(zip(reversed(places), reversed(names), strict=True))
     check_size(sum(tensor.nbytes for _, tensor in distinct.values()), max_bytes)
+    # A storage is as many bytes of the file, unless the archive is compressed.
+    check_size(_memory(tensor for _, tensor in distinct.values()) - size, max_bytes)
     arrays = _arrays(distinct, read)
     return [(name, arrays[place]) for (name, _), place in zip(names, places, strict=True)]
 
@@ -137,6 +142,17 @@ def _places(
         places[key] = (place, size)
         place += size
     return places
+
+
+def _memory(tensors: Iterable[Tensor]) -> int:
+    """Bytes that `_arrays` takes at most: for a storage those of its tensors, or its own."""
+    copies: dict[str, list[int]] = {}
+    storages: dict[str, int] = {}
+    for tensor in tensors:
+        copies.setdefault(tensor.storage.key, []).append(tensor.nbytes)
+        storages[tensor.storage.key] = tensor.storage.size * tensor.storage.dtype.itemsize
+    kept = (max(sum(copies[key]), storages[key]) for key in copies)
+    return sum(kept) + max(storages.values(), default=0)
 
 
 def _arrays(tensors: dict[bytes, tuple[str, Tensor]], read: _Read) -> dict[bytes, np.ndarray]:

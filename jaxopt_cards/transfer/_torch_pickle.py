@@ -17,15 +17,15 @@ from typing import Any
 from jaxopt_cards._checks import escaped
 from jaxopt_cards.transfer._foreign import UnfitError
 from jaxopt_cards.transfer._pickle_bytes import LITERALS, OTHER, Bytes
-from jaxopt_cards.transfer._torch_globals import Global, Storage, built, known, put, storage
+from jaxopt_cards.transfer._torch_globals import Global, Storage, Tensor, built, known, put, storage
 
 OPERATIONS = 1_000_000  # those of 25,000 tensors, and about half a second
 _COST = 100  # bytes of memory that an operation takes at most, beside its text
-_MORE = 3  # operations that a list counts for: Python looks after it, which takes time
+_MORE = 3  # operations that a container counts for: Python looks after it, which takes time
 
 _NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
-_CONTAINERS = frozenset(b"(]}")
+_CONTAINERS = frozenset(b"(]}\x85\x86\x87")
 _STOP = ord(".")
 _PERSISTENT = re.compile(
     r"\('storage', <class '(torch(?:\.\w+)*)\.(\w+)'>, '([^']*)', '[^']*', (\d{1,19})(?:, None)?\)"
@@ -59,6 +59,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.more = 0  # operations that the last one counts for beside itself
 
     def run(self, memory: int) -> Any:
         """What the last operation leaves on the stack."""
@@ -71,10 +72,11 @@ class _Machine:
         while (code := source.next()) != _STOP:
             if (literal := _LITERALS.get(code)) is not None:
                 self.stack.append(value := literal(source))
-                if type(value) is str:
-                    left -= sys.getsizeof(value) // _COST
+                left -= sys.getsizeof(value) // _COST  # a long text or integer
             elif (operation := operations.get(code)) is not None:
                 operation()
+                left -= self.more
+                self.more = 0
             else:
                 name = _NAMES.get(code, code)
                 raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
@@ -244,7 +246,9 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Global or type(arguments) is not tuple:
             raise UnfitError("is damaged: its pickle calls something that is not a function")
-        self.stack.append(built(function.name, arguments))
+        self.stack.append(value := built(function.name, arguments))
+        if type(value) is Tensor:
+            self.more = len(value.shape)  # each of which is looked at
 
     def do_build(self) -> None:
         """Attributes of a dictionary: the versions of the layers, which say nothing of arrays."""

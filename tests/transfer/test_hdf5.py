@@ -86,6 +86,21 @@ def test_groups_in_groups_end(tmp_path):
         transfer.from_keras(tmp_path / "net.h5")
 
 
+def test_groups_without_number_are_refused_before_they_are_read(tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w", libver="latest") as file:
+        for index in range(_hdf5_process.MOST_ITEMS):
+            file.create_group(f"layers/{index}")
+    with pytest.raises(ValueError, match="has more than 32768 groups and arrays"):
+        transfer.from_keras(tmp_path / "net.h5")
+
+
+def test_arrays_that_have_no_numbers_for_names(tmp_path):
+    with h5py.File(tmp_path / "net.weights.h5", "w") as file:
+        file["layers/dense/vars/a"] = np.ones(2)
+    with pytest.raises(ValueError, match="arrays in 'layers/dense/vars' whose names are no number"):
+        transfer.from_keras(tmp_path / "net.weights.h5")
+
+
 def test_texts_that_many_groups_share_are_bounded(tmp_path):
     with h5py.File(tmp_path / "net.h5", "w") as file:
         for index in range(300):

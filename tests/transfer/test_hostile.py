@@ -10,6 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from jaxopt_cards import transfer
+from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer._pickle_bytes import Bytes
+from jaxopt_cards.transfer._torch_pickle import unpickled
 from tests.transfer.torch_programs import (
     HOOKS,
     REBUILD,
@@ -116,7 +120,14 @@ def views_of_one_hash(count):
 
 
 # Programs, and what is said of them with little memory, or with much.
+def under_many_names(count):
+    """One tensor of 64 axes, whose strides take long to print."""
+    start = b"}(" + text("a") + tensor(0, (1,) * 64, (2**62,) * 64, A_STORAGE) + b"q\1"
+    return start + b"".join(integer(i) + b"h\1" for i in range(count)) + b"u"
+
+
 PROGRAMS = {
+    "one under many names": (under_many_names(10**5), f"{MEMORY}|read"),
     "outside": (dictionary(("a", grown((2, 2**40), (2, -(2**40))))), "a shape must be a tuple"),
     "dimensions": (shared(b"(" + ONE * 10**5 + b"t", 5000), "must be a tuple of at most 64 sizes"),
     "sizes": (shared(b"(" + HUGE * 64 + b"t", 99), r"are not whole numbers in \[0, 2\*\*63\)"),
@@ -268,6 +279,7 @@ SAFETENSORS = {
     "nested": (b'{"a":' + b"[" * 10**5, "would take|nested too deeply"),
     "integer": (b'{"a":' + b"9" * 10**6 + b"}", "is damaged"),
     "metadata": (b'{"__metadata__":[]}', "the metadata in its header are not an object"),
+    "wide text": (b'{"__metadata__":{"a":"' + "🙂".encode() + b"a" * 10**7 + b'"}', "would take"),
     "text": (b'{"__metadata__":"' + "🙂".encode() + b"a" * 10**6 + b'"}', "is damaged|would take"),
     "list": (b"{}[]", "is damaged"),
     "groups": (groups(1500), "has names of more than 65536 groups"),
@@ -315,6 +327,28 @@ EXPECTED = (
 
 def test_the_hashes_are_one():
     assert len({hash(pair) for pair in strides_of_one_hash(20)}) == 1
+
+
+def test_long_integers_take_memory():
+    program = b"(" + integer(2**2000) * 1000 + b"l."
+    assert len(unpickled(Bytes(iter([program])), 10**6)) == 1000
+    with pytest.raises(UnfitError, match=MEMORY):
+        unpickled(Bytes(iter([program])), 2 * 10**5)
+
+
+def test_copies_of_tensors_take_memory_beside_their_storage(tmp_path):
+    kept = tensor(0, (10**6,), (0,), storage(size=10**6))
+    program = (
+        b"\x80\2"
+        + dictionary(("a", kept), ("b", tensor(9, (1,), (1,), storage(size=10**6))))
+        + b"."
+    )
+    with zipfile.ZipFile(tmp_path / "net.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", program)
+        archive.writestr("net/data/0", bytes(4 * 10**6))
+    with pytest.raises(ValueError, match=r"would take 799.* bytes, and max_bytes is 5000000"):
+        transfer.from_torch(tmp_path / "net.pt", max_bytes=5 * 10**6)
+    assert transfer.from_torch(tmp_path / "net.pt", max_bytes=8 * 10**6)["a"].shape == (10**6,)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no such limits")

@@ -483,6 +483,10 @@ def drop(folder, path):
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 F32 = {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}
 HOSTILE = {
+    "card of lists": (
+        lambda f: (f / "card.json").write_bytes(b"[" + b"[]," * 10**6 + b"[]]"),
+        "card.json is no card: it (has JSON of more|would take)",
+    ),
     "weights truncated": (lambda f: truncate(f / WEIGHTS), "weights.*expected .* bytes with the"),
     "weights longer": (lambda f: lengthen(f / WEIGHTS), "weights.*expected .* bytes with the"),
     "weights missing": (lambda f: (f / WEIGHTS).unlink(), "weights.* there is no such file"),
