@@ -12,10 +12,10 @@ from jaxopt_cards._checks import escaped
 
 try:
     import fcntl
-except ImportError:  # Windows: processes then are on their own
+except ImportError:  # Windows, where nothing is locked
     fcntl: Any = None  # type: ignore[no-redef]
 
-WAIT = 60.0  # seconds; what is done under a lock that is waited for takes far less
+WAIT = 60.0  # seconds; the work that is done under such a lock takes far less
 _POLL = 0.005
 
 
@@ -25,10 +25,10 @@ class InUseError(OSError):
 
 @contextlib.contextmanager
 def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Keeps a folder from being changed, or if `shared` is false even from being read, meanwhile.
+    """Holds a lock on a folder: against writers if `shared`, otherwise against readers as well.
 
-    Without a lock where there is none: on Windows, on some network drives, in folders that are not
-    there.
+    Does nothing where there are no locks: on Windows, on some network drives, and for a folder that
+    does not exist.
     """
     descriptor = None
     try:
@@ -46,17 +46,17 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 class FileLock:
-    """A lock that is held until it is released, on a file that is there no longer than that."""
+    """A lock on a file, which is made for it and removed when the lock is released."""
 
     def __init__(self, file: Path):
-        """Takes the lock at once, or raises `InUseError`, which names the process that has it."""
+        """Takes the lock at once, or raises `InUseError`, which names the process that holds it."""
         self._file = file
         self._stream: IO[str] | None = None
         while fcntl is not None and self._stream is None:
             try:
                 stream = file.open("a+")
             except OSError:
-                return  # what is to be written there will say why
+                return  # writing into that folder will fail, too, and its error says why
             if not _wait(stream.fileno(), shared=False, seconds=0):
                 with stream:
                     raise InUseError(errno.EAGAIN, f"is in use by another process{_owner(stream)}")
@@ -66,7 +66,7 @@ class FileLock:
                     stream.truncate(0)
                     stream.write(f"{os.getpid()}\n")
                     stream.flush()
-            else:  # the one before has just removed it
+            else:  # the process that held the lock has just removed the file
                 stream.close()
 
     def release(self) -> None:
@@ -84,7 +84,7 @@ def _owner(stream: IO[str]) -> str:
 
 
 def _is_at(file: Path, stream: IO[str]) -> bool:
-    """Whether it is this file that has the name."""
+    """Whether the open file is still the one of that name."""
     try:
         return os.path.samestat(file.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def _is_at(file: Path, stream: IO[str]) -> bool:
 
 
 def _wait(descriptor: int, shared: bool, seconds: float) -> bool:
-    """Whether the lock was had within so many seconds, or there are no locks."""
+    """Whether the lock was taken within so many seconds, or the file system has no locks."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     last = time.monotonic() + seconds
     while True:
@@ -102,7 +102,7 @@ def _wait(descriptor: int, shared: bool, seconds: float) -> bool:
             if time.monotonic() >= last:
                 return False
             time.sleep(_POLL)
-        except OSError:  # of a file system without locks
+        except OSError:  # a file system without locks
             return True
         else:
             return True

@@ -3,8 +3,6 @@
 import difflib
 import functools
 import inspect
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,10 +11,10 @@ _Result = TypeVar("_Result")
 
 
 class NamedError(ValueError):
-    """What is wrong, and the public function that found it, kept apart.
+    """An error that keeps the name of the public function apart from the message.
 
-    A function that is made of others, such as `adam` of `scale_by_adam`, puts its own name in their
-    place: see `named_in_errors`.
+    A function that calls others, as `adam` calls `scale_by_adam`, can then put its own name in
+    place of theirs: see `named_in_errors`.
     """
 
     is_final = False  # whether the name is that of a transformation the user made
@@ -32,7 +30,7 @@ class NamedError(ValueError):
         self.args = (f"{function}: {self.message}",)
 
     def __reduce__(self) -> Any:
-        """Errors of other processes come pickled."""
+        """For pickling, as multiprocessing does with errors of other processes."""
         return NamedError, (self.function, self.message)
 
 
@@ -78,14 +76,6 @@ def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
         return stage
 
     return tx._replace(init=named(tx.init), update=named(tx.update))
-
-
-def warn(message: str) -> None:
-    """Gives a `RuntimeWarning` at the line of the user's that led here, however deep this is."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("jaxopt_cards."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def _named(

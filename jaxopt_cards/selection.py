@@ -256,9 +256,10 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     """
     mask = marked("partition_params", params, pattern)
     if twice := next((names for _, names in shared(params) if len(names) > 1), None):
-        raise ValueError(
-            f"partition_params: {twice[0]} and {twice[1]} are one parameter, which two trees "
-            "cannot share: give nnx.state(model), or the state of nnx.split(model)"
+        raise NamedError(
+            "partition_params",
+            f"{twice[0]} and {twice[1]} are one parameter, which two trees cannot share: give "
+            "nnx.state(model), or the state of nnx.split(model)",
         )
     selected = jax.tree.map(lambda leaf, chosen: leaf if chosen else None, params, mask)
     rest = jax.tree.map(lambda leaf, chosen: None if chosen else leaf, params, mask)

@@ -8,6 +8,7 @@ from optax import chain, identity
 
 from jaxopt_cards._named_errors import named_in_errors
 from jaxopt_cards.optimizers._momentum import momentum_stage
+from jaxopt_cards.selection import where
 from jaxopt_cards.transforms.adaptive import scale_by_adadelta, scale_by_rss
 from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
@@ -124,8 +125,9 @@ def adadelta(
     # Without decay there is no need of the parameters; a mask shows in the state, as in Optax.
     is_zero = isinstance(weight_decay, int | float) and weight_decay == 0
     decays = not is_zero or weight_decay_mask is not None
+    decay = add_decayed_weights(weight_decay) if decays else identity()
     return chain(
-        add_decayed_weights(weight_decay, weight_decay_mask) if decays else identity(),
+        where("adadelta", decay, weight_decay_mask, "weight_decay_mask"),
         scale_by_adadelta(rho, eps),
         scale_by_learning_rate(learning_rate),
     )

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from jaxopt_cards._checks import HyperparameterError, check_count, escaped
 from jaxopt_cards._locks import FileLock, InUseError
-from jaxopt_cards._named_errors import NamedError, named_in_errors, warn
+from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._warnings import warn
 from jaxopt_cards.selection import listed
 from jaxopt_cards.training._identity import unlike
 from jaxopt_cards.training._stored import (
@@ -261,7 +262,7 @@ class Checkpointer:
         warn(
             f"{self._function}: damaged checkpoints in {escaped(self._directory)}:"
             f"{listed(damaged.values())}\n"
-            f"They are kept as STEP.damaged; the one of step {good} is used."
+            f"They are kept as STEP.damaged; the one of step {good} is used.",
         )
 
     @contextmanager

@@ -50,7 +50,7 @@ def with_weight(x: np.ndarray, labels: np.ndarray, weight: np.ndarray | None) ->
         return x, labels, None
     kept = weight > 0
     if not kept.any():
-        raise ValueError("DNNClassifier: all of sample_weight are 0: nothing is left to train on")
+        raise NamedError("DNNClassifier", "all of sample_weight are 0: nothing is left to train on")
     return x[kept], labels[kept], weight[kept]
 
 
@@ -73,9 +73,10 @@ def validation_rows(
     rest = np.delete(order, firsts)
     size = min(len(rest), max(1, round(fraction * len(labels))))
     if size == 0:
-        raise ValueError(
-            "DNNClassifier: validation_fraction must leave an example of each class for training, "
-            f"which n_samples={len(labels)} do not allow: set it to 0, or give fit valid=(X, y)"
+        raise NamedError(
+            "DNNClassifier",
+            "validation_fraction must leave an example of each class for training, "
+            f"which n_samples={len(labels)} do not allow: set it to 0, or give fit valid=(X, y)",
         )
     # Evenly spaced over the classes, one after the other, so that each gives its share.
     return rest[((np.arange(size) + 0.5) * len(rest) / size).astype(int)]
@@ -93,8 +94,8 @@ def made_tx(
     try:
         inspect.signature(optimizer).bind(learning_rate, **arguments)
     except TypeError as error:
-        raise ValueError(
-            f"DNNClassifier: the optimizer does not take optimizer_kwargs={arguments!r}: {error}"
+        raise NamedError(
+            "DNNClassifier", f"the optimizer does not take optimizer_kwargs={arguments!r}: {error}"
         ) from None
     make: Callable[..., Any] = functools.partial(_made_once, optimizer)
     try:
@@ -125,9 +126,10 @@ def trained_once(
     run = _epoch.first_run(program, arrays, tx)
     if opt_state is not None:
         if not _alike(opt_state, run.opt_state):
-            raise ValueError(
-                "DNNClassifier: optimizer must stay of one kind from one partial_fit to the next: "
-                "its state is now another; call fit to start anew"
+            raise NamedError(
+                "DNNClassifier",
+                "optimizer must stay of one kind from one partial_fit to the next: "
+                "its state is now another; call fit to start anew",
             )
         run = run._replace(opt_state=opt_state)
     # The number of the epoch sets the order. All in arrays of its own, since the compiled epoch

@@ -51,6 +51,6 @@ def _processor() -> str:
 
 
 def _flags(value: str) -> list[str]:
-    """The flags but those that only write files, and the number of devices, which is no option."""
+    """All flags but those that write files and the number of devices, which is compared apart."""
     idle = ("--xla_dump", "--xla_force_host_platform_device_count")
     return [flag for flag in value.split() if not flag.startswith(idle)]

@@ -200,7 +200,7 @@ def one_step(
         updates, opt_state = tx.update(grads, opt_state, params, **told)
         if plateau:
             updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
-        if halts:  # true of `finite` here, but a choice keeps the sum's rounding as it ever was
+        if halts:  # true of `finite` here, but a choice keeps the rounding of the sum unchanged
             updates = _chosen(finite, updates, jax.tree.map(jnp.zeros_like, updates))
         return optax.apply_updates(params, updates), opt_state
 

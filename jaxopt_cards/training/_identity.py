@@ -1,4 +1,4 @@
-"""What makes a run the one that a checkpoint is of, in words: part by part."""
+"""What identifies the run that a checkpoint belongs to, part by part, for errors in words."""
 
 import zlib
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def identity(
     start: tuple[_epoch.Arrays, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Numbers and checksums by the names of what they are of; `inputs` are those of an epoch."""
+    """Numbers and checksums of each part, by its name; `inputs` are those of an epoch."""
     frozen, *_ = inputs
     train, valid = examples
     mesh = getattr(program.batch_sharding, "mesh", None)
@@ -46,7 +46,7 @@ def identity(
 
 
 def unlike(saved: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], str]:
-    """What makes the saved run another one; and what it may differ in otherwise, in words."""
+    """The differences that make the saved run another run, and a warning about all others."""
     plain, saved_plain = ({k: v for k, v in of.items() if k not in _NOTED} for of in (now, saved))
     if "environment" not in saved:
         known = {key: value for key, value in saved_plain.items() if not key.startswith("program")}
@@ -74,7 +74,7 @@ def unlike(saved: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], str]:
 
 
 def _other_programs(saved: dict[str, Any], now: dict[str, Any], *, whole: bool) -> list[str]:
-    """The parts of which the programs differ; the whole one only where no part explains it."""
+    """The parts whose programs differ; the whole epoch only if no part explains it."""
     then, here = saved["programs"], now["programs"]
     parts = [key for key in here if then.get(key) != here[key]]
     if found := [key for key in parts if key != WHOLE]:

@@ -97,7 +97,7 @@ def _of(part: Any) -> str:
 def _moved(function: str, what: str, array: Any, dtype: Any = None) -> jax.Array:
     """The array on the device, with every number as it was, up to the rounding of floats."""
     check_range(function, what, array)
-    with np.errstate(over="ignore"):  # what becomes infinite is told of below
+    with np.errstate(over="ignore"):  # infinite values are reported below
         moved = jnp.asarray(array, dtype)
     finite = jnp.isfinite(moved)
     if not finite.all():

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import check_seed, check_tx
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import path_names
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._fit import (
@@ -139,7 +139,7 @@ def fit_online(
         if number % _CHECKED_EVERY == 0:
             _check_healthy(carry, number)
     if carry is None:
-        raise ValueError("fit_online: batches is empty")
+        raise NamedError("fit_online", "batches is empty")
     _check_healthy(carry, number)
     means = np.array(losses, float) / np.array(mean_weights)
     return OnlineResult(_epoch.merge(program.eval_graph, carry[0], frozen), means)
@@ -184,9 +184,10 @@ def _filled_up(batch: _epoch.Data, size: int, number: int) -> _epoch.Data:
     """
     missing = size - batch.size
     if missing < 0:
-        raise ValueError(
-            f"fit_online: batch {number} must be no longer than the first, of {size} examples, got "
-            f"{batch.size}"
+        raise NamedError(
+            "fit_online",
+            f"batch {number} must be no longer than the first, of {size} examples, got "
+            f"{batch.size}",
         )
     weight = jnp.ones(batch.size, jnp.float32) if batch.weight is None else batch.weight
     weight = weight / batch.size

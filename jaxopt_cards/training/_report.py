@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_cards._checks import HyperparameterError
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.training import _page, _report_guesses, _report_pictures, _report_tables
 from jaxopt_cards.training._fit import FitResult
 from jaxopt_cards.training._page import Section
@@ -110,7 +110,9 @@ def report(
     if test is not None and not rows:
         raise HyperparameterError("report", "test", "be None without results", type(test))
     if not (rows or tables or figures or text):
-        raise ValueError("report: there is nothing to show: give results, tables, figures or text")
+        raise NamedError(
+            "report", "there is nothing to show: give results, tables, figures or text"
+        )
     accuracy = {} if test is None else _report_guesses.accuracies(rows, test)
     sections = [
         *_given_tables(tables or {}),

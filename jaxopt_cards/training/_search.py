@@ -92,7 +92,7 @@ def cross_validate(
         As for `fit_many`.
 
     Raises:
-        ValueError: as `fit_many`; a `cv` that is no number of folds and no splitter.
+        ValueError: as `fit_many`; a `cv` that is neither a number of folds nor a splitter.
         ImportError: scikit-learn is not installed.
 
     References:

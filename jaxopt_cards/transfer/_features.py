@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.data import Examples
 from jaxopt_cards.training._inputs import check_range
 from jaxopt_cards.transfer._feature_files import fingerprint, on_disk
@@ -113,14 +113,16 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         x, y = (np.asarray(array) for array in data)
     except (TypeError, ValueError):
-        raise ValueError(
-            "cache_features: data must be (x, y), arrays of numbers, got "
-            f"{type(data).__name__}; weights stay outside: (*cache_features(...), weight)"
+        raise NamedError(
+            "cache_features",
+            "data must be (x, y), arrays of numbers, got "
+            f"{type(data).__name__}; put weights beside them: (*cache_features(...), weight)",
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(x) != len(y):
-        raise ValueError(
-            f"cache_features: data must have as many inputs as labels, and some, got the shapes "
-            f"{x.shape} and {y.shape}"
+        raise NamedError(
+            "cache_features",
+            f"data must have as many inputs as labels, and some, got the shapes "
+            f"{x.shape} and {y.shape}",
         )
     return x, y
 
@@ -142,18 +144,19 @@ def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
             row, *rest = np.argwhere(~np.isfinite(some))[0].tolist()
             got = array[start + row, *rest]
             kind = f"finite in {dtype}" if np.isfinite(got) else "finite"
-            raise ValueError(
-                f"cache_features: the {name} of data must be {kind}, got {got} at "
-                f"{[start + row, *rest]}"
+            raise NamedError(
+                "cache_features",
+                f"the {name} of data must be {kind}, got {got} at {[start + row, *rest]}",
             )
 
 
 def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
     """The lower layers of a copy in eval mode, if they take such rows."""
     if not (isinstance(model, nnx.Module) and callable(getattr(model, "features", None))):
-        raise ValueError(
-            "cache_features: model must be an nnx.Module with a method features(x, upto), got "
-            f"{type(model).__name__}"
+        raise NamedError(
+            "cache_features",
+            "model must be an nnx.Module with a method features(x, upto), got "
+            f"{type(model).__name__}",
         )
     model = nnx.clone(model)
     model.eval()
@@ -164,13 +167,15 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
     except HyperparameterError:
         raise  # of a layer that is not there
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"cache_features: the model does not take inputs of the shape {rows.shape[1:]}: {error}"
+        raise NamedError(
+            "cache_features",
+            f"the model does not take inputs of the shape {rows.shape[1:]}: {error}",
         ) from error
     if not isinstance(features, jax.ShapeDtypeStruct) or features.shape[:1] != rows.shape[:1]:
-        raise ValueError(
-            "cache_features: features must be one array with a row for each input, got "
-            f"{features} for {len(rows)} inputs"
+        raise NamedError(
+            "cache_features",
+            "features must be one array with a row for each input, got "
+            f"{features} for {len(rows)} inputs",
         )
     return _Lower(lower, state, jax.ShapeDtypeStruct(features.shape[1:], features.dtype))
 

@@ -14,7 +14,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
-from jaxopt_cards._named_errors import named_in_errors, warn
+from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._warnings import warn
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
 from jaxopt_cards.selection import listed, path_name, path_names, variable_names
@@ -174,7 +175,7 @@ def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -
     for argument in {"trainable", "opt_state", "patience"} & settings.keys():
         raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
     if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
-        raise ValueError(f"fine_tune: there is no argument {sorted(unknown)}; see also fit")
+        raise NamedError("fine_tune", f"there is no argument {sorted(unknown)}; see also fit")
     if not callable(make_tx) or not isinstance(make_tx, Hashable):
         raise HyperparameterError(
             "fine_tune",
@@ -203,9 +204,9 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
         trainable = schedule(start).of(model)
         trained = sum(not trainable.freezes(name) for name in names)
         if trained == before:
-            raise ValueError(
-                f"fine_tune: {pattern!r} adds no parameter in epoch {start}; there are"
-                f"{listed(names)}"
+            raise NamedError(
+                "fine_tune",
+                f"{pattern!r} adds no parameter in epoch {start}; there are{listed(names)}",
             )
         before = trained
         filters.append(nnx.Param if trained == len(names) else trainable)

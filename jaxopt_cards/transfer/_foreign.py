@@ -1,4 +1,4 @@
-"""What all readers of foreign files share: nothing is trusted, nothing is called, errors say where.
+"""What the readers of foreign files share: limits, and errors that name function and file.
 
 Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxopt_cards._checks import check_count, escaped, shown
 from jaxopt_cards._named_errors import NamedError
+from jaxopt_cards._reader_process import UnfitError as UnfitError
 
 DIMENSIONS = 64  # of NumPy's arrays
 DEPTH = 64  # names of more parts than any network has
@@ -25,10 +26,6 @@ GROUPS = 2**16  # that arrays are in
 LETTERS = 2**22  # of all names together: those of 60,000 arrays
 
 
-class UnfitError(ValueError):
-    """What is wrong with a file, as the end of a sentence that begins with its name."""
-
-
 @contextmanager
 def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
     """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
@@ -36,14 +33,14 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
     at = escaped(path)
     try:
         if Path(path).exists() and not Path(path).is_file():
-            raise UnfitError("is no file")
+            raise UnfitError("is not a file")
         file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
     except OSError as error:
         raise OSError(error.errno, f"{function}: {at}: {error.strerror}") from None
     except UnfitError as error:
         raise NamedError(function, f"{at} {error}") from None
     except ValueError:  # zero bytes, lone surrogates
-        raise NamedError(function, f"{at} is no name that a file can have") from None
+        raise NamedError(function, f"{at} is not a valid file name") from None
     with file:
         try:
             yield file
@@ -66,45 +63,54 @@ def check_size(declared: int, max_bytes: int) -> None:
 
 
 def count_of(shape: Any, itemsize: int) -> int:
-    """How many numbers an array of a shape has, once that shape is known to be one.
+    """How many numbers an array has, after a check of its shape.
 
-    A shape that is no tuple could change after it was checked.
+    Only tuples are taken: a list could change after it was checked.
     """
     if type(shape) is not tuple or len(shape) > DIMENSIONS:
         raise UnfitError(f"is damaged: a shape must be a tuple of at most {DIMENSIONS} sizes")
     if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
-        raise UnfitError("is damaged: a shape has sizes that are no whole numbers in [0, 2**63)")
+        raise UnfitError("is damaged: a shape has sizes that are not whole numbers in [0, 2**63)")
     # NumPy refuses sizes beyond its own also where another one is zero.
     if math.prod(size or 1 for size in shape) * itemsize >= 2**63:
         raise UnfitError(f"is damaged: an array of shape {shape} is larger than any memory")
     return math.prod(shape)
 
 
-def json_object(data: bytes, memory: int) -> dict[str, Any]:
-    """An object in JSON, of which each name comes once; `memory` bounds what is made of it.
+def check_json(data: bytes | bytearray, memory: int) -> None:
+    """Raises if what JSON makes of a text could take more memory.
 
-    A value of two letters, such as `{}`, takes sixty bytes and more.
+    A value of two letters, such as `{}`, takes sixty bytes and more. A text takes four bytes a
+    letter if one of them needs as many, and is in memory once whole and once in pieces.
     """
     counts = {letter: data.count(letter) for letter in b"{[,"}
     if sum(counts.values()) > JSON:
         raise UnfitError(f"has JSON of more than {JSON} values")
     sizes = dict(zip(b"{[,", (250, 90, 60), strict=True))
-    check_size(len(data) + sum(counts[letter] * sizes[letter] for letter in counts), memory)
+    letters = len(data) * (1 if data.isascii() and b"\\u" not in data else 8)
+    needed = letters + sum(counts[letter] * sizes[letter] for letter in counts)
+    if needed > memory:
+        raise UnfitError(f"has JSON that would take {needed} bytes of memory, more than {memory}")
+
+
+def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
+    """An object in JSON, in which no name comes twice, made in about `memory` bytes at most."""
+    check_json(data, memory)
     try:
         found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:
-        raise UnfitError("is damaged: its JSON has lists in lists without end") from None
+        raise UnfitError("is damaged: its JSON is nested too deeply") from None
     except UnfitError:
         raise
     except ValueError as error:
-        raise UnfitError(f"is damaged: its JSON ends in {escaped(error, 100)}") from None
+        raise UnfitError(f"is damaged: its JSON cannot be read: {escaped(error, 100)}") from None
     if not isinstance(found, dict):
-        raise UnfitError("is damaged: its JSON is no object")
+        raise UnfitError("is damaged: its JSON is not an object")
     return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dictionary; each key but once."""
+    """A dictionary of pairs, unless a key comes twice."""
     if len(pairs) > len(found := dict(pairs)):
         raise UnfitError("has a name twice in its JSON")
     return found
@@ -165,7 +171,7 @@ def walked(
         if not levels:
             return
         keys.pop()
-    raise UnfitError("has dictionaries without end")
+    raise UnfitError("has dictionaries that never end")
 
 
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:

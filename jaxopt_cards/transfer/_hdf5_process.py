@@ -1,13 +1,9 @@
 """Reads an HDF5 file in a process of its own, which a damaged file may crash, fill or hang.
 
-`_hdf5` runs this file with the weights as standard input. Standard output is the arrays, one after
-the other, then JSON that describes them, then its length in eight bytes. Nothing of this package is
-imported: that would take longer.
+`_hdf5` runs this file with the weights as standard input. Of this package only `_reader_process` is
+imported: the rest would take longer.
 """
 
-import contextlib
-import functools
-import json
 import math
 import mmap
 import os
@@ -20,15 +16,13 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from jaxopt_cards._reader_process import UnfitError, answer, limit_memory
+
 MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
+MOST_ITEMS = 2**15  # groups and arrays; HDF5 takes a tenth of a millisecond for each
 DEPTH = 256  # of groups: Keras has three for each model in a model
-PIECE = 2**26  # bytes
 # Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
-
-
-class UnfitError(ValueError):
-    """What is wrong with the file, as in `_foreign`."""
 
 
 def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
@@ -54,7 +48,8 @@ def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[s
         }
         for path, dataset in datasets:
             array = numbers_of(dataset)
-            about["arrays"].append((path, array.dtype.str, array.shape))
+            name = "bfloat16" if array.dtype == np.dtype("V2") else array.dtype.name
+            about["arrays"].append((path, name, array.shape))
             write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return about
 
@@ -74,9 +69,11 @@ def check_texts(file: BinaryIO) -> None:
 
 def walked(root: Any) -> Iterator[tuple[str, Any]]:
     """All in a file by path; no name may lead elsewhere, to what has a name, or to nothing."""
-    seen, waiting, length = {root}, [("", root)], 0
+    seen, waiting, length, left = {root}, [("", root)], 0, MOST_ITEMS
     while waiting:
         path, group = waiting.pop()
+        if (left := left - len(group)) < 0:
+            raise UnfitError(f"has more than {MOST_ITEMS} groups and arrays")
         for name in group:
             if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
                 kind = "damaged link" if link is None else type(link).__name__
@@ -108,12 +105,12 @@ class Texts:
         self.left = MOST_TEXT
 
     def read(self, group: Any, path: str, name: str) -> str | None:
-        """A text beside a group. Read as one, what is none crashes the HDF5 library (2.0)."""
+        """A text attribute of a group. HDF5 2.0 crashes when it reads another type as text."""
         if name not in group.attrs:
             return None
         found = group.attrs.get_id(name)
         if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
-            raise UnfitError(f"has a {name} in {path[:60]!r} that is no text")
+            raise UnfitError(f"has a {name} in {path[:60]!r} that is not text")
         # One of variable length lies in the file, and is 16 bytes here.
         value = group.attrs[name] if found.dtype.itemsize <= self.left else b""
         self.left -= max(len(value), found.dtype.itemsize)
@@ -129,10 +126,10 @@ def checked(name: str, dataset: Any) -> Any:
     for code in filters_of(dataset):
         if code not in FILTERS or not h5py.h5z.filter_avail(code):
             known = ", ".join(FILTERS.values())
-            raise UnfitError(f"has {name!r} compressed by filter {code}, which is none of {known}")
+            raise UnfitError(f"has {name!r} compressed by filter {code}, and only {known} are read")
     # HDF5 has no bfloat16; of what Keras writes, only it is two bytes of no dtype.
     if dataset.dtype.kind not in "biufc" and dataset.dtype != np.dtype("V2"):
-        raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is no number")
+        raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is not a number")
     return dataset
 
 
@@ -153,38 +150,11 @@ def numbers_of(dataset: Any) -> np.ndarray:
     return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 
-def limit_memory(most: int) -> None:
-    """As Linux can; macOS and Windows have no such limit."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        hard = 2**62 if hard == resource.RLIM_INFINITY else hard
-        resource.setrlimit(resource.RLIMIT_AS, (min(most, hard), hard))
-
-
-def write_all(file: Any, data: Any) -> None:
-    """Writes all of it: without a buffer, one call of Linux takes no more than 2 GiB."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest[:PIECE]) :]
-
-
 def main(max_bytes: int) -> None:
     """Reads standard input."""
     # Once for an array, once for what is changed on the way; the file is mapped.
-    limit_memory(2**30 + 2 * max_bytes + os.fstat(0).st_size)
-    output = sys.stdout.buffer
-    try:
-        about = read(sys.stdin.buffer, max_bytes, functools.partial(write_all, output))
-    except UnfitError as error:
-        about = {"unfit": str(error)}
-    except Exception as error:  # damaged bytes make the library raise all sorts
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        about = {"unfit": f"is damaged, or of another format: {reason}"}
-    text = json.dumps(about).encode()
-    write_all(output, text + struct.pack("<Q", len(text)))
+    limit_memory("RLIMIT_AS", 2**30 + 2 * max_bytes + os.fstat(0).st_size)
+    answer(lambda write: read(sys.stdin.buffer, max_bytes, write))
 
 
 if __name__ == "__main__":

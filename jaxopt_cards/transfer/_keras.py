@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxopt_cards._checks import check_number
 from jaxopt_cards._named_errors import named_in_errors
-from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
+from jaxopt_cards.transfer._foreign import SLACK, UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._hdf5 import contents
 from jaxopt_cards.transfer._keras_config import check_length, model_of, parsed
 from jaxopt_cards.transfer._keras_legacy import legacy
@@ -104,7 +104,7 @@ def read_keras(
     with opened("from_keras", path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
         weights, config, version = unpacked
         found = contents(weights, max_bytes)
-        model = model_of(config or parsed(found.config))
+        model = model_of(config or parsed(found.config, max_bytes + SLACK))
         arrays = legacy(found.root, model, found.version) if found.is_legacy else None
         arrays = arrays or numbered(found.root, model, version)
         epsilons: dict[str, float | None] = {}
@@ -118,7 +118,7 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
         yield file, {}, ""
         return
     if kind != "a zip archive":
-        raise UnfitError(f"is no file of Keras, but {kind}")
+        raise UnfitError(f"is not a file of Keras, but {kind}")
     archive = zip_archive(file, max_bytes)
     if not {"config.json", "model.weights.h5"} <= archive.entries.keys():
         raise UnfitError("is a zip archive that Keras did not write")
@@ -129,7 +129,7 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
         for name in ("config.json", "metadata.json"):
             entry = archive.entries.get(name)
             check_length(entry.size if entry else 0)
-            described[name] = parsed(archive.read(name) if entry else "")
+            described[name] = parsed(archive.read(name) if entry else "", max_bytes + SLACK)
         version = str(described["metadata.json"].get("keras_version", ""))
         yield weights, described["config.json"], version
 

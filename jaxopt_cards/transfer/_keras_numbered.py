@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_cards._checks import shown
 from jaxopt_cards.transfer._foreign import Names, UnfitError
 from jaxopt_cards.transfer._hdf5 import Group, checked, members
 from jaxopt_cards.transfer._keras_config import Layer, kind_of_class
@@ -46,7 +47,10 @@ def _layers(
     children = members(group, path)
     if "vars" in children:
         variables = members(children.pop("vars"), f"{path}/vars")
-        arrays = [checked(path, variables[str(index)]) for index in range(len(variables))]
+        numbers = [str(index) for index in range(len(variables))]
+        if variables.keys() != {*numbers}:
+            raise UnfitError(f"has arrays in {shown(f'{path}/vars')} whose names are no numbers")
+        arrays = [checked(path, variables[number]) for number in numbers]
         if arrays:
             yield path or "model", {kind, _kind(path.rpartition("/")[2])}, arrays, layer
     if not path:

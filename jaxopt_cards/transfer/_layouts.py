@@ -1,4 +1,4 @@
-"""What neither names nor shapes tell of saved weights: warnings for the report of `restore`."""
+"""Warnings of `restore` about what neither names nor shapes say of saved weights."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def source_of(tree: Any) -> Source:
 def warnings_of(
     params: Any, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
 ) -> dict[str, str]:
-    """By path, what could not be told of what was taken.
+    """By path, what is ambiguous about the weights that were taken.
 
     Args:
         params: the tree that was filled; of an NNX module, settings are compared.
@@ -65,7 +65,7 @@ def _is_square(path: str, shape: tuple[int, ...]) -> bool:
 def _of_modules(
     model: nnx.Module, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
 ) -> dict[str, str]:
-    """What the settings of modules, which are no arrays, make of the arrays."""
+    """Warnings about settings of modules, such as epsilon, which are not among the arrays."""
     found = {}
     for path, module in nnx.iter_modules(model):
         place = "/".join(map(str, path))
@@ -86,7 +86,7 @@ def _of_modules(
 
 
 def _of_epsilon(module: Any, origin: str, source: Source) -> Iterator[str]:
-    """What to know of a normalisation's epsilon, which is no array."""
+    """What to know of a normalisation's epsilon, which is not an array."""
     here, is_batch = float(module.epsilon), isinstance(module, nnx.BatchNorm)
     if source.convention == "keras":
         said = source.epsilons.get(origin)

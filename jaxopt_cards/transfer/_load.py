@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxopt_cards._checks import check_count, escaped
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.training._stored import MOST_METADATA, checksum
 from jaxopt_cards.transfer._foreign import UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer._keras import from_keras, read_keras
@@ -43,7 +44,7 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
     if kind.startswith("a single array"):
         return from_numpy
     if kind != "a zip archive":
-        raise UnfitError("is of no format that is known: .npz, .safetensors, .pt, .keras, .h5")
+        raise UnfitError("is of an unknown format: .npz, .safetensors, .pt, .keras, .h5")
     names = zip_archive(file, 2**63).entries  # the reader has a limit of its own
     if "model.weights.h5" in names:
         return from_keras
@@ -57,15 +58,14 @@ def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
-        raise ValueError(
-            f"{function}: {escaped(path)} is neither a folder of "
-            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit"
+        raise NamedError(
+            function,
+            f"{escaped(path)} is neither a folder of "
+            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit",
         )
     saved = _orbax(function, last / "run", max_bytes)
     if checksum(saved) != _noted(last):
-        raise ValueError(
-            f"{function}: {escaped(last)} is damaged; remove it to take the one before"
-        )
+        raise NamedError(function, f"{escaped(last)} is damaged; remove it to take the one before")
     best = {
         name.removeprefix(prefix): array
         for name, array in saved.items()
@@ -73,8 +73,8 @@ def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
         if name.startswith(prefix)
     }
     if not best:
-        raise ValueError(
-            f"{function}: {escaped(last)} has no best model: training.fit did not write it"
+        raise NamedError(
+            function, f"{escaped(last)} has no best model: training.fit did not write it"
         )
     return _nested(function, last, best)
 
@@ -83,13 +83,16 @@ def _nested(function: str, path: Path, arrays: dict[str, Any]) -> dict[str, Any]
     try:
         return nested(arrays.items())
     except UnfitError as error:
-        raise ValueError(f"{function}: {escaped(path)} {escaped(error)}") from None
+        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None
 
 
 def _noted(step: Path) -> int | None:
     """The checksum of all arrays that `training.Checkpointer` wrote beside them."""
+    path = step / "about" / "metadata"
+    if not path.is_file():  # a pipe may never end
+        return None
     try:
-        with (step / "about" / "metadata").open("rb") as file:
+        with path.open("rb") as file:
             return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # as damaged as if it were another
@@ -100,4 +103,4 @@ def _orbax(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
     try:
         return arrays_in(path.absolute(), max_bytes)
     except UnfitError as error:
-        raise ValueError(f"{function}: {escaped(path)} {escaped(error)}") from None
+        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None

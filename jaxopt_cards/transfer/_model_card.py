@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_cards._named_errors import NamedError
+from jaxopt_cards.transfer._foreign import SLACK, UnfitError, check_json
 from jaxopt_cards.transfer._safetensors import DTYPES
 
 MAX_CARD_BYTES = 2**23  # 50,000 arrays
@@ -42,7 +44,10 @@ class ModelCard:
 def card_from(text: bytes, name: str) -> ModelCard:
     """The card in a JSON text; `ValueError` says what is wrong with it."""
     try:
+        check_json(text, 10 * len(text) + SLACK)
         fields = json.loads(text, parse_constant=_refused, object_pairs_hook=_distinct)
+    except UnfitError as error:
+        raise ValueError(f"it {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):
@@ -65,7 +70,7 @@ def text_of(function: str, card: ModelCard) -> bytes:
             raise ValueError(f"it has {len(text):,} bytes, at most {MAX_CARD_BYTES:,} are allowed")
         card_from(text, card.name)
     except ValueError as error:
-        raise ValueError(f"{function}: no card can hold this model: {error}") from error
+        raise NamedError(function, f"no card can hold this model: {error}") from error
     return text
 
 

@@ -52,14 +52,14 @@ def from_bytes(function: str, contents: bytes) -> dict[str, np.ndarray]:
     library = safetensors_module(function)
     # Of each array it says no more than the card, and where it lies.
     if (length := int.from_bytes(contents[:8], "little")) > 2 * MAX_CARD_BYTES:
-        raise ValueError(f"its header has {length:,} bytes, more than any card tells of")
+        raise ValueError(f"its header has {length:,} bytes, more than any card can describe")
     try:
         tensors = library.deserialize(contents)
     except library.SafetensorError as error:
         raise ValueError(f"it is not a whole safetensors file: {escaped(error)}") from None
     for path, _ in tensors:
         if not is_text(path):
-            raise ValueError(f"an array has the name {path[:50]!r}, which is no path")
+            raise ValueError(f"an array has the name {path[:50]!r}, which is not a path")
     try:
         return dict(array_of(*entry) for entry in tensors)
     except UnfitError as error:

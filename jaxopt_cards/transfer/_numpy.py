@@ -1,7 +1,9 @@
 """Arrays saved by NumPy."""
 
+import itertools
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
@@ -79,7 +81,7 @@ def from_numpy(
         arrays = []
         for name in archive.entries:
             if not name.endswith(".npy"):
-                raise UnfitError(f"has the entry {shown(name)}, which is no array")
+                raise UnfitError(f"has the entry {shown(name)}, which is not an array")
             arrays.append((name.removesuffix(".npy"), _array(archive, name)))
         return given.tree(arrays, convention == "torch")
 
@@ -99,13 +101,20 @@ def _array(archive: Archive, name: str) -> np.ndarray:
     if place + count * dtype.itemsize != size:
         said = f"{dtype}{list(shape)}"
         raise UnfitError(f"has {shown(name)}, whose header says {said} in {size} bytes")
-    for piece in pieces:
-        data += piece
-    flat = np.frombuffer(data, dtype, count, place)
+    flat = np.empty(count, dtype)
+    _fill(flat.view(np.uint8), itertools.chain([data[place:]], pieces))
+    if not dtype.isnative:  # JAX needs the byte order of this machine
+        flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
     flat = flat.view(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else flat
-    # In the byte order of this machine, which JAX needs; aligned, which the header may prevent.
-    array = np.require(flat, flat.dtype.newbyteorder("="), ["A"])
-    return array.reshape(shape, order="F" if is_fortran else "C")
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _fill(target: np.ndarray, pieces: Iterable[bytes | bytearray]) -> None:
+    """Puts pieces in a row, so that the numbers are in memory once."""
+    place = 0
+    for piece in pieces:
+        target[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
+        place += len(piece)
 
 
 def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...], bool]:
@@ -127,7 +136,7 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
             f"has a pickle in {shown(name)}, which is not opened: it could run any program"
         )
     if not _NUMBER.fullmatch(descr):
-        raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is no number")
+        raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is not a number")
     return start + length, np.dtype(descr), shape, is_fortran
 
 

@@ -1,52 +1,57 @@
 """Reads a folder of Orbax in a process of its own, which a damaged one may crash, fill or hang.
 
-`_orbax` runs this file with the folder and the limit. Standard output has the arrays, one after the
-other, then a JSON text that describes them, then its length. Nothing of this package is imported,
-nor of Orbax: that would take longer.
+`_orbax` runs this file with the folder and the limit. Of this package only `_reader_process` is
+imported, and nothing of Orbax: the rest would take longer.
 """
 
-import contextlib
 import json
 import math
 import re
-import struct
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tensorstore
 
+from jaxopt_cards._reader_process import UnfitError, answer, limit_memory
+
 MOST_METADATA = 2**26  # bytes; about 200,000 arrays
 BASE = 2**29  # bytes of memory for Python, the libraries and their threads
-PIECE = 2**30  # bytes written at once: Linux takes no more than 2 GiB
 # Each thread has a stack, which counts.
 CONTEXT = {"file_io_concurrency": {"limit": 4}, "data_copy_concurrency": {"limit": 2}}
 
 
-class UnfitError(ValueError):
-    """What is wrong with the folder, as in `_foreign`."""
-
-
-def read(folder: Path, max_bytes: int, output: BinaryIO) -> dict[str, Any]:
+def read(folder: Path, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
     """Writes the arrays of a folder, and returns their description."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    limit_memory(BASE + 3 * size)
+    size = size_on_disk(folder)
+    limit_memory("RLIMIT_DATA", BASE + 3 * size)
     stores = dict(opened(folder))
     sizes = [size_of(name, store, max_bytes) for name, store in stores.items()]
     if (total := sum(sizes)) > max_bytes:
         raise UnfitError(f"would take {total} bytes, and max_bytes is {max_bytes}")
     # The numbers of one array, and what is made of its pieces on the way.
-    limit_memory(BASE + 3 * size + 2 * max(sizes, default=0))
+    limit_memory("RLIMIT_DATA", BASE + 3 * size + 2 * max(sizes, default=0))
     arrays = []
     for name, store in stores.items():
         array = np.asarray(store.read().result(), order="C")
         arrays.append((name, array.dtype.name, array.shape))
-        rest = array.reshape(-1).view(np.uint8).data
-        while rest:
-            rest = rest[output.write(rest[:PIECE]) :]
+        write(array.reshape(-1).view(np.uint8).data)
     return {"arrays": arrays}
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files; a pipe or a device, which may never end, is refused."""
+    size = 0
+    for path in folder.rglob("*"):
+        about = path.stat()
+        if not stat.S_ISDIR(about.st_mode):
+            if not stat.S_ISREG(about.st_mode):
+                raise UnfitError(f"has {str(path.relative_to(folder))[:60]!r}, which is no file")
+            size += about.st_size
+    return size
 
 
 def opened(folder: Path) -> Iterator[tuple[str, Any]]:
@@ -57,7 +62,7 @@ def opened(folder: Path) -> Iterator[tuple[str, Any]]:
     metadata = json.loads(file.read_bytes())
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     context = tensorstore.Context(CONTEXT)
-    # Orbax since 2024 writes pieces of zeros, too: one that is not there was lost.
+    # Orbax since 2024 also writes pieces that are all zeros: a missing one was lost.
     is_sparse = not metadata.get("store_array_data_equal_to_fill_value", False)
     for entry in metadata["tree_metadata"].values():
         about = entry["value_metadata"]
@@ -83,7 +88,7 @@ def size_of(name: str, store: Any, max_bytes: int) -> int:
     """The bytes that it takes to read an array: a piece of it may be larger than all of it."""
     dtype = store.dtype.numpy_dtype
     if dtype.kind not in "biufcV" or dtype.hasobject or len(store.shape) > 64:
-        raise UnfitError(f"has {name[:60]!r} of dtype {store.dtype.name}, which is no number")
+        raise UnfitError(f"has {name[:60]!r} of dtype {store.dtype.name}, which is not a number")
     pieces = store.chunk_layout.read_chunk.shape or ()
     most = max(math.prod(store.shape), math.prod(pieces)) * dtype.itemsize
     if most > max_bytes:
@@ -91,29 +96,9 @@ def size_of(name: str, store: Any, max_bytes: int) -> int:
     return most
 
 
-def limit_memory(most: int) -> None:
-    """As Linux can; macOS and Windows have no such limit."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-
-
 def main(folder: str, max_bytes: str) -> None:
     """Reads a folder."""
-    output = sys.stdout.buffer
-    try:
-        about = read(Path(folder), int(max_bytes), output)
-    except UnfitError as error:
-        about = {"unfit": str(error)}
-    except Exception as error:  # damaged bytes make the library raise all sorts
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        about = {"unfit": f"is damaged: {reason}"}
-    text = json.dumps(about).encode()
-    output.write(text + struct.pack("<Q", len(text)))
+    answer(lambda write: read(Path(folder), int(max_bytes), write))
 
 
 if __name__ == "__main__":

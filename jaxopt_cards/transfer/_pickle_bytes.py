@@ -105,7 +105,7 @@ def _sized(form: str, convert: Callable[[bytes], Any], longest: int) -> Callable
     def read(source: Bytes) -> Any:
         count = count_of(source)
         if count < 0:
-            raise UnfitError("is damaged: its pickle has a text of less than no letters")
+            raise UnfitError("is damaged: its pickle has a text of negative length")
         if count > longest:
             source.skip(count)
             return OTHER

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, escaped
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import (
     compiled,
@@ -52,7 +52,7 @@ def restore(
     like return; or with the path of a file or folder, whose format is told by what is in it. An
     array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
     report tells what became of every path. Of an NNX module, running statistics are restored too;
-    dropout rates and random streams, which are no weights, never are.
+    dropout rates and random streams, which are not weights, never are.
 
     A parameter that a module has in several places, as an embedding that is the output layer, too,
     stays one. It is chosen if one of its paths matches, and taken from whichever path was saved.
@@ -88,10 +88,10 @@ def restore(
         None.
 
     Raises:
-        ValueError: a pattern, also one of `rename`, matches no path; a replacement is no text, or
-            names a group that its pattern does not have; a leaf is no number or array of numbers;
-            nothing at all could be taken; two paths of one parameter were saved with other
-            numbers; a file or folder is damaged, too large or of no format that is known.
+        ValueError: a pattern, also one of `rename`, matches no path; a replacement is not text, or
+            names a group that its pattern does not have; a leaf is neither a number nor an array of
+            numbers; nothing at all could be taken; two paths of one parameter were saved with other
+            numbers; a file or folder is damaged, too large or of an unknown format.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -149,8 +149,8 @@ def restore(
         warnings=warnings_of(params, shapes, report.taken, about),
     )
     if not report.taken:
-        raise ValueError(
-            f"restore: nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
+        raise NamedError(
+            "restore", f"nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
         )
     return _rebuilt(params, places, filled), report
 
@@ -185,10 +185,11 @@ def _one(
         if name in found or name not in report.refused:
             report.taken[name] = origin if name in found else origins[first]
         if name in found and not is_same(found[name], found[first]):
-            raise ValueError(
-                f"restore: {first} and {name} are one parameter of the model, but what was saved "
+            raise NamedError(
+                "restore",
+                f"{first} and {name} are one parameter of the model, but what was saved "
                 f"under {escaped(origins[first])} and {escaped(origin)} differs; take one of them "
-                "with rename"
+                "with rename",
             )
     return as_it_is(found[first])
 
@@ -206,21 +207,23 @@ def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTre
 def _origins(names: list[str], rename: Any) -> dict[str, str]:
     """For each path the path it was saved under; each pattern must occur in some path."""
     if not isinstance(rename or {}, Mapping):
-        raise ValueError(f"restore: rename must map patterns to replacements, got {rename!r}")
+        raise NamedError("restore", f"rename must map patterns to replacements, got {rename!r}")
     origins = {name: name for name in names}
     for pattern, replacement in (rename or {}).items():
         search = compiled("restore", pattern)
         if not any(search.search(origin) for origin in origins.values()):
-            raise ValueError(
-                f"restore: rename has {pattern!r}, which matches none of the paths"
-                f"{listed(origins.values())}"
+            raise NamedError(
+                "restore",
+                f"rename has {pattern!r}, which matches none of the paths"
+                f"{listed(origins.values())}",
             )
         try:
             origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
         except (re.error, IndexError, TypeError) as error:
-            raise ValueError(
-                f"restore: rename has {pattern!r}, whose replacement must be text with groups of "
-                f"the pattern, got {replacement!r}: {error}"
+            raise NamedError(
+                "restore",
+                f"rename has {pattern!r}, whose replacement must be text with groups of "
+                f"the pattern, got {replacement!r}: {error}",
             ) from None
     return origins
 

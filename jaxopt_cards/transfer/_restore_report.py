@@ -15,8 +15,9 @@ class RestoreReport:
         refused: from paths to why what was saved does not fit.
         cast: from paths to the dtype that was saved, where `cast=True` changed it.
         unused: what else was saved.
-        warnings: from paths, of an array or of a layer, to what the file does not tell: how a
-            square kernel lies, or which epsilon a normalisation had.
+        warnings: from paths, of an array or of a layer, to what is ambiguous about it: the axes of
+            a square kernel, a transposed convolution that needs `transpose_kernel=True`, or the
+            epsilon of a normalisation.
     """
 
     taken: dict[str, str]

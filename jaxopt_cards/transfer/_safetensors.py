@@ -122,7 +122,7 @@ def _metadata(file: BinaryIO, max_bytes: int) -> dict[str, Any]:
     """What the file says of itself. Of two arrays of one name the library would keep the last."""
     size = file.seek(0, os.SEEK_END)
     if (kind := kind_of(file)) != "a safetensors file":
-        raise UnfitError(f"is no safetensors file, but {kind}")
+        raise UnfitError(f"is not a safetensors file, but {kind}")
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:
         raise UnfitError(f"is cut short, or damaged: its header would have {length} bytes")
@@ -132,7 +132,7 @@ def _metadata(file: BinaryIO, max_bytes: int) -> dict[str, Any]:
     file.seek(0)
     metadata = found.get("__metadata__", {})
     if not isinstance(metadata, dict):
-        raise UnfitError("is damaged: the metadata in its header are no object")
+        raise UnfitError("is damaged: the metadata in its header are not an object")
     return metadata
 
 

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards._checks import escaped, shown
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.transfer._foreign import UnfitError, opened, walked
 from jaxopt_cards.transfer._torch_files import tensors
 from jaxopt_cards.transfer._torch_layout import layout
@@ -73,7 +73,7 @@ def from_torch(
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or asks for anything beyond
-            a state_dict; a tensor is no plain array (sparse, quantised, a conjugate view);
+            a state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);
             `inputs_first` matches no weight.
         OSError: there is no such file, or it may not be read.
 
@@ -96,7 +96,7 @@ def from_torch(
         try:
             return given.tree(_in_memory(source), True)
         except UnfitError as error:
-            raise ValueError(f"from_torch: the state_dict {escaped(error)}") from None
+            raise NamedError("from_torch", f"the state_dict {escaped(error)}") from None
     with opened("from_torch", source, max_bytes) as file:
         return given.tree(tensors(file, max_bytes), True)
 
@@ -130,7 +130,7 @@ def _array(name: str, value: Any) -> np.ndarray:
             return value.numpy().copy()
         array = np.array(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnfitError(f"has {shown(name)}, which is no plain array: {error}") from None
+        raise UnfitError(f"has {shown(name)}, which is not a plain array: {error}") from None
     if array.dtype.kind not in "biufcV":
-        raise UnfitError(f"has {shown(name)}, which is no array but a {type(value).__name__}")
+        raise UnfitError(f"has {shown(name)}, which is not an array but a {type(value).__name__}")
     return array

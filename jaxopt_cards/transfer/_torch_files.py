@@ -1,7 +1,7 @@
 """The files of `torch.save`: zip archives and, before PyTorch 1.6, pickles and numbers in a row."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +26,8 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
 
     Tensors that are the same view of the same storage are the same array.
     """
-    memory = max_bytes + file.seek(0, os.SEEK_END) + SLACK
+    size = file.seek(0, os.SEEK_END)
+    memory = max_bytes + size + SLACK
     kind = kind_of(file)
     if kind.startswith("a zip"):
         tree, read = _archive(file, max_bytes, memory)
@@ -35,9 +36,13 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     else:
         raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
     names = list(walked(tree, lambda value: type(value) is Tensor, _text))
-    places = [tensor.place for _, tensor in names]
+    # One tensor may have any number of names, and its place takes time.
+    place_of = {id(tensor): tensor.place for tensor in {id(t): t for _, t in names}.values()}
+    places = [place_of[id(tensor)] for _, tensor in names]
     distinct = dict(zip(reversed(places), reversed(names), strict=True))
     check_size(sum(tensor.nbytes for _, tensor in distinct.values()), max_bytes)
+    # A storage is as many bytes of the file, unless the archive is compressed.
+    check_size(_memory(tensor for _, tensor in distinct.values()) - size, max_bytes)
     arrays = _arrays(distinct, read)
     return [(name, arrays[place]) for (name, _), place in zip(names, places, strict=True)]
 
@@ -46,7 +51,7 @@ def _text(key: Any) -> str:
     """A key as a part of a name."""
     text = key.text if isinstance(key, Key) else str(key)
     if text is None:
-        raise UnfitError("has a tensor under a key that is no text")
+        raise UnfitError("has a tensor under a key that is not text")
     return text
 
 
@@ -63,7 +68,7 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
         raise UnfitError(f"is TorchScript, a program; {ADVICE}")
     order = f"{root}/byteorder"
     if order in entries and (entries[order].size > 6 or archive.read(order) != b"little"):
-        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+        raise UnfitError(f"comes from a machine with another byte order; {ADVICE} on this one")
     if entries[f"{root}/data.pkl"].size > _PICKLE:
         raise UnfitError(f"is damaged: its data.pkl has more than {_PICKLE} bytes")
 
@@ -81,7 +86,7 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
 def _dictionary(tree: Any) -> dict[Any, Any]:
     """The description, which must be one of tensors by name."""
     if type(tree) is not dict:
-        raise UnfitError(f"is no dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
+        raise UnfitError(f"is not a dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
     return tree
 
 
@@ -102,7 +107,7 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
         raise UnfitError(f"is of a version of torch.save that is not {_VERSION}")
     about = unpickled(source, memory)
     if not isinstance(about, dict) or about.get("little_endian") is not True:
-        raise UnfitError(f"is of a machine of another byte order; {ADVICE} on this one")
+        raise UnfitError(f"comes from a machine with another byte order; {ADVICE} on this one")
     storages: dict[str, Storage] = {}
     tree = _dictionary(unpickled(source, memory, storages))
     keys = unpickled(source, memory)
@@ -137,6 +142,17 @@ def _places(
         places[key] = (place, size)
         place += size
     return places
+
+
+def _memory(tensors: Iterable[Tensor]) -> int:
+    """Bytes that `_arrays` takes at most: for a storage those of its tensors, or its own."""
+    copies: dict[str, list[int]] = {}
+    storages: dict[str, int] = {}
+    for tensor in tensors:
+        copies.setdefault(tensor.storage.key, []).append(tensor.nbytes)
+        storages[tensor.storage.key] = tensor.storage.size * tensor.storage.dtype.itemsize
+    kept = (max(sum(copies[key]), storages[key]) for key in copies)
+    return sum(kept) + max(storages.values(), default=0)
 
 
 def _arrays(tensors: dict[bytes, tuple[str, Tensor]], read: _Read) -> dict[bytes, np.ndarray]:

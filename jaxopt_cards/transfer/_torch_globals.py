@@ -49,7 +49,7 @@ _MENTIONED = {
     *(f"builtins {name}" for name in ("int", "float", "str", "bool", "list", "tuple", "object")),
     *("builtins long", "builtins unicode"),  # of Python 2
 }
-_VALUES = {  # what they make is no array, and is not made
+_VALUES = {  # they make other things than arrays, and are not called
     "_codecs encode",
     *(f"builtins {name}" for name in ("bytearray", "bytes", "complex", "frozenset", "set")),
     *("numpy dtype", "numpy._core.multiarray scalar"),
@@ -69,9 +69,9 @@ _SIZE = "torch Size"
 _KNOWN = {*_STORAGE_NAMES, *_DTYPE_NAMES, *_MENTIONED, *_VALUES, *_DICTIONARIES}
 _KNOWN |= {*_WRAPPED, *_TENSORS, _SUBCLASS, _SIZE}
 _REFUSED = {
-    "sparse_": "a sparse tensor, which is no plain array: save tensor.to_dense()",
-    "qtensor": "a quantised tensor, which is no plain array: save tensor.dequantize()",
-    "nested_tensor": "a nested tensor, which is no plain array: save those of tensor.unbind()",
+    "sparse_": "a sparse tensor, which is not a plain array: save tensor.to_dense()",
+    "qtensor": "a quantised tensor, which is not a plain array: save tensor.dequantize()",
+    "nested_tensor": "a nested tensor, which is not a plain array: save those of tensor.unbind()",
     "meta_tensor": "a tensor of the device meta, which has no numbers",
     "wrapper_subclass": "a tensor of a class of its own: save a plain tensor",
     "device_tensor": "a tensor of another device: save tensor.cpu()",
@@ -138,7 +138,7 @@ class Key:
 def put(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
     """Puts keys and values into a dictionary."""
     if type(target) is not dict:
-        raise UnfitError("is damaged: its pickle has keys for what is no dictionary")
+        raise UnfitError("is damaged: its pickle has keys for something that is not a dictionary")
     for key, value in pairs:
         is_plain = type(key) is str or (type(key) is int and abs(key) < 2**60)
         if is_plain and key in target:
@@ -177,7 +177,7 @@ def storage(kind: Any, key: Any, size: Any, part: Any = None) -> Storage:
         and kind.name in _STORAGE_NAMES
     )
     if not is_named or not _is_size(size) or not _is_size(last) or last > size:
-        raise UnfitError("is damaged: its pickle names an array by what is no name")
+        raise UnfitError("is damaged: its pickle has an invalid reference to an array")
     return Storage(key, _STORAGE_NAMES[kind.name], size, first, last)
 
 
@@ -209,7 +209,7 @@ def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
         # Taken out of the list: the program could make many dictionaries of the same one.
         pairs, first[:] = [*first], []
         if any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs):
-            raise UnfitError("is damaged: its pickle has a dictionary of what are no items")
+            raise UnfitError("is damaged: its pickle has a dictionary made of invalid items")
         put(found, (tuple(pair) for pair in pairs))
     return found
 
@@ -227,7 +227,9 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor:
     if type(strides) is not tuple or len(strides) != len(shape):
         raise UnfitError("is damaged: its pickle has a tensor with more or fewer strides than axes")
     if not all(map(_is_size, (offset, *strides))):
-        raise UnfitError("is damaged: a tensor has strides that are no whole numbers in [0, 2**63)")
+        raise UnfitError(
+            "is damaged: a tensor has strides that are not whole numbers in [0, 2**63)"
+        )
     return Tensor(source, source.first + offset, shape, strides)
 
 
@@ -250,7 +252,7 @@ def _check_metadata(rest: tuple[Any, ...]) -> None:
         keys = [*rest[0]][:3] if type(rest[0]) is dict else []
         kinds = " and ".join(escaped(key, 60) for key in keys if type(key) is str) or "metadata"
         raise UnfitError(
-            f"has a tensor with {kinds}, which is no plain array: save tensor.resolve_conj()"
+            f"has a tensor with {kinds}, which is not a plain array: save tensor.resolve_conj()"
             ".resolve_neg()"
         )
 

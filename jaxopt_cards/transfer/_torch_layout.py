@@ -33,7 +33,7 @@ class Layout:
         found = with_slashes(arrays)
         if not is_torch and self.inputs_first is not None:
             raise UnfitError(
-                "is read with the names and axes of Flax, where inputs_first says nothing: give "
+                "is read with the names and axes of Flax, where inputs_first has no meaning: give "
                 'convention="torch", or leave it out'
             )
         return nested((self._in_nnx(found) if is_torch else found).items())
@@ -41,6 +41,7 @@ class Layout:
     def _in_nnx(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays by NNX's names. Tied weights stay tied: one array becomes one array."""
         converted: dict[str, np.ndarray] = {}
+        # Views: a copy would take the memory twice.
         made: dict[tuple[int, _Convert], np.ndarray] = {}
         is_matched = self.inputs_first is None
         for path, array in arrays.items():
@@ -86,7 +87,7 @@ def _as_it_is(array: np.ndarray) -> np.ndarray:
 
 def _outputs_first(array: np.ndarray) -> np.ndarray:
     """From (outputs, inputs, height, width) to (height, width, inputs, outputs)."""
-    return np.ascontiguousarray(array.transpose(*range(2, array.ndim), 1, 0))
+    return array.transpose(*range(2, array.ndim), 1, 0)
 
 
 def _inputs_first(array: np.ndarray) -> np.ndarray:
@@ -96,4 +97,4 @@ def _inputs_first(array: np.ndarray) -> np.ndarray:
     down; that of `nnx.ConvTranspose` is not.
     """
     flipped = array[(slice(None),) * 2 + (slice(None, None, -1),) * (array.ndim - 2)]
-    return np.ascontiguousarray(flipped.transpose(*range(2, array.ndim), 0, 1))
+    return flipped.transpose(*range(2, array.ndim), 0, 1)

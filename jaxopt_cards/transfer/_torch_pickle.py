@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine. Python's runs whatever the program asks for. This one
 knows the few operations of which `torch.save` makes a checkpoint, puts a `Tensor` where the program
-asks to build one and `OTHER` for what is no array, and refuses all else by name.
+asks to build one and `OTHER` for anything else that is harmless, and refuses the rest by name.
 
 Nothing on the stack is hashed, compared or printed unless it is known to be small: the program may
 build lists that contain themselves and tuples of a size that doubles with each operation.
@@ -17,15 +17,15 @@ from typing import Any
 from jaxopt_cards._checks import escaped
 from jaxopt_cards.transfer._foreign import UnfitError
 from jaxopt_cards.transfer._pickle_bytes import LITERALS, OTHER, Bytes
-from jaxopt_cards.transfer._torch_globals import Global, Storage, built, known, put, storage
+from jaxopt_cards.transfer._torch_globals import Global, Storage, Tensor, built, known, put, storage
 
 OPERATIONS = 1_000_000  # those of 25,000 tensors, and about half a second
 _COST = 100  # bytes of memory that an operation takes at most, beside its text
-_MORE = 3  # operations that a list counts for: Python looks after it, which takes time
+_MORE = 3  # operations that a container counts for: Python looks after it, which takes time
 
 _NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
-_CONTAINERS = frozenset(b"(]}")
+_CONTAINERS = frozenset(b"(]}\x85\x86\x87")
 _STOP = ord(".")
 _PERSISTENT = re.compile(
     r"\('storage', <class '(torch(?:\.\w+)*)\.(\w+)'>, '([^']*)', '[^']*', (\d{1,19})(?:, None)?\)"
@@ -48,7 +48,7 @@ def unpickled(source: Bytes, memory: int, storages: dict[str, Storage] | None = 
         raise
     except _DAMAGES:
         at = f"at byte {source.place}"
-        raise UnfitError(f"is damaged: its pickle asks {at} for what is not there") from None
+        raise UnfitError(f"is damaged: its pickle asks {at} for a missing value") from None
 
 
 class _Machine:
@@ -59,6 +59,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.more = 0  # operations that the last one counts for beside itself
 
     def run(self, memory: int) -> Any:
         """What the last operation leaves on the stack."""
@@ -71,10 +72,11 @@ class _Machine:
         while (code := source.next()) != _STOP:
             if (literal := _LITERALS.get(code)) is not None:
                 self.stack.append(value := literal(source))
-                if type(value) is str:
-                    left -= sys.getsizeof(value) // _COST
+                left -= sys.getsizeof(value) // _COST  # a long text or integer
             elif (operation := operations.get(code)) is not None:
                 operation()
+                left -= self.more
+                self.more = 0
             else:
                 name = _NAMES.get(code, code)
                 raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
@@ -164,13 +166,13 @@ class _Machine:
         """Puts values at the end of the list on the stack."""
         (target,) = self.top(1)
         if type(target) is not list:
-            raise UnfitError("is damaged: its pickle appends to what is no list")
+            raise UnfitError("is damaged: its pickle appends to something that is not a list")
         target.extend(values)
 
     def do_additems(self) -> None:
         self.since_mark()
         if self.top(1)[0] is not OTHER:
-            raise UnfitError("is damaged: its pickle adds to what is no set")
+            raise UnfitError("is damaged: its pickle adds to something that is not a set")
 
     def do_memoize(self) -> None:
         (self.memo[len(self.memo)],) = self.top(1)
@@ -197,7 +199,7 @@ class _Machine:
         """A place in the memo, in digits."""
         line = self.source.line()
         if line is None or not re.fullmatch(rb"\d{1,10}", line):
-            raise UnfitError("is damaged: its pickle has a place that is no number")
+            raise UnfitError("is damaged: its pickle has a memo index that is not a number")
         return int(line)
 
     def do_global(self) -> None:
@@ -207,7 +209,7 @@ class _Machine:
     def do_stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if type(name) is not str or type(module) is not str:
-            raise UnfitError("is damaged: its pickle names a thing by what is no name")
+            raise UnfitError("is damaged: its pickle has an invalid name of a function or class")
         self.stack.append(known(module, name))
 
     def do_inst(self) -> None:
@@ -218,14 +220,17 @@ class _Machine:
         """A storage, in the words that `print` has for it: so it is in the oldest protocol."""
         line = (self.source.line() or b"?").decode()
         if (found := _PERSISTENT.fullmatch(line)) is None:
-            raise UnfitError(f"is damaged: its pickle names an array by {escaped(line, 60)}")
+            raise UnfitError(
+                "is damaged: its pickle has an array reference that is not PyTorch's: "
+                f"{escaped(line, 60)}"
+            )
         module, name, key, size = found.groups()
         self.push_storage(known(module, name), key, int(size))
 
     def do_binpersid(self) -> None:
         parts = self.stack.pop()
         if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
-            raise UnfitError("is damaged: its pickle names an array by what is no name")
+            raise UnfitError("is damaged: its pickle has an invalid reference to an array")
         _, kind, key, _, size, *part = parts
         self.push_storage(kind, key, size, *part)
 
@@ -240,11 +245,13 @@ class _Machine:
     def do_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Global or type(arguments) is not tuple:
-            raise UnfitError("is damaged: its pickle calls what is no function")
-        self.stack.append(built(function.name, arguments))
+            raise UnfitError("is damaged: its pickle calls something that is not a function")
+        self.stack.append(value := built(function.name, arguments))
+        if type(value) is Tensor:
+            self.more = len(value.shape)  # each of which is looked at
 
     def do_build(self) -> None:
         """Attributes of a dictionary: the versions of the layers, which say nothing of arrays."""
         self.stack.pop()
         if type(self.top(1)[0]) is not dict and self.top(1)[0] is not OTHER:
-            raise UnfitError("is damaged: its pickle gives attributes to what has none")
+            raise UnfitError("is damaged: its pickle sets attributes of a value without attributes")

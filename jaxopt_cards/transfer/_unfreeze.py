@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxopt_cards._checks import HyperparameterError, check_count
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors
 from jaxopt_cards.selection import compiled, named, path_name
 from jaxopt_cards.training._frozen import Frozen
 from jaxopt_cards.training._inputs import array_kind
@@ -135,8 +135,9 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
 
     filled = jax.tree_util.tree_map_with_path(one, new_state)
     if old and not taken:
-        raise ValueError(
-            f"migrate_state: the states must have arrays in common, got {list(old)} and "
-            f"{[name for name, _ in named(new_state)]}"
+        raise NamedError(
+            "migrate_state",
+            f"the states must have arrays in common, got {list(old)} and "
+            f"{[name for name, _ in named(new_state)]}",
         )
     return filled

@@ -84,7 +84,7 @@ class Archive:
 def zip_archive(file: BinaryIO, max_bytes: int) -> Archive:
     """A zip archive, once nothing in its directory is dangerous or beyond a limit."""
     if (kind := kind_of(file)) != "a zip archive":
-        raise UnfitError(f"is no zip archive, but {kind}")
+        raise UnfitError(f"is not a zip archive, but {kind}")
     count, place, end = _directory(file)
     found = sorted(_entries(file, count, place, end), key=lambda entry: entry.start)
     entries: dict[str, Entry] = {}

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, escaped
 from jaxopt_cards._locks import locked
-from jaxopt_cards._named_errors import named_in_errors, warn
+from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._warnings import warn
 from jaxopt_cards.selection import compiled, listed
 from jaxopt_cards.transfer._model_card import CHECKS, MAX_CARD_BYTES, ModelCard, card_from, text_of
 from jaxopt_cards.transfer._model_files import (
@@ -113,6 +114,7 @@ class Zoo:
         if self._directory.exists() and not self._directory.is_dir():
             raise HyperparameterError("Zoo", "directory", "be a folder", str(directory))
 
+    @named_in_errors
     def store(
         self,
         name: str,
@@ -140,7 +142,7 @@ class Zoo:
         try:
             check_ranges(model, arrays)
         except ValueError as error:
-            raise ValueError(f"Zoo.store: no zoo can hold this model: {error}") from None
+            raise NamedError("Zoo.store", f"no zoo can hold this model: {error}") from None
         weights = to_bytes("Zoo.store", arrays)
         card = ModelCard(
             name=name,
@@ -159,6 +161,7 @@ class Zoo:
         write(self._directory, name, files, replace)
         return card
 
+    @named_in_errors
     def load(self, name: str, into: nnx.Module | None = None) -> Any:
         """The model, in eval mode, with the bits that were stored.
 
@@ -175,9 +178,10 @@ class Zoo:
                 stream = plain_file(file, self._max_bytes)
         with stream:
             if into is None and card.settings is None:
-                raise ValueError(
-                    f"Zoo.load: the card of {name!r} cannot tell how to build a {card.kind}: make "
-                    "one and give it as `into`"
+                raise NamedError(
+                    "Zoo.load",
+                    f"the card of {name!r} cannot tell how to build a {card.kind}: make "
+                    "one and give it as `into`",
                 )
             with _telling("Zoo.load", file, "cannot be used"):
                 arrays = self._arrays(stream, card)
@@ -191,10 +195,12 @@ class Zoo:
                 check_rates(model, arrays)
         return filled(model, arrays)
 
+    @named_in_errors
     def card(self, name: str) -> ModelCard:
         """What is known of a model."""
         return self._folder_and_card("Zoo.card", name)[1]
 
+    @named_in_errors
     def find(
         self,
         wanted: str | Callable[[ModelCard], bool] = "",
@@ -213,6 +219,7 @@ class Zoo:
         found = [c for c in self.list() if named(c) and about(c) and c.accuracy >= min_accuracy]
         return sorted(found, key=lambda card: -card.accuracy)
 
+    @named_in_errors
     def list(self) -> _Cards:
         """All cards, by name; those that cannot be read are named in a warning and left out."""
         cards, damaged = [], []
@@ -222,8 +229,7 @@ class Zoo:
             except (ValueError, OSError) as error:
                 damaged.append(str(error))
         if damaged:
-            message = f"Zoo.list: left out what cannot be read:{listed(damaged)}"
-            warn(message)
+            warn(f"Zoo.list: left out what cannot be read:{listed(damaged)}")
         return cards
 
     def __repr__(self) -> str:
@@ -249,7 +255,7 @@ class Zoo:
         with locked(self._directory, shared=True):
             folder = folder_of(self._directory, function, name)
             file = folder / "card.json"
-            with _telling(function, file, "is no card"):
+            with _telling(function, file, "is not a valid card"):
                 return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)
 
     def _arrays(self, stream: BinaryIO, card: ModelCard) -> dict[str, Any]:
@@ -270,7 +276,8 @@ def _telling(function: str, file: Path, what: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{function}: {escaped(file)} {what}: {error}") from error
+        why = error.message if isinstance(error, NamedError) else error
+        raise NamedError(function, f"{escaped(file)} {what}: {why}") from error
 
 
 def _searched(field: str, pattern: str) -> Callable[[ModelCard], bool]:

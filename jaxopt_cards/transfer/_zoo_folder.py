@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from jaxopt_cards._checks import HyperparameterError, escaped
 from jaxopt_cards._locks import locked
+from jaxopt_cards._named_errors import NamedError
 from jaxopt_cards.selection import listed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -53,11 +54,11 @@ def folder_of(directory: Path, function: str, name: str) -> Path:
     if not os.path.lexists(folder) and os.path.lexists(former):
         folder = former
     if folder.is_symlink():
-        raise ValueError(f"{function}: {escaped(folder)} is a link, which may lead anywhere")
+        raise NamedError(function, f"{escaped(folder)} is a link, which may lead anywhere")
     if not folder.is_dir():
         there = listed(model_names(directory))
         at = escaped(directory)
-        raise ValueError(f"{function}: no model {name!r} in {at}; there are{there}")
+        raise NamedError(function, f"no model {name!r} in {at}; there are{there}")
     return folder
 
 

@@ -78,7 +78,9 @@ def unmoved(grad: Any, param: Any) -> Any:
     if not is_float0(grad) and is_inexact(grad):
         kind = "integers or keys" if param is None else dtype_of(param)
         raise LeafMismatch(f"the parameter is of {kind}, so it has no gradient; got {grad.dtype}")
-    if param is None or jnp.issubdtype(dtype_of(param), jax.dtypes.prng_key):
+    if param is None:
+        return grad if is_float0(grad) else jnp.zeros_like(grad)
+    if jnp.issubdtype(dtype_of(param), jax.dtypes.prng_key):
         return grad
     return jnp.zeros(jnp.shape(grad), dtype_of(param))
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,11 +68,13 @@ def compress_state(
     State:
         `CompressedState`: `key`, `count`, and `inner_state`, which has the structure and shapes of
         that of `inner`; its float32 arrays of at least `min_size` numbers are bfloat16, or int8
-        codes with one float32 number a block in `scales`.
+        codes with one float32 number a block in `scales`. A state saved before there were `scales`
+        cannot be read: begin with a new one.
 
     Raises:
         ValueError: `inner` is no transformation, `bits` neither 16 nor 8, another number not a
-            whole number > 0; (when updating) `inner` changes the structure of its state.
+            whole number > 0; (when updating) the state has no `scales` that fit, or `inner` changes
+            the structure of its state.
 
     References:
         Tim Dettmers, Mike Lewis, Sam Shleifer, Luke Zettlemoyer (2022), 8-bit Optimizers via
@@ -106,40 +109,56 @@ def compress_state(
     def code(key, leaf):
         return (_to_bfloat16(key, leaf), ()) if bits == 16 else _encoded(key, leaf, block_size)
 
-    def compressed(key, state, are_large):
-        """The state in codes, and what it takes to read them."""
-        leaves, treedef = _flatten(state)
-        if len(leaves) != len(are_large):
-            raise NamedError("compress_state", "inner must keep the structure of its state")
-        scales: list[Any] = [None] * len(leaves)
-        for index, leaf in enumerate(leaves):
-            if are_large[index]:
-                leaf_key = jax.random.fold_in(key, index)
-                leaves[index], scales[index] = applied(functools.partial(code, leaf_key), leaf)
-        return treedef.unflatten(leaves), tuple(scales)
-
     def init(params):
         state, count = inner.init(params), jnp.zeros((), jnp.int32)
         key_data = jnp.copy(jax.random.key_data(start))  # a step may donate it
         if is_placeholder(params):
             return CompressedState(key_data, count, state, jnp.zeros(()))
-        codes = compressed(start, state, list(map(is_large, jax.tree.leaves(state))))
+        codes = _compressed(code, start, state, list(map(is_large, jax.tree.leaves(state))))
         return CompressedState(key_data, count, *codes)
 
     def update(updates, state, params=None, **extra_args):
+        _check_state(state)
         count = optax.safe_increment(state.count)
         now = jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=impl), count)
         codes, treedef = _flatten(state.inner_state)
         inner_state = treedef.unflatten(map(_read, codes, state.scales))
         updates, inner_state = inner.update(updates, inner_state, params, **extra_args)
         are_large = [scales is not None for scales in state.scales]
-        return updates, CompressedState(state.key, count, *compressed(now, inner_state, are_large))
+        new = _compressed(code, now, inner_state, are_large)
+        return updates, CompressedState(state.key, count, *new)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _flatten(tree: PyTree) -> tuple[list, Any]:
     return jax.tree.flatten(tree)
+
+
+def _check_state(state: Any) -> None:
+    """Raises for the state of another transformation, and for one of an earlier version."""
+    if not hasattr(state, "scales"):
+        got = f"{type(state).__name__}, which has no scales"
+        raise NamedError("compress_state", f"state must be CompressedState, got {got}")
+    leaves = len(jax.tree.leaves(state.inner_state))
+    if len(state.scales) != leaves:
+        got = f"{len(state.scales)} for {leaves} arrays"
+        raise NamedError("compress_state", f"state must have scales for each array, got {got}")
+
+
+def _compressed(
+    code: Callable[..., Any], key: jax.Array, state: PyTree, are_large: list[bool]
+) -> tuple[PyTree, tuple]:
+    """The state in codes, and what it takes to read them."""
+    leaves, treedef = _flatten(state)
+    if len(leaves) != len(are_large):
+        raise NamedError("compress_state", "inner must keep the structure of its state")
+    scales: list[Any] = [None] * len(leaves)
+    for index, leaf in enumerate(leaves):
+        if are_large[index]:
+            leaf_key = jax.random.fold_in(key, index)
+            leaves[index], scales[index] = applied(functools.partial(code, leaf_key), leaf)
+    return treedef.unflatten(leaves), tuple(scales)
 
 
 def _read(code: jax.Array, scales: Any) -> jax.Array:

@@ -37,9 +37,11 @@ def adadelta_has_a_rate():
 
 
 def no_rate_of_none():
-    with refused("^scale_by_learning_rate: learning_rate must be a number or a schedule"):
-        jc.scale_by_learning_rate(None)
-    assert step(optax.scale_by_learning_rate(None), TWO)["w"][0] == 1.0
+    for name in ("scale_by_learning_rate", "adam", "sgd"):
+        with refused(f"^{name}: learning_rate must be a number or a schedule"):
+            getattr(jc, name)(None)
+    for make in (optax.scale_by_learning_rate, optax.sgd):
+        assert step(make(None), TWO)["w"][0] != 0.0
 
 
 def plain_lookahead():
@@ -75,6 +77,13 @@ def one_number():
             jc.sgd(value)
 
 
+def whole_numbers():
+    for value in (2.5, 2.0, True):
+        optax.contrib.reduce_on_plateau(patience=value)
+        with refused("^reduce_on_plateau: patience must be a whole number >= 1"):
+            jc.reduce_on_plateau(patience=value)
+
+
 def masks_of_bools():
     mask = {"w": "no"}
     with refused("^add_decayed_weights: mask must be"):
@@ -106,6 +115,18 @@ def wide_states():
     assert (ours, theirs) == (jnp.float32, jnp.bfloat16)
 
 
+def arrays_do_not_widen():
+    """Of a learning rate's dtype Optax and we say the same."""
+    start = params("bfloat16")
+    for make in (
+        lambda module: module.adamw(0.1, weight_decay=jnp.float32(0.1)),
+        lambda module: module.add_decayed_weights(lambda count: jnp.float32(0.1)),
+        lambda module: module.clip(jnp.float32(0.1)),
+    ):
+        ours, theirs = (step(make(m), start)["scale"].dtype for m in (jc, optax))
+        assert (ours, theirs) == (jnp.bfloat16, jnp.float32)
+
+
 def sizes_of_complex():
     start = {"w": jnp.array([1j])}
     with jax.numpy_dtype_promotion("standard"):
@@ -134,6 +155,26 @@ def only_floats_are_trained():
     updates = step(optax.adam(0.1), start, {"w": jnp.ones(2)})
     with jax.numpy_dtype_promotion("standard"):
         assert optax.apply_updates(start, updates)["w"].dtype == jnp.int32
+    # Beside floats, too; and stages without state that need no parameters do not look.
+    beside = {**start, "x": jnp.ones(2)}
+    with refused("^adam: at w the parameter is of int32, so it has no gradient; got float32"):
+        step(jc.adam(0.1), beside, {"w": jnp.ones(2), "x": jnp.ones(2)})
+    np.testing.assert_array_equal(step(jc.sgd(0.5), start, {"w": jnp.ones(2)})["w"], -0.5)
+
+
+def nothing_passes():
+    start = {"w": jnp.ones(2), "seen": jnp.array([3])}
+    for absent in (None, np.zeros(1, jax.dtypes.float0)):
+        grads = {"w": jnp.ones(2), "seen": absent}
+        assert step(jc.adam(0.1), start, grads)["w"][0] < 0
+        with pytest.raises((TypeError, ValueError)):
+            step(optax.adam(0.1), start, grads)
+
+
+def no_booleans():
+    with refused("^adam: at w the gradient must be of floating point, got bool"):
+        step(jc.adam(0.1), TWO, {"w": jnp.array([True, False])})
+    step(optax.adam(0.1), TWO, {"w": jnp.array([True, False])})
 
 
 def same_shapes():
@@ -141,22 +182,30 @@ def same_shapes():
     with refused(r"^adam: at w the gradient has shape \(3,\), the parameter \(2, 3\)"):
         step(jc.adam(0.1), start, grads)
     assert step(optax.adam(0.1), start, grads)["w"].shape == (2, 3)
+    # Optax's stages that do not need parameters do not look at them.
+    with refused("^clip: the updates are unlike params"):
+        step(jc.clip(1.0), start, {"v": jnp.ones(3)})
+    step(optax.clip(1.0), start, {"v": jnp.ones(3)})
 
 
 DIFFERENCES = {
     "`adadelta` has a learning rate of 1 by default": adadelta_has_a_rate,
-    "`scale_by_learning_rate` does not take `None`": no_rate_of_none,
+    "A learning rate is never `None`": no_rate_of_none,
     "`lookahead` takes and returns plain parameters": plain_lookahead,
     "A number outside its range is an error": ranges,
     "`eps=0` is an error unless `eps_root` is above zero": eps_of_zero,
     "A hyperparameter is one real number": one_number,
+    "A count is a whole number": whole_numbers,
     "Masks hold booleans, or the numbers 0 and 1": masks_of_bools,
-    "A text as mask is a regular expression over paths": masks_by_pattern,
+    "A string as mask is a regular expression over paths": masks_by_pattern,
     "`exponential_decay` needs a positive number of steps": schedules_have_a_length,
     "Momentum may follow a schedule": momentum_by_schedule,
     "State is float32 at least": wide_states,
+    "Arrays and schedules do not widen half precision": arrays_do_not_widen,
     "Adadelta's means of complex numbers are real": sizes_of_complex,
     "A variance is never negative": variance_is_not_negative,
     "Parameters of integers are not trained": only_floats_are_trained,
-    "Gradients have the shapes of their parameters": same_shapes,
+    "Gradients may be `None` or `float0`": nothing_passes,
+    "Gradients are not booleans": no_booleans,
+    "Gradients have the structure and shapes of their parameters": same_shapes,
 }

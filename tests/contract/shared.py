@@ -115,14 +115,14 @@ def params(dtype="float32"):
     }
 
 
-def walked(tx, start, steps=2, **extra):
+def walked(tx, start, steps=2, compile=lambda update: update):
     """The parameters and the state after so many steps whose gradients change."""
     tx = optax.with_extra_args_support(tx)
-    theta, state = start, tx.init(start)
+    theta, state, update = start, tx.init(start), compile(tx.update)
     # As in a user's process; the tests' own are stricter than Optax bears.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for step in range(steps):
             grads = jax.tree.map(partial(jnp.multiply, (-1) ** step * (1.0 + step)), start)
-            updates, state = tx.update(grads, state, theta, value=jnp.float32(1.0), **extra)
+            updates, state = update(grads, state, theta, value=jnp.float32(1.0))
             theta = optax.apply_updates(theta, updates)
     return theta, state

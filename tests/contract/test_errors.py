@@ -205,6 +205,10 @@ def network(rngs):
             ),
             "fit_many: hyperparameters must be a list of dictionaries",
         ),
+        (
+            lambda: jc.adadelta(0.1, weight_decay_mask={"hidden1": "no"}),
+            "adadelta: weight_decay_mask must be",
+        ),
         (lambda: layers.MLP(2, 2, units=5, rngs=nnx.Rngs(0)), "MLP: units must be a list"),
         (
             lambda: jc.adam(0.1, mu_dtype="bfloat17"),

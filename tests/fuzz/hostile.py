@@ -15,28 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-_REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
-_ORDERED = b"ccollections\nOrderedDict\n)R"
+from tests.transfer.torch_programs import HOOKS, REBUILD, integer, storage, text
+
 _ONE = b"K\x01"
 
 
-def _text(text: str) -> bytes:
-    return b"X" + struct.pack("<I", len(text)) + text.encode()
-
-
-def _whole(number: int) -> bytes:
-    packed = number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True)
-    return b"\x8a" + bytes([len(packed)]) + packed
-
-
-def _storage(size: int) -> bytes:
-    name = b"ctorch\nByteStorage\n"
-    return b"(" + _text("storage") + name + _text("0") + _text("cpu") + _whole(size) + b"tQ"
-
-
 def _tensor(shape: bytes, strides: bytes, size: int = 64, offset: int = 0) -> bytes:
-    inside = _storage(size) + _whole(offset) + shape + strides + b"\x89" + _ORDERED
-    return _REBUILD + b"(" + inside + b"tR"
+    inside = storage("Byte", size=size) + integer(offset) + shape + strides + HOOKS
+    return REBUILD + b"(" + inside + b"tR"
 
 
 def _torch(file: Path, program: bytes) -> None:
@@ -47,35 +33,35 @@ def _torch(file: Path, program: bytes) -> None:
 
 
 def _of_weight(tensor: bytes) -> bytes:
-    return b"}" + _text("w") + tensor + b"s"
+    return b"}" + text("w") + tensor + b"s"
 
 
 def shape_that_grows(file: Path) -> None:
     """The lists of shape and strides are kept, and appended to once the tensor is there."""
-    later = b"h\x01" + _whole(1000) + b"a0h\x02" + _whole(-(2**40)) + b"a0"
+    later = b"h\x01" + integer(1000) + b"a0h\x02" + integer(-(2**40)) + b"a0"
     _torch(file, _of_weight(_tensor(b"]q\x01", b"]q\x02")) + later)
 
 
 def view_outside(file: Path) -> None:
     """Strides that lead before the storage."""
-    _torch(file, _of_weight(_tensor(_ONE * 2 + b"\x86", _whole(-64) + _ONE + b"\x86", offset=63)))
+    _torch(file, _of_weight(_tensor(_ONE * 2 + b"\x86", integer(-64) + _ONE + b"\x86", offset=63)))
 
 
 def offset_outside(file: Path) -> None:
     """An offset near the end of what 64 bits count."""
-    shape = _whole(2) + b"\x85"
+    shape = integer(2) + b"\x85"
     _torch(file, _of_weight(_tensor(shape, _ONE + b"\x85", offset=2**63 - 2)))
 
 
 def size_beyond(file: Path) -> None:
     """A storage of more bytes than the file has."""
-    shape = _whole(2**40) + b"\x85"
+    shape = integer(2**40) + b"\x85"
     _torch(file, _of_weight(_tensor(shape, b"K\x00\x85", size=2**40)))
 
 
 def one_number_often(file: Path) -> None:
     """A view of one number, as large as memory."""
-    shape = _whole(2**28) * 2 + b"\x86"
+    shape = integer(2**28) * 2 + b"\x86"
     _torch(file, _of_weight(_tensor(shape, b"K\x00K\x00\x86")))
 
 
@@ -85,7 +71,7 @@ def many_dimensions(file: Path) -> None:
     tensors = b"".join(
         b"M" + struct.pack("<H", i) + _tensor(b"h\x05", b"h\x05") for i in range(999)
     )
-    _torch(file, b"}" + _text("x") + shape + b"s(" + tensors + b"u")
+    _torch(file, b"}" + text("x") + shape + b"s(" + tensors + b"u")
 
 
 def long_numbers(file: Path) -> None:
@@ -98,7 +84,7 @@ def long_numbers(file: Path) -> None:
 def names_within_names(file: Path) -> None:
     """A long name over many short ones: together they have billions of letters."""
     inner = b"".join(b"M" + struct.pack("<H", i) + _tensor(b")", b")") for i in range(10**4))
-    _torch(file, b"}" + _text("n" * 10**5) + b"}(" + inner + b"us")
+    _torch(file, b"}" + text("n" * 10**5) + b"}(" + inner + b"us")
 
 
 def lists_within_lists(file: Path) -> None:
@@ -111,17 +97,17 @@ def lists_within_lists(file: Path) -> None:
 
 def itself(file: Path) -> None:
     """A dictionary that is in itself."""
-    _torch(file, b"}q\x00" + _text("again") + b"h\x00s")
+    _torch(file, b"}q\x00" + text("again") + b"h\x00s")
 
 
 def deep(file: Path) -> None:
     """A dictionary in a dictionary, and so on."""
-    _torch(file, (b"}" + _text("a")) * 10**5 + b"K\x01" + b"s" * 10**5)
+    _torch(file, (b"}" + text("a")) * 10**5 + b"K\x01" + b"s" * 10**5)
 
 
 def a_command(file: Path) -> None:
     """A call of what no state_dict needs."""
-    _torch(file, b"cos\nsystem\n(" + _text("true") + b"tR")
+    _torch(file, b"cos\nsystem\n(" + text("true") + b"tR")
 
 
 def _zip_of(file: Path, name: str, method: int, packed: Iterable[bytes], said: bytes) -> None:

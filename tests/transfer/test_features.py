@@ -37,7 +37,7 @@ def examples(n=40, seed=0):
 
 
 def with_(number):
-    """Inputs, one of which is no number that a network can take."""
+    """Inputs, one of which is not a number that a network can take."""
     x = examples().x.astype(float)
     x[21, 2] = number
     return x
@@ -364,7 +364,11 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
         (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have as many inputs"),
         (1, (examples().x, examples().y[:3]), r"got the shapes \(40, 5\) and \(3,\)"),
         (1, (examples().x[:, :4], examples().y), r"not take inputs of the shape \(4,\)"),
-        (1, (*examples(), np.ones(40)), r"data must be \(x, y\).*; weights stay outside: \(\*cac"),
+        (
+            1,
+            (*examples(), np.ones(40)),
+            r"data must be \(x, y\).*; put weights beside them: \(\*cac",
+        ),
         (1, 3, r"data must be \(x, y\), arrays of numbers, got int"),
         (
             1,

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
 from jaxopt_cards import transfer
-from jaxopt_cards.transfer import _hdf5
+from jaxopt_cards.transfer import _apart, _hdf5
 
 FOREIGN = Path(__file__).parent / "foreign"
 READERS = {
@@ -257,10 +257,10 @@ def test_nothing_is_ever_run(tmp_path, protocol):
         (b"\x80\x02cbuiltins\neval\n.", r"asks for builtins\.eval"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"asks for os\.system"),
         (b"(S'ls'\nios\nsystem\n.", r"asks for os\.system"),
-        (b"}q\x00X\x01\x00\x00\x00ah\x00s.", "has dictionaries without end"),
+        (b"}q\x00X\x01\x00\x00\x00ah\x00s.", "has dictionaries that never end"),
         (b"}((K\x01tK\x02s.", r"a key in data\.pkl that is neither text|is damaged"),
         (b"}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u.", r"has 'a' twice"),
-        (b"K\x01.", r"is no dictionary of tensors, but a int"),
+        (b"K\x01.", r"is not a dictionary of tensors, but a int"),
         (b"ctorch\nFloatStorage\n)R.", r"asks to call torch\.FloatStorage"),
         (b"", r"is cut short"),
         (b".", r"is damaged"),
@@ -278,7 +278,7 @@ def test_dictionaries_that_multiply_end(tmp_path):
     tree = {"kernel": 1}
     for _ in range(50):
         tree = {"a": tree, "b": tree}
-    with pytest.raises(ValueError, match="has dictionaries without end"):
+    with pytest.raises(ValueError, match="has dictionaries that never end"):
         transfer.from_torch(checkpoint(tmp_path / "net.pt", pickle.dumps(tree, protocol=2)))
 
 
@@ -307,11 +307,11 @@ def test_tensors_lie_in_their_storage_or_are_refused(tmp_path_factory, offset, a
         (tensor(0, (6,), (1,)), {}, "there is no 'data/0'"),
         (tensor(0, (6,), (1,)), {"data0": SIX[:-1]}, "'net/data/0' should have 6 numbers"),
         (tensor(0, (6,), (1, 1)), {"data0": SIX}, "with more or fewer strides than axes"),
-        (tensor(0, (True,), (1,)), {"data0": SIX}, "sizes that are no whole numbers"),
-        (tensor(0, doubled(60), (1, 1)), {"data0": SIX}, "sizes that are no whole numbers"),
-        (tensor(doubled(60), (6,), (1,)), {"data0": SIX}, "strides that are no whole numbers"),
-        (tensor(0, (6,), (1,), key=doubled(60)), {"data0": SIX}, "by what is no name"),
-        (tensor(0, (2.0,), (1,)), {"data0": SIX}, "sizes that are no whole numbers"),
+        (tensor(0, (True,), (1,)), {"data0": SIX}, "sizes that are not whole numbers"),
+        (tensor(0, doubled(60), (1, 1)), {"data0": SIX}, "sizes that are not whole numbers"),
+        (tensor(doubled(60), (6,), (1,)), {"data0": SIX}, "strides that are not whole numbers"),
+        (tensor(0, (6,), (1,), key=doubled(60)), {"data0": SIX}, "an invalid reference"),
+        (tensor(0, (2.0,), (1,)), {"data0": SIX}, "sizes that are not whole numbers"),
         (tensor(0, (6,), (1,), key="../../x"), {"data0": SIX}, "there is no 'data/../../x'"),
         (tensor(0, (2**40,), (0,)), {"data0": SIX}, "would take .* bytes, and max_bytes is"),
         (tensor(0, (0, 2**62), (1, 1)), {"data0": SIX}, "damaged"),
@@ -380,13 +380,13 @@ def header(descr="<f4", shape=(2,), order=False):
         ({"a.npy": npy(header(), b"123456789")}, "whose header says"),
         ({"a.npy": npy(header(shape=(2**62, 4)))}, "is damaged: an array of shape"),
         ({"a.npy": npy(header(shape=(-1, -1)), b"1234")}, "has a header that NumPy does not"),
-        ({"a.npy": npy(header("<U2", (1,)), b"12345678")}, "of dtype <U2, which is no number"),
-        ({"a.npy": npy(header("V3", (1,)), b"123")}, "of dtype V3, which is no number"),
+        ({"a.npy": npy(header("<U2", (1,)), b"12345678")}, "of dtype <U2, which is not a number"),
+        ({"a.npy": npy(header("V3", (1,)), b"123")}, "of dtype V3, which is not a number"),
         ({"a.npy": npy(header("|O"))}, "has a pickle in 'a.npy', which is not opened"),
         ({"a.npy": npy(b"-" * 9000 + b"1")}, "is damaged"),
         ({"a.npy": b"\x93NUMPY\x04\x00"}, r"in the format \(4, 0\)"),
         ({"a.npy": b""}, "is damaged"),
-        ({"a.txt": b"1"}, "has the entry 'a.txt', which is no array"),
+        ({"a.txt": b"1"}, "has the entry 'a.txt', which is not an array"),
         ({"../a.npy": b""}, "which is encrypted or leads elsewhere"),
         ({"/a.npy": b""}, "which is encrypted or leads elsewhere"),
         ({"a\n.npy": b""}, "which is encrypted or leads elsewhere"),
@@ -415,9 +415,11 @@ def test_two_entries_of_one_name(tmp_path):
 
 def test_single_arrays_are_refused(tmp_path):
     np.save(tmp_path / "net.npy", np.ones(2))
-    with pytest.raises(ValueError, match=r"no zip archive, but a single array \(.npy\), which has"):
+    with pytest.raises(
+        ValueError, match=r"not a zip archive, but a single array \(.npy\), which has"
+    ):
         transfer.from_numpy(tmp_path / "net.npy")
-    with pytest.raises(ValueError, match=r"from_numpy: .* is no file"):
+    with pytest.raises(ValueError, match=r"from_numpy: .* is not a file"):
         transfer.from_numpy(tmp_path)
     with pytest.raises(ValueError, match=r'convention must be "flax" or "torch", got \'keras\''):
         transfer.from_numpy(tmp_path / "net.npy", convention="keras")
@@ -480,7 +482,7 @@ FLOAT = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         (safetensors("{" + '"a":{' * 9000), "is damaged"),
         (struct.pack("<Q", 2**62) + b"{}", "is cut short, or damaged"),
         (safetensors("{}"), "holds no arrays"),
-        (b"", "is no safetensors file, but something else"),
+        (b"", "is not a safetensors file, but something else"),
     ],
 )
 def test_safetensors_that_the_library_would_not_write(tmp_path, content, message):
@@ -544,7 +546,7 @@ def test_hdf5_that_leads_elsewhere_is_not_followed(tmp_path, link):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"layers/dense/vars/0": b"text"}, "which is no number"),
+        ({"layers/dense/vars/0": b"text"}, "which is not a number"),
         ({"layers/dense/vars/1": np.ones(2)}, "is damaged"),
         ({"layers/dense": np.ones(2)}, "has an array where layers should be"),
         ({"a": np.ones(2)}, "without weights of Keras"),
@@ -609,7 +611,7 @@ def test_layers_whose_names_are_no_texts(tmp_path):
         with h5py.File(path := tmp_path / f"{index}.h5", "w") as file:
             file["layers/dense/vars/0"] = np.ones((3, 2))
             file["layers/dense/vars"].attrs["name"] = name
-        with pytest.raises(ValueError, match=r"has a name in 'layers/dense/vars' that is no text"):
+        with pytest.raises(ValueError, match=r"has a name in 'layers/dense/vars' that is not text"):
             transfer.from_keras(path)
     with h5py.File(tmp_path / "bytes.h5", "w") as file:
         file["layers/dense/vars/0"] = np.ones((3, 2))
@@ -635,8 +637,8 @@ def test_arrays_of_another_byte_order_are_those_of_this_machine(tmp_path):
 @pytest.mark.parametrize(
     ("name", "place", "message"),
     [
-        ("keras", 15369, "that is no text"),
-        ("keras_conv", 20369, "that is no text"),
+        ("keras", 15369, "that is not text"),
+        ("keras_conv", 20369, "that is not text"),
         ("keras_conv", 20403, "is damaged"),
     ],
 )
@@ -651,8 +653,8 @@ def test_one_byte_does_not_kill_or_fill_this_process(tmp_path, name, place, mess
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("import os; os.abort()", r"is damaged: the HDF5 library fails \(exit status -6\)"),
-        ("while True: pass", "is damaged: the HDF5 library had no end in 1 s"),
+        ("import os; os.abort()", r"is damaged, or needs more memory .* ended with status -6"),
+        ("while True: pass", "is damaged: reading it did not finish within 1 s"),
         ("print(1)", "is damaged, or of another format"),
         ("", "is damaged, or of another format"),
         ("""print('{"groups": [], "arrays": [["a", "O", [1]]]}')""", "is damaged, or of another"),
@@ -662,7 +664,7 @@ def test_one_byte_does_not_kill_or_fill_this_process(tmp_path, name, place, mess
 def test_whatever_the_hdf5_library_does_ends_in_an_error(monkeypatch, tmp_path, program, message):
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(_hdf5, "_PROGRAM", tmp_path / "program.py")
-    monkeypatch.setattr(_hdf5, "_SECONDS", 1)
+    monkeypatch.setattr(_apart, "SECONDS", 1)
     with pytest.raises(ValueError, match=rf"from_keras: .*keras\.weights\.h5 {message}"):
         transfer.from_keras(FOREIGN / "keras.weights.h5")
 
@@ -683,7 +685,7 @@ import io, os, sys, tempfile
 import numpy as np
 import _hdf5_process as process
 
-process.limit_memory(2**31)
+process.limit_memory("RLIMIT_AS", 2**31)
 random = np.random.default_rng(0)
 ends = {"read": 0, "refused": 0}
 for path in sys.argv[1:]:
@@ -829,5 +831,5 @@ def test_missing_and_misnamed_files(tmp_path):
     with pytest.raises(FileNotFoundError):
         transfer.from_torch(tmp_path / "missing.pt")
     shutil.copy(FOREIGN / "torch.pt", tmp_path / "net.npz")
-    with pytest.raises(ValueError, match=r"has the entry 'torch/data.pkl', which is no array"):
+    with pytest.raises(ValueError, match=r"has the entry 'torch/data.pkl', which is not an array"):
         transfer.from_numpy(tmp_path / "net.npz")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxopt_cards import transfer
+from jaxopt_cards import _reader_process, transfer
 from jaxopt_cards.transfer import _hdf5, _hdf5_process
 
 KERNEL = "layers/dense/vars/0"
@@ -31,7 +31,7 @@ def filtered(path, code=UNKNOWN):
 
 def test_filters_that_are_not_built_in_are_refused_by_name(tmp_path):
     path = filtered(tmp_path / "net.h5")
-    with pytest.raises(ValueError, match=rf"'{KERNEL}' compressed by filter 32001, which is none"):
+    with pytest.raises(ValueError, match=rf"'{KERNEL}' compressed by filter 32001, and only"):
         transfer.from_keras(path)
 
 
@@ -86,6 +86,21 @@ def test_groups_in_groups_end(tmp_path):
         transfer.from_keras(tmp_path / "net.h5")
 
 
+def test_groups_without_number_are_refused_before_they_are_read(tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w", libver="latest") as file:
+        for index in range(_hdf5_process.MOST_ITEMS):
+            file.create_group(f"layers/{index}")
+    with pytest.raises(ValueError, match="has more than 32768 groups and arrays"):
+        transfer.from_keras(tmp_path / "net.h5")
+
+
+def test_arrays_that_have_no_numbers_for_names(tmp_path):
+    with h5py.File(tmp_path / "net.weights.h5", "w") as file:
+        file["layers/dense/vars/a"] = np.ones(2)
+    with pytest.raises(ValueError, match="arrays in 'layers/dense/vars' whose names are no number"):
+        transfer.from_keras(tmp_path / "net.weights.h5")
+
+
 def test_texts_that_many_groups_share_are_bounded(tmp_path):
     with h5py.File(tmp_path / "net.h5", "w") as file:
         for index in range(300):
@@ -111,7 +126,7 @@ def test_texts_that_many_groups_share_are_bounded(tmp_path):
 def test_what_is_no_plain_number_is_refused(tmp_path, dtype):
     with h5py.File(tmp_path / "net.h5", "w") as file:
         file.create_dataset(KERNEL, (2,), dtype)
-    with pytest.raises(ValueError, match=r"from_keras: .*net\.h5 has .*which is no number"):
+    with pytest.raises(ValueError, match=r"from_keras: .*net\.h5 has .*which is not a number"):
         transfer.from_keras(tmp_path / "net.h5")
 
 
@@ -124,7 +139,7 @@ class Short(io.BytesIO):
 
 def test_short_writes_go_on():
     file, content = Short(), bytes(range(256))
-    _hdf5_process.write_all(file, content)
+    _reader_process.write_all(file, content)
     assert file.getvalue() == content
 
 

@@ -10,6 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from jaxopt_cards import transfer
+from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer._pickle_bytes import Bytes
+from jaxopt_cards.transfer._torch_pickle import unpickled
 from tests.transfer.torch_programs import (
     HOOKS,
     REBUILD,
@@ -116,13 +120,20 @@ def views_of_one_hash(count):
 
 
 # Programs, and what is said of them with little memory, or with much.
+def under_many_names(count):
+    """One tensor of 64 axes, whose strides take long to print."""
+    start = b"}(" + text("a") + tensor(0, (1,) * 64, (2**62,) * 64, A_STORAGE) + b"q\1"
+    return start + b"".join(integer(i) + b"h\1" for i in range(count)) + b"u"
+
+
 PROGRAMS = {
+    "one under many names": (under_many_names(10**5), f"{MEMORY}|read"),
     "outside": (dictionary(("a", grown((2, 2**40), (2, -(2**40))))), "a shape must be a tuple"),
     "dimensions": (shared(b"(" + ONE * 10**5 + b"t", 5000), "must be a tuple of at most 64 sizes"),
-    "sizes": (shared(b"(" + HUGE * 64 + b"t", 99), r"are no whole numbers in \[0, 2\*\*63\)"),
+    "sizes": (shared(b"(" + HUGE * 64 + b"t", 99), r"are not whole numbers in \[0, 2\*\*63\)"),
     "product": (shared(b"(" + integer(2**62) * 64 + b"t", 99), "is larger than any memory"),
     "of nothing": (shared(b"(K\0" + integer(2**62) * 63 + b"t", 9), "is larger than any memory"),
-    "negative": (dictionary(("a", tensor(-1, (1,), (1,)))), "strides that are no whole numbers"),
+    "negative": (dictionary(("a", tensor(-1, (1,), (1,)))), "strides that are not whole numbers"),
     "far": (dictionary(("a", tensor(0, (2,), (2**62,), A_STORAGE))), r"of shape \(2,\) leaves its"),
     "wide": (dictionary(("a", tensor(0, (2**40,), (0,), A_STORAGE))), "would take 4398046511104"),
     "expanded": (
@@ -132,12 +143,18 @@ PROGRAMS = {
     "names": (b"}" + text("K" * 50_000) + shared(ONE + b"\x85", 900) + b"s", "has names of more"),
     "keys": (b"}(" + COLLIDING + b"u", "holds no arrays"),
     "views": (views_of_one_hash(4000), "read"),
-    "long key": (tensor(of=storage(key="K" * 101)), "names an array by what is no name"),
-    "key without end": (b"}" + doubled(99) + A_TENSOR + b"s", "under a key that is no text"),
+    "long key": (tensor(of=storage(key="K" * 101)), "has an invalid reference to an array"),
+    "key without end": (b"}" + doubled(99) + A_TENSOR + b"s", "under a key that is not text"),
     "size without end": (shared(doubled(99), 9), "is damaged"),
-    "itself": (b"}q\1(" + text("a") + b"h\1" + text("b") + A_TENSOR + b"u", "without end"),
-    "list of itself": (b"]q\1h\1a", "is no dictionary of tensors, but a list"),
-    "doubled": (b"}" + (b"q\1}(" + text("a") + b"h\1" + text("b") + b"h\1u") * 60, "without end"),
+    "itself": (
+        b"}q\1(" + text("a") + b"h\1" + text("b") + A_TENSOR + b"u",
+        "dictionaries that never end",
+    ),
+    "list of itself": (b"]q\1h\1a", "is not a dictionary of tensors, but a list"),
+    "doubled": (
+        b"}" + (b"q\1}(" + text("a") + b"h\1" + text("b") + b"h\1u") * 60,
+        "dictionaries that never end",
+    ),
     "counted": (
         called(b"collections\nCounter", b"}(" + items(10**4) + b"u", 10**4),
         "holds no arrays",
@@ -158,40 +175,46 @@ PROGRAMS = {
     "minus integer": (b"\x8b" + struct.pack("<i", -1) + b"\1", "is damaged"),
     "minus text": (b"T" + struct.pack("<i", -1) + b"\1", "is damaged"),
     "huge line": (b"V" + b"a" * 10**6, "is cut short"),
-    "huge decimal": (b"L" + b"9" * 4000 + b"L\n", "is no dictionary of tensors"),
+    "huge decimal": (b"L" + b"9" * 4000 + b"L\n", "is not a dictionary of tensors"),
     "huge frame": (b"\x95" + struct.pack("<Q", 2**62) + b"}", "holds no arrays"),
-    "place": (b"}p" + b"9" * 4000 + b"\n", "a place that is no number"),
-    "no place": (b"}g-1\n", "a place that is no number"),
-    "no memo": (b"h\7", r"asks at byte \d+ for what is not there"),
-    "no memo in digits": (b"g7\n", "for what is not there"),
-    "no mark": (b"t", "for what is not there"),
-    "no mark to pop": (b"1", "for what is not there"),
-    "nothing to pop": (b"0", "for what is not there"),
+    "place": (b"}p" + b"9" * 4000 + b"\n", "a memo index that is not a number"),
+    "no place": (b"}g-1\n", "a memo index that is not a number"),
+    "no memo": (b"h\7", r"asks at byte \d+ for a missing value"),
+    "no memo in digits": (b"g7\n", "for a missing value"),
+    "no mark": (b"t", "for a missing value"),
+    "no mark to pop": (b"1", "for a missing value"),
+    "nothing to pop": (b"0", "for a missing value"),
     "nothing to double": (b"2", "a value is missing"),
     "nothing to keep": (b"\x94", "a value is missing"),
-    "names of numbers": (b"K\1K\2\x93", "names a thing by what is no name"),
-    "name of a list": (b"]]\x93", "names a thing by what is no name"),
+    "names of numbers": (b"K\1K\2\x93", "has an invalid name of a function or class"),
+    "name of a list": (b"]]\x93", "has an invalid name of a function or class"),
     "no name": (b"cos\n", "is cut short"),
-    "no letters": (b"X\1\0\0\0\xff", "for what is not there"),
-    "call of a number": (b"K\1)R", "calls what is no function"),
-    "call with a list": (b"ccollections\nOrderedDict\n]R", "calls what is no function"),
+    "no letters": (b"X\1\0\0\0\xff", "for a missing value"),
+    "call of a number": (b"K\1)R", "calls something that is not a function"),
+    "call with a list": (
+        b"ccollections\nOrderedDict\n]R",
+        "calls something that is not a function",
+    ),
     "call with nothing": (REBUILD + b")R", "as no state_dict does"),
     "call with little": (REBUILD + b"K\1\x85R", "as no state_dict does"),
     "call of a call": (FROM_TYPE + b"(" + FROM_TYPE + b"N)NtR", "as no state_dict does"),
     "parameter": (b"ctorch._utils\n_rebuild_parameter\n)R", "as no state_dict does"),
     "parameter of a list": (b"ctorch._utils\n_rebuild_parameter\n]\x85R", "as no state_dict does"),
-    "items of numbers": (b"ccollections\nOrderedDict\n]K\1a\x85R", "of what are no items"),
-    "odd items": (b"}(K\1u", "for what is not there"),
-    "items for a list": (b"](K\1K\2u", "keys for what is no dictionary"),
+    "items of numbers": (b"ccollections\nOrderedDict\n]K\1a\x85R", "made of invalid items"),
+    "odd items": (b"}(K\1u", "for a missing value"),
+    "items for a list": (b"](K\1K\2u", "keys for something that is not a dictionary"),
     "twice": (b"}(K\1NK\1Nu", "has 1 twice"),
-    "appended to a tuple": (b")K\1a", "appends to what is no list"),
-    "added to a list": (b"](K\1\x90", "adds to what is no set"),
-    "attributes of a list": (b"]Nb", "gives attributes to what has none"),
-    "attributes of a tensor": (A_TENSOR + b"Nb", "gives attributes to what has none"),
-    "identity": (b"K\1Q", "names an array by what is no name"),
-    "module": (b"(" + text("module") + b"NNNNtQ", "names an array by what is no name"),
-    "identity in text": (b"Pos.system\n", "names an array by os.system"),
-    "part beyond": (storage(view=b"(NK\5K\2t"), "names an array by what is no name"),
+    "appended to a tuple": (b")K\1a", "appends to something that is not a list"),
+    "added to a list": (b"](K\1\x90", "adds to something that is not a set"),
+    "attributes of a list": (b"]Nb", "sets attributes of a value without attributes"),
+    "attributes of a tensor": (A_TENSOR + b"Nb", "sets attributes of a value without attributes"),
+    "identity": (b"K\1Q", "has an invalid reference to an array"),
+    "module": (b"(" + text("module") + b"NNNNtQ", "has an invalid reference to an array"),
+    "identity in text": (
+        b"Pos.system\n",
+        "has an array reference that is not PyTorch's: os.system",
+    ),
+    "part beyond": (storage(view=b"(NK\5K\2t"), "has an invalid reference to an array"),
     "extension": (b"\x82\1", "asks for the operation EXT1"),
     "object": (b"(cbuiltins\nset\no", "asks for the operation OBJ"),
     "new object": (b"cbuiltins\nset\n)}\x92", "asks for the operation NEWOBJ_EX"),
@@ -245,7 +268,7 @@ NPY = {
     "nested": (npy(b"(" * 9000), "a header that NumPy does not write"),
     "header": (npy(b" " * 10**6), "has a header of 1000000 bytes"),
     "fields": (npy(header("(1,)", "[('a', '<f4')]")), r"of dtype \[\('a', '<f4'\)\], which is no"),
-    "subarray": (npy(header("(1,)", "'(9999,9999)f4'")), "which is no number"),
+    "subarray": (npy(header("(1,)", "'(9999,9999)f4'")), "which is not a number"),
     "objects": (npy(header("(1,)", "'|O'")), "has a pickle"),
     "twice": (npy(header("(1,), 'shape': (2,)")), "a header that NumPy does not write"),
 }
@@ -253,9 +276,10 @@ SAFETENSORS = {
     "lists": (b'{"a":[' + b"[]," * 5 * 10**6, "has JSON of more than"),
     "objects": (b'{"a":[' + b"{}," * 10**6, "would take|is damaged"),
     "numbers": (b'{"a":[' + b"1," * 10**6, "would take|is damaged"),
-    "nested": (b'{"a":' + b"[" * 10**5, "would take|lists in lists without end"),
+    "nested": (b'{"a":' + b"[" * 10**5, "would take|nested too deeply"),
     "integer": (b'{"a":' + b"9" * 10**6 + b"}", "is damaged"),
-    "metadata": (b'{"__metadata__":[]}', "the metadata in its header are no object"),
+    "metadata": (b'{"__metadata__":[]}', "the metadata in its header are not an object"),
+    "wide text": (b'{"__metadata__":{"a":"' + "🙂".encode() + b"a" * 10**7 + b'"}', "would take"),
     "text": (b'{"__metadata__":"' + "🙂".encode() + b"a" * 10**6 + b'"}', "is damaged|would take"),
     "list": (b"{}[]", "is damaged"),
     "groups": (groups(1500), "has names of more than 65536 groups"),
@@ -303,6 +327,28 @@ EXPECTED = (
 
 def test_the_hashes_are_one():
     assert len({hash(pair) for pair in strides_of_one_hash(20)}) == 1
+
+
+def test_long_integers_take_memory():
+    program = b"(" + integer(2**2000) * 1000 + b"l."
+    assert len(unpickled(Bytes(iter([program])), 10**6)) == 1000
+    with pytest.raises(UnfitError, match=MEMORY):
+        unpickled(Bytes(iter([program])), 2 * 10**5)
+
+
+def test_copies_of_tensors_take_memory_beside_their_storage(tmp_path):
+    kept = tensor(0, (10**6,), (0,), storage(size=10**6))
+    program = (
+        b"\x80\2"
+        + dictionary(("a", kept), ("b", tensor(9, (1,), (1,), storage(size=10**6))))
+        + b"."
+    )
+    with zipfile.ZipFile(tmp_path / "net.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", program)
+        archive.writestr("net/data/0", bytes(4 * 10**6))
+    with pytest.raises(ValueError, match=r"would take 799.* bytes, and max_bytes is 5000000"):
+        transfer.from_torch(tmp_path / "net.pt", max_bytes=5 * 10**6)
+    assert transfer.from_torch(tmp_path / "net.pt", max_bytes=8 * 10**6)["a"].shape == (10**6,)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no such limits")

@@ -144,11 +144,12 @@ def deep(levels, name="net"):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("[" * 10**5, "has a configuration with brackets in brackets without end"),
-        ("{", "has a configuration that is no JSON"),
-        ("[]", "has a configuration that is no dictionary"),
+        ("[" * 10**5, "is damaged: its JSON is nested too deeply"),
+        ("{", "is damaged: its JSON cannot be read"),
+        ("[]", "is damaged: its JSON is not an object"),
         ('{"a": "' + "a" * 2**23 + '"}', r"has a configuration of \d+ bytes"),
-        ('{"a": [' + "[]," * 2**18 + "[]]}", "has a configuration of more than 524288 items"),
+        ('{"a": [' + "[]," * 2**19 + "[]]}", "has JSON of more than 1048576 values"),
+        ('{"a": 1, "a": 2}', "has a name twice in its JSON"),
         (deep(65), "has a configuration of more than 16384 layers, or deeper than 64"),
         (listed(*[("D", "a", "")] * 17000), "has a configuration of more than 16384 layers"),
         (listed(("Dense", 3, "")), "has a layer in its configuration whose name or class is no"),

@@ -1,6 +1,7 @@
 """Folders of Orbax that a stranger might send are refused, in little memory and time."""
 
 import json
+import os
 import shutil
 import time
 
@@ -93,8 +94,12 @@ HOSTILE = {
     ),
     "a piece that expands": (lambda f: bomb(2**31, f / "a" / "0.0"), r"is damaged"),
     "many dimensions": (lambda f: change_array(f, shape=[1] * 99, chunks=[1] * 99), "is damaged"),
+    "a pipe": (
+        lambda f: (f / "a" / "0.0").unlink() or os.mkfifo(f / "a" / "0.0"),
+        "has 'a/0.0', which is no file",
+    ),
     "no piece": (lambda f: (f / "a" / "0.0").write_bytes(b""), "is damaged"),
-    "a lost piece": (lambda f: (f / "a" / "0.0").unlink(), "is damaged: .*NOT_FOUND"),
+    "a lost piece": (lambda f: (f / "a" / "0.0").unlink(), "is damaged, .*NOT_FOUND"),
     "an object": (lambda f: change_array(f, dtype="|O"), "is damaged"),
     "a name elsewhere": (
         lambda f: change_metadata(f, lambda about: with_name(about, "../elsewhere")),
@@ -104,9 +109,18 @@ HOSTILE = {
         lambda f: change_metadata(f, lambda about: with_name(about, "/a\ntaken    a\x1b[1m")),
         r"has the name '/a\\ntaken    a\\x1b\[1m', which leads elsewhere",
     ),
-    "no tree": (lambda f: change_metadata(f, lambda _: {}), "is damaged: KeyError"),
-    "a list": (lambda f: change_metadata(f, lambda _: []), "is damaged: AttributeError"),
-    "deep": (lambda f: (f / "_METADATA").write_text("[" * 10**6), "is damaged: RecursionError"),
+    "no tree": (
+        lambda f: change_metadata(f, lambda _: {}),
+        "is damaged, or of another format: KeyError",
+    ),
+    "a list": (
+        lambda f: change_metadata(f, lambda _: []),
+        "is damaged, or of another format: AttributeError",
+    ),
+    "deep": (
+        lambda f: (f / "_METADATA").write_text("[" * 10**6),
+        "is damaged, or of another format: RecursionError",
+    ),
     "long metadata": (
         lambda f: (f / "_METADATA").write_bytes(b" " * (_orbax_process.MOST_METADATA + 1)),
         "has metadata of more than",
@@ -122,6 +136,15 @@ def test_hostile_folders_are_refused_at_once(folder, kind):
     with pytest.raises(ValueError, match=rf"restore: {folder} {message}"):
         restored(folder)
     assert time.monotonic() - start < 20  # a second, where the machine has nothing else to do
+
+
+def test_a_pipe_beside_a_checkpoint_is_not_opened(folder, tmp_path):
+    about = tmp_path / "run" / "1" / "about"
+    about.mkdir(parents=True)
+    shutil.copytree(folder, about.parent / "run")
+    os.mkfifo(about / "metadata")
+    with pytest.raises(ValueError, match="1 is damaged; remove it to take the one before"):
+        restored(tmp_path / "run")
 
 
 def test_what_the_arrays_take_together_is_limited(folder):

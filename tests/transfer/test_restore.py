@@ -167,7 +167,7 @@ def test_folders_and_files_of_no_known_format(tmp_path):
     with pytest.raises(ValueError, match=r"restore: .* is neither a folder of orbax"):
         transfer.restore(net(), tmp_path)
     (tmp_path / "notes.txt").write_text("hidden1/kernel = 1")
-    with pytest.raises(ValueError, match=r"restore: .*notes.txt is of no format that is known"):
+    with pytest.raises(ValueError, match=r"restore: .*notes.txt is of an unknown format"):
         transfer.restore(net(), tmp_path / "notes.txt")
     with pytest.raises(FileNotFoundError):
         transfer.restore(net(), tmp_path / "missing.npz")

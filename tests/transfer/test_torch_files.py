@@ -206,7 +206,7 @@ def test_things_that_are_refused_by_name(tmp_path, program, message):
         ({"version": 1002}, "is of a version of torch.save that is not 1001"),
         ({"version": ENDLESS}, "is of a version of torch.save that is not 1001"),
         ({"magic": ENDLESS}, "is a pickle that torch.save did not write"),
-        ({"little": False}, "is of a machine of another byte order"),
+        ({"little": False}, "comes from a machine with another byte order"),
         ({"keys": ["1"]}, "is damaged: it has no list of its arrays"),
         ({"keys": []}, "is damaged: there are no numbers '0'"),
         ({"keys": ["0", "0"]}, "is damaged: it has no list of its arrays"),

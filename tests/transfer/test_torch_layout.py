@@ -61,7 +61,7 @@ def test_patterns_that_say_nothing_are_refused(tmp_path):
         ValueError, match=r"from_torch: .*no weight of two .* inputs_first='mlp' mat"
     ):
         transfer.from_torch(STATE, inputs_first="mlp")
-    with pytest.raises(ValueError, match=r"from_numpy: .*where inputs_first says nothing"):
+    with pytest.raises(ValueError, match=r"from_numpy: .*where inputs_first has no meaning"):
         transfer.from_numpy(tmp_path / "net.npz", inputs_first="attn")
     for reader in (transfer.from_torch, transfer.from_numpy, transfer.from_safetensors):
         with pytest.raises(ValueError, match=rf"{reader.__name__}: '\(' is not a regular express"):

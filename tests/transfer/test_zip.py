@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -116,7 +117,7 @@ BOMB = BOMB.compress(npy() + bytes(10**7)) + BOMB.flush()
         (archive(entry(), comment=5), "is not where it says"),
         (archive(entry(), before_end=b"1234"), "is not where it says"),
         (archive(entry()) + b"more", "is not where it says"),
-        (b"more" + archive(entry()), "is no zip archive"),
+        (b"more" + archive(entry()), "is not a zip archive"),
         (archive(entry(size=2**32 - 1)), "the directory of the zip archive lacks a size"),
         (b"PK\3\4" + bytes(99), "is cut short"),
     ],
@@ -192,3 +193,21 @@ def test_no_more_is_unpacked_than_is_declared():
         for piece in found.pieces("a.npy"):
             made += len(piece)
     assert made == 0
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4"])
+@pytest.mark.parametrize("convention", ["flax", "torch"])
+def test_numbers_are_in_memory_once(tmp_path, dtype, convention):
+    numbers = np.arange(2**20, dtype=dtype).reshape(2**10, 2**10)
+    head = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {numbers.shape}}}\n"  # odd
+    data = b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + numbers.tobytes()
+    with zipfile.ZipFile(tmp_path / "net.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weight.npy", data)
+    tracemalloc.start()
+    found = transfer.from_numpy(tmp_path / "net.npz", convention=convention)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    (array,) = found.values()
+    np.testing.assert_array_equal(array.T if convention == "torch" else array, numbers)
+    assert array.dtype == np.float32
+    assert peak < numbers.nbytes + 3 * _zip.PIECE

@@ -483,6 +483,10 @@ def drop(folder, path):
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 F32 = {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}
 HOSTILE = {
+    "card of lists": (
+        lambda f: (f / "card.json").write_bytes(b"[" + b"[]," * 10**6 + b"[]]"),
+        "card.json is no card: it (has JSON of more|would take)",
+    ),
     "weights truncated": (lambda f: truncate(f / WEIGHTS), "weights.*expected .* bytes with the"),
     "weights longer": (lambda f: lengthen(f / WEIGHTS), "weights.*expected .* bytes with the"),
     "weights missing": (lambda f: (f / WEIGHTS).unlink(), "weights.* there is no such file"),
@@ -492,7 +496,10 @@ HOSTILE = {
         "weights.* it is not a plain file",
     ),
     "no weights": (lambda f: rewrite(f, b"\0" * 8), "weights.* not a whole safetensors file"),
-    "a huge header": (lambda f: rewrite(f, b"\xff" * 16), "weights.* more than any card tells of"),
+    "a huge header": (
+        lambda f: rewrite(f, b"\xff" * 16),
+        "weights.* more than any card can describe",
+    ),
     "a huge array": (lambda f: rewrite(f, with_header({"w": F32}, b"1234")), "weights.* not a wh"),
     "a deep header": (lambda f: rewrite(f, with_header(b"[" * 9999)), "weights.* not a whole saf"),
     "an odd dtype": (
@@ -509,18 +516,33 @@ HOSTILE = {
     "one array less": (lambda f: drop(f, "logits/bias"), "logits/bias: the file of weights has No"),
     "another sum": (lambda f: edit(f, sha256="0" * 64), "weights.*expected .* with the SHA-256 00"),
     "a link to a sum": (lambda f: edit(f, sha256="../" * 21 + "x"), "sha256 must be 64 hexadec"),
-    "card missing": (lambda f: (f / CARD).unlink(), "card.json is no card: there is no such file"),
-    "card a link": (lambda f: link(f / CARD), "card.json is no card: it is not a plain file"),
-    "card truncated": (lambda f: truncate(f / CARD), "card.json is no card: Expecting|Unterminat"),
-    "card not text": (lambda f: (f / CARD).write_bytes(b"\xff\xfe\xfd"), "card.json is no card"),
-    "card too large": (lambda f: (f / CARD).write_bytes(b" " * 2**24), "card.json is no card: it"),
+    "card missing": (
+        lambda f: (f / CARD).unlink(),
+        "card.json is not a valid card: there is no such file",
+    ),
+    "card a link": (
+        lambda f: link(f / CARD),
+        "card.json is not a valid card: it is not a plain file",
+    ),
+    "card truncated": (
+        lambda f: truncate(f / CARD),
+        "card.json is not a valid card: Expecting|Unterminat",
+    ),
+    "card not text": (
+        lambda f: (f / CARD).write_bytes(b"\xff\xfe\xfd"),
+        "card.json is not a valid card",
+    ),
+    "card too large": (
+        lambda f: (f / CARD).write_bytes(b" " * 2**24),
+        "card.json is not a valid card: it",
+    ),
     "card too deep": (lambda f: (f / CARD).write_text("[" * 9**5), "it is nested too deeply"),
     "card of a list": (lambda f: (f / CARD).write_text("[1]"), r"it must be an object, got \[1\]"),
     "card with a key twice": (lambda f: (f / CARD).write_text('{"a": 1, "a": 2}'), "a key twice"),
     "card with NaN": (lambda f: edit(f, accuracy=float("nan")), "it holds NaN, which JSON does no"),
     "card with a long number": (
         lambda f: (f / CARD).write_text("9" * 9999),
-        "card.json is no card: Exceeds the limit",
+        "card.json is not a valid card: Exceeds the limit",
     ),
     "unknown field": (lambda f: edit(f, command="rm"), r"missing or unknown: \['command'\]"),
     "missing field": (lambda f: edit(f, data=()), r"missing or unknown: \['data'\]"),
@@ -543,7 +565,7 @@ HOSTILE = {
     "widths text": (lambda f: edit_settings(f, units="44"), "settings must be null or have the"),
     "rate one": (lambda f: edit_settings(f, dropout_rate=1), "settings must be null or have the"),
     "rate more": (lambda f: edit_settings(f, dropout_rate=0.1), "dropout/rate: the card has None"),
-    "activation": (lambda f: edit_settings(f, activation="eval"), "MLP: activation must be a func"),
+    "activation": (lambda f: edit_settings(f, activation="eval"), "activation must be a func"),
     "norms": (lambda f: edit_settings(f, batch_norm=True), "hidden1_norm/mean: the card has None"),
 }
 
@@ -669,7 +691,7 @@ def test_any_byte_of_a_card_may_be_wrong(stored, place, byte):
     zoo, folder = stored
     content = bytearray((folder / CARD).read_bytes())
     (folder / CARD).write_bytes(content[: place % len(content)] + bytes([byte]))
-    with pytest.raises(ValueError, match=r"card.json is no card"):
+    with pytest.raises(ValueError, match=r"card.json is not a valid card"):
         zoo.load("mlp")
     changed = bytearray(content)
     changed[place % len(content)] = byte

@@ -325,3 +325,12 @@ def test_all_leaves_of_one_shape_are_traced_once():
     params = [jnp.ones(4) for _ in range(10)] + [jnp.ones(5)]
     jax.jit(tx.update)(params, tx.init(params))
     assert traces == [(4,), (5,)]
+
+
+@pytest.mark.parametrize("has_params", [True, False])
+def test_counters_stay_also_with_integer_gradients(has_params):
+    params = {"w": jnp.ones(2), "seen": jnp.array([3])}
+    tx = jc.scale_by_adam()
+    given = params if has_params else None
+    updates, _ = tx.update({"w": jnp.ones(2), "seen": jnp.array([5])}, tx.init(params), given)
+    assert optax.apply_updates(params, updates)["seen"] == 3

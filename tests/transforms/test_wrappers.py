@@ -270,3 +270,12 @@ def test_parameters_are_needed(tx):
 def test_wrappers_name_what_is_no_transformation(wrapper):
     with pytest.raises(ValueError, match=r"\w+: (inner|fast) must be a gradient transformation"):
         wrapper(jc.adam)
+
+
+def test_compressed_states_of_another_layout_are_refused():
+    tx = jc.compress_state(jc.adam(0.1))
+    state = tx.init(PARAMS)
+    with pytest.raises(ValueError, match=r"^compress_state: state must be .* got Ema"):
+        tx.update(PARAMS, optax.EmaState(state.count, state.inner_state), PARAMS)
+    with pytest.raises(ValueError, match=r"^compress_state: state must have scales .* got 0 for"):
+        tx.update(PARAMS, state._replace(scales=()), PARAMS)
