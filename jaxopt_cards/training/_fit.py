@@ -171,9 +171,9 @@ def fit(
             Optax and this package are not those of the checkpoint; `epochs` and `patience` may
             differ, but what was trained already stays trained. After SIGTERM the epoch is ended and
             saved, and the process left with status 143 (`SystemExit`), unless a handler of yours
-            is set or this is not the main thread. Before the first epoch, while it compiles or
-            restores, nothing is to be saved, and it leaves as soon as that is done. A damaged
-            checkpoint is set aside with a warning for the one before it.
+            is set or this is not the main thread. Before the first epoch, while data are checked or
+            the program is compiled, nothing is to be saved, and it leaves as soon as that is done.
+            A damaged checkpoint is set aside with a warning for the one before it.
         checkpoint_every: whole number > 0; epochs between checkpoints. The last epoch always has
             one. Each holds the best snapshot so far, so the best epoch needs none of its own: what
             a kill loses is trained again to the same bits.
@@ -214,33 +214,33 @@ def fit(
         >>> training.evaluate(result.model, *test)["accuracy"] > 0.8
         True
     """
-    check_model("fit", model)
-    check_tx("fit", tx)
-    train_data = on_device("fit", "train", train, weighted=True)
-    valid_data = on_device("fit", "valid", valid, weighted=True)
-    check_seed("fit", "seed", seed)
-    check_settings("fit", batch_size, epochs, patience, train_data.size)
-    check_count("fit", "checkpoint_every", checkpoint_every)
-    for what, examples in (("train", train_data), ("valid", valid_data)):
-        check_model_fits("fit", what, model, loss, examples)
-    if checkpoint_dir is not None and jax.process_count() > 1:
-        raise HyperparameterError(
-            "fit", "checkpoint_dir", "be None on several hosts", checkpoint_dir
-        )
-    if sharding and mesh is None:
-        raise HyperparameterError("fit", "mesh", "be given where sharding is", mesh)
-
-    layout = None if mesh is None else Layout("fit", mesh, sharding)
-    rows = None if layout is None else layout.batch(batch_size)
-    options = checked_options("fit", Options(regularizer, augment, plateau, rows))
-    program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
-    check_trainable("fit", trainable, arrays, frozen)
-    run = _epoch.first_run(program, arrays, tx)
-    if opt_state is not None:
-        check_opt_state("fit", opt_state, run.opt_state)
-        run = run._replace(opt_state=opt_state)
-    given = (train_data, valid_data)
     with Termination(active=checkpoint_dir is not None) as termination:
+        check_model("fit", model)
+        check_tx("fit", tx)
+        train_data = on_device("fit", "train", train, weighted=True)
+        valid_data = on_device("fit", "valid", valid, weighted=True)
+        check_seed("fit", "seed", seed)
+        check_settings("fit", batch_size, epochs, patience, train_data.size)
+        check_count("fit", "checkpoint_every", checkpoint_every)
+        for what, examples in (("train", train_data), ("valid", valid_data)):
+            check_model_fits("fit", what, model, loss, examples)
+        if checkpoint_dir is not None and jax.process_count() > 1:
+            raise HyperparameterError(
+                "fit", "checkpoint_dir", "be None on several hosts", checkpoint_dir
+            )
+        if sharding and mesh is None:
+            raise HyperparameterError("fit", "mesh", "be given where sharding is", mesh)
+
+        layout = None if mesh is None else Layout("fit", mesh, sharding)
+        rows = None if layout is None else layout.batch(batch_size)
+        options = checked_options("fit", Options(regularizer, augment, plateau, rows))
+        program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
+        check_trainable("fit", trainable, arrays, frozen)
+        run = _epoch.first_run(program, arrays, tx)
+        if opt_state is not None:
+            check_opt_state("fit", opt_state, run.opt_state)
+            run = run._replace(opt_state=opt_state)
+        given = (train_data, valid_data)
         run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
         relative = (data.relative() for data in given)
         inputs = (frozen, *relative, jax.random.key(seed))

@@ -111,31 +111,31 @@ def fine_tune(
         >>> len(result.history.valid_loss)
         3
     """
-    check_model("fine_tune", model)
-    _check_functions(make_tx, schedule, settings)
-    check_count("fine_tune", "epochs", epochs)
-    check_count("fine_tune", "freeze_epochs", freeze_epochs)
-    check_count("fine_tune", "batch_size", batch_size)
-    check_seed("fine_tune", "seed", seed)
-    check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
-    check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
-    if schedule is None:
-        schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
-        epochs += freeze_epochs
-    size = on_device("fine_tune", "train", train, weighted=True).size
-    lengths = _lengths(schedule, epochs)
-    last_seed = seed * len(lengths) + len(lengths) - 1
-    check_seed("fine_tune", "seed times the number of stages", last_seed)
-    cycles = tuple(
-        (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
-        for stage, length in enumerate(lengths)
-    )
-    layers = _order(model, order)
-    decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
-    names = tuple(sorted(set(variable_names(model).values())))
-    results: list[FitResult] = []
-    stages = zip(_filters(schedule, model), lengths, strict=True)
     with Termination(active=checkpoint_dir is not None) as termination:
+        check_model("fine_tune", model)
+        _check_functions(make_tx, schedule, settings)
+        check_count("fine_tune", "epochs", epochs)
+        check_count("fine_tune", "freeze_epochs", freeze_epochs)
+        check_count("fine_tune", "batch_size", batch_size)
+        check_seed("fine_tune", "seed", seed)
+        check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
+        check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
+        if schedule is None:
+            schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
+            epochs += freeze_epochs
+        size = on_device("fine_tune", "train", train, weighted=True).size
+        lengths = _lengths(schedule, epochs)
+        last_seed = seed * len(lengths) + len(lengths) - 1
+        check_seed("fine_tune", "seed times the number of stages", last_seed)
+        cycles = tuple(
+            (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
+            for stage, length in enumerate(lengths)
+        )
+        layers = _order(model, order)
+        decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
+        names = tuple(sorted(set(variable_names(model).values())))
+        results: list[FitResult] = []
+        stages = zip(_filters(schedule, model), lengths, strict=True)
         for stage, (trainable, length) in enumerate(stages):
             termination.leave()
             tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)

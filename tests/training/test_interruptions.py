@@ -12,7 +12,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.training import _epoch
+from jaxopt_cards.training import _epoch, _fit
 from jaxopt_cards.training._checkpoints import FitCheckpointer
 from jaxopt_cards.training._progress import Reporter
 from jaxopt_cards.training._termination import Termination
@@ -59,6 +59,8 @@ def interrupt(monkeypatch, owner, name, *, after=False, times=1, number=signal.S
 
 
 MOMENTS = {
+    "the checks": ((_fit, "check_model"), 0),
+    "the first state": ((_epoch, "first_run"), 0),
     "compilation": ((_epoch, "compiled_epoch"), 0),
     "opening": ((FitCheckpointer, "__init__"), 0),
     "restoring": ((FitCheckpointer, "restore"), 0),
@@ -165,8 +167,10 @@ def diverging(step):
 
 def test_fine_tune_keeps_the_stages_before_one_that_diverges(tmp_path):
     for folder in (None, tmp_path, tmp_path):  # the last is resumed
-        with pytest.warns(RuntimeWarning, match="fine_tune: stage 1 gave nothing, .* never finite"):
+        message = "fine_tune: stage 1 gave nothing, .* never finite"
+        with pytest.warns(RuntimeWarning, match=message) as caught:
             result = fine_tune(folder, DIVERGING)
+        assert {warning.filename for warning in caught} == {__file__}
         assert result.stopped == "not finite"
         assert "fit: the validation loss was never finite" in result.trouble
         assert len(result.history.valid_loss) == 2

@@ -91,6 +91,7 @@ def test_fit_hands_back_the_state_that_belongs_to_the_weights():
             net(), ADAM, train=(TRAIN.x, BAD), valid=VALID, loss=flagged, batch_size=10, epochs=4,
             seed=1, progress=False,
         )  # fmt: skip
+    assert {warning.filename for warning in caught} == {__file__}  # the caller's line
     assert result.stopped == "not finite"
     step = int(re.search(r"since step (\d+) of epoch 1", result.trouble)[1])
     assert str(caught[0].message) == f"fit: {result.trouble}"

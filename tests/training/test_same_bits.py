@@ -66,6 +66,7 @@ def test_another_environment_is_told_and_no_error(tmp_path, monkeypatch, change)
         make(patched)
         with pytest.warns(RuntimeWarning, match=rf"in another environment:\n  {message}") as caught:
             resumed = fit(tmp_path, epochs=4)
+        assert caught[0].filename == __file__  # that of `fit` above
         assert "cannot be compared" in str(caught[0].message) or change != "jax"
         with warnings.catch_warnings():  # the checkpoint is now of this environment
             warnings.simplefilter("error")
