@@ -127,6 +127,8 @@ def one_epoch(
     train: Data,
     valid: Data,
     key: jax.Array,
+    *,
+    side_by_side: bool = False,
 ) -> tuple[Run, Measured]:
     """Trains on every example once, in a new order, then measures on the validation set.
 
@@ -148,7 +150,9 @@ def one_epoch(
 
     # The order has used the key itself.
     noise = jax.random.fold_in(key, len(rows))
-    step = functools.partial(one_step, program, tx, run.plateau, frozen, train, noise)
+    step = functools.partial(
+        one_step, program, tx, run.plateau, frozen, train, noise, side_by_side=side_by_side
+    )
     start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
     (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
     train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
@@ -169,13 +173,14 @@ def one_step(
     batch: tuple,
     *,
     halts: bool = True,
+    side_by_side: bool = False,
 ) -> tuple[tuple, jax.Array]:
     """One batch.
 
     With `halts` nothing changes from the first loss that is not finite on: weights, statistics and
     the optimizer's state stay those that gave this loss, and show how large they were. Without it
     what becomes of weights and state is up to the transformation, and only batch statistics do not
-    follow such a loss.
+    follow such a loss. `side_by_side` says that this is one of many runs under `vmap`.
     """
     arrays, opt_state, bad_step = carry
     step, rows, weights = batch
@@ -200,7 +205,8 @@ def one_step(
         updates, opt_state = tx.update(grads, opt_state, params, **told)
         if plateau:
             updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
-        if halts:  # true of `finite` here, but a choice keeps the rounding of the sum unchanged
+        # `finite` is true in the branch, but a choice keeps the rounding of the sum unchanged.
+        if halts and not side_by_side:
             updates = _chosen(finite, updates, jax.tree.map(jnp.zeros_like, updates))
         return optax.apply_updates(params, updates), opt_state
 
@@ -208,11 +214,14 @@ def one_step(
     bad_step = jnp.where((bad_step == 0) & ~finite, step, bad_step)
     if halts:
         finite = bad_step == 0
-        # A branch, since a choice between old and new arrays would copy the moments.
         old = (arrays.params, opt_state, arrays.variables)
-        params, opt_state, variables = jax.lax.cond(
-            finite, lambda p, s, _: (*updated(p, s), variables), lambda *old: old, *old
-        )
+        if side_by_side:  # `vmap` would turn a branch into choices, also of all its inputs
+            new = (*updated(arrays.params, opt_state), variables)
+            params, opt_state, variables = _chosen(finite, new, old)
+        else:  # a choice between old and new arrays would copy the moments
+            params, opt_state, variables = jax.lax.cond(
+                finite, lambda p, s, _: (*updated(p, s), variables), lambda *old: old, *old
+            )
     else:
         params, opt_state = updated(arrays.params, opt_state)
         variables = _chosen(finite, variables, arrays.variables)

@@ -41,6 +41,8 @@ def whole_run(
     valid: _epoch.Data,
     epochs: int,
     patience: Any,
+    *,
+    side_by_side: bool = False,
 ) -> Whole:
     """Epoch after epoch until it no longer helps, as `fit` does it, without the host."""
 
@@ -50,9 +52,8 @@ def whole_run(
         return (run.epoch < epochs) & (waited < patience) & jnp.isfinite(measured.losses[0])
 
     def next_epoch(whole: Whole) -> Whole:
-        run, measured = _epoch.one_epoch(
-            program, tx, whole.run, member.frozen, train, valid, member.key
-        )
+        inputs = (member.frozen, train, valid, member.key)
+        run, measured = _epoch.one_epoch(program, tx, whole.run, *inputs, side_by_side=side_by_side)
         history = whole.history.at[whole.run.epoch].set(measured.losses)
         return Whole(run, history, measured)
 
@@ -86,6 +87,7 @@ def whole_runs(
             valid._replace(rows=member.valid_rows).relative(),
             epochs,
             patience,
+            side_by_side=side_by_side > 1,
         )
 
     if side_by_side == 1:
