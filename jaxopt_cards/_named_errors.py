@@ -3,7 +3,8 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 _Arguments = ParamSpec("_Arguments")
@@ -17,7 +18,7 @@ class NamedError(ValueError):
     place of theirs: see `named_in_errors`.
     """
 
-    is_final = False  # whether the name is that of a transformation the user made
+    is_final = False  # whether the name is that of a function the user chose
 
     def __init__(self, function: str, message: str):
         """The message is shown after the function's name and a colon."""
@@ -53,6 +54,16 @@ def wrapper_named_in_errors(
 ) -> Callable[_Arguments, _Result]:
     """`named_in_errors` for a wrapper: what is inside was named by the user and keeps its name."""
     return _named(function, keeps_names=True)
+
+
+@contextmanager
+def names_kept() -> Iterator[None]:
+    """For calls of a function that the user gave, such as `adam`: its errors keep their name."""
+    try:
+        yield
+    except NamedError as error:
+        error.is_final = True
+        raise
 
 
 def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:

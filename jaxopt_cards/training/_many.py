@@ -19,7 +19,7 @@ from jaxopt_cards._checks import (
     check_seed,
     check_tx,
 )
-from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors, names_kept
 from jaxopt_cards.training import _epoch
 from jaxopt_cards.training._devices import Layout
 from jaxopt_cards.training._fit import (
@@ -314,7 +314,9 @@ def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str,
         raise NamedError(
             "fit_many", f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
         ) from None
-    check_tx("fit_many", make_tx(**hyperparameters))  # out of range, they are refused here by name
+    with names_kept():  # which refuses by name what is out of range
+        tx = make_tx(**hyperparameters)
+    check_tx("fit_many", tx)
     return {
         name: as_float32("fit_many", f"hyperparameter {name}", value)
         for name, value in hyperparameters.items()

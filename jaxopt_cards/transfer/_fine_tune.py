@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards._checks import HyperparameterError, check_count, check_number, check_seed
-from jaxopt_cards._named_errors import NamedError, named_in_errors
+from jaxopt_cards._named_errors import NamedError, named_in_errors, names_kept
 from jaxopt_cards._warnings import warn
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers import adam
@@ -237,7 +237,8 @@ def _optimizer(
             with jax.numpy_dtype_promotion("standard"):  # Optax's cycle mixes bool and float
                 return rates(count + begin)
 
-        return make_tx(rate)
+        with names_kept():
+            return make_tx(rate)
 
     def joined(params: Any) -> Any:
         """In which stage each parameter joined: the first that matches one of its paths."""
