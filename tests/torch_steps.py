@@ -17,7 +17,7 @@ FILE = Path(__file__).with_suffix(".json")
 def rows():
     """PyTorch's call and ours, of each row that is said to take the same steps."""
     text = (ROOT / "docs" / "guides" / "from_pytorch.md").read_text()
-    table = text.split("## Optimizers")[1].split("Close, but")[0]
+    table = text.split("## Optimizers")[1].split("Three pairs")[0]
     return re.findall(r"^\| `(\w+\(.*?\))` \| `(.*?)` \|", table, re.MULTILINE)
 
 

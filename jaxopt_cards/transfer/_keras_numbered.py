@@ -49,7 +49,8 @@ def _layers(
         variables = members(children.pop("vars"), f"{path}/vars")
         numbers = [str(index) for index in range(len(variables))]
         if variables.keys() != {*numbers}:
-            raise UnfitError(f"has arrays in {shown(f'{path}/vars')} whose names are no numbers")
+            where = shown(f"{path}/vars")
+            raise UnfitError(f"has arrays in {where} whose names are not the numbers from 0")
         arrays = [checked(path, variables[number]) for number in numbers]
         if arrays:
             yield path or "model", {kind, _kind(path.rpartition("/")[2])}, arrays, layer

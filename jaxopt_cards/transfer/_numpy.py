@@ -102,14 +102,14 @@ def _array(archive: Archive, name: str) -> np.ndarray:
         said = f"{dtype}{list(shape)}"
         raise UnfitError(f"has {shown(name)}, whose header says {said} in {size} bytes")
     flat = np.empty(count, dtype)
-    _fill(flat.view(np.uint8), itertools.chain([data[place:]], pieces))
+    _fill(flat.view(np.uint8), itertools.chain([memoryview(data)[place:]], pieces))
     if not dtype.isnative:  # JAX needs the byte order of this machine
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
     flat = flat.view(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else flat
     return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _fill(target: np.ndarray, pieces: Iterable[bytes | bytearray]) -> None:
+def _fill(target: np.ndarray, pieces: Iterable[bytes | memoryview]) -> None:
     """Puts pieces in a row, so that the numbers are in memory once."""
     place = 0
     for piece in pieces:

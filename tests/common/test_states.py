@@ -69,7 +69,9 @@ def run(row, start, grads):
         state = tx.init(now)
         assert not shared(now, state, given), row.name
         for grad in grads:
-            now, state = step(now, state, grad)
+            # One step at a time: with fewer cores than devices, steps that run at once can wait for
+            # each other's threads for ever.
+            now, state = jax.block_until_ready(step(now, state, grad))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((start, given))), row.name
     return now, state
 

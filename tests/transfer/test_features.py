@@ -360,7 +360,7 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
     ("upto", "task", "message"),
     [
         (0, examples(), "cache_features: upto must be a whole number >= 1, got 0"),
-        (4, examples(), "MLP.features: upto must be at most 3, got 4"),
+        (4, examples(), "cache_features: upto must be at most 3, got 4"),
         (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have as many inputs"),
         (1, (examples().x, examples().y[:3]), r"got the shapes \(40, 5\) and \(3,\)"),
         (1, (examples().x[:, :4], examples().y), r"not take inputs of the shape \(4,\)"),
@@ -375,7 +375,7 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
             (with_(np.nan), examples().y),
             r"the inputs of data must be finite, got nan at \[21, 2",
         ),
-        (1, (with_(1e300), examples().y), r"the inputs of data must be finite, got inf at \[21, 2"),
+        (1, (with_(1e300), examples().y), r"the inputs of data must be finite in float32, got 1e\+300 at \[21, 2"),
         (1, (examples().x, with_(-np.inf)[:, 2]), r"the labels of data .* got -inf at \[21\]"),
         (1, (np.array([{}] * 3), np.zeros(3)), "not take inputs of the shape|arrays of numbers"),
     ],

@@ -547,7 +547,7 @@ def test_hdf5_that_leads_elsewhere_is_not_followed(tmp_path, link):
     ("arrays", "message"),
     [
         ({"layers/dense/vars/0": b"text"}, "which is not a number"),
-        ({"layers/dense/vars/1": np.ones(2)}, "is damaged"),
+        ({"layers/dense/vars/1": np.ones(2)}, "whose names are not the numbers from 0"),
         ({"layers/dense": np.ones(2)}, "has an array where layers should be"),
         ({"a": np.ones(2)}, "without weights of Keras"),
         ({"layers/embedding/vars/0": np.ones(2), "layers/embedding/vars/1": np.ones(2)}, "2 array"),
