@@ -198,7 +198,7 @@ def test_no_more_is_unpacked_than_is_declared():
 @pytest.mark.parametrize("dtype", ["<f4", ">f4"])
 @pytest.mark.parametrize("convention", ["flax", "torch"])
 def test_numbers_are_in_memory_once(tmp_path, dtype, convention):
-    numbers = np.arange(2**20, dtype=dtype).reshape(2**10, 2**10)
+    numbers = np.arange(2**22, dtype=dtype).reshape(2**11, 2**11)
     head = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {numbers.shape}}}\n"  # odd
     data = b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + numbers.tobytes()
     with zipfile.ZipFile(tmp_path / "net.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -210,4 +210,4 @@ def test_numbers_are_in_memory_once(tmp_path, dtype, convention):
     (array,) = found.values()
     np.testing.assert_array_equal(array.T if convention == "torch" else array, numbers)
     assert array.dtype == np.float32
-    assert peak < numbers.nbytes + 3 * _zip.PIECE
+    assert peak < numbers.nbytes + 8 * _zip.PIECE  # pieces on the way; a copy would be 16
