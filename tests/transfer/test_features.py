@@ -375,7 +375,11 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
             (with_(np.nan), examples().y),
             r"the inputs of data must be finite, got nan at \[21, 2",
         ),
-        (1, (with_(1e300), examples().y), r"the inputs of data must be finite in float32, got 1e\+300 at \[21, 2"),
+        (
+            1,
+            (with_(1e300), examples().y),
+            r"the inputs of data must be finite in float32, got 1e\+300 at \[21, 2",
+        ),
         (1, (examples().x, with_(-np.inf)[:, 2]), r"the labels of data .* got -inf at \[21\]"),
         (1, (np.array([{}] * 3), np.zeros(3)), "not take inputs of the shape|arrays of numbers"),
     ],
