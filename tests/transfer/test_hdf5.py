@@ -97,7 +97,9 @@ def test_groups_without_number_are_refused_before_they_are_read(tmp_path):
 def test_arrays_that_have_no_numbers_for_names(tmp_path):
     with h5py.File(tmp_path / "net.weights.h5", "w") as file:
         file["layers/dense/vars/a"] = np.ones(2)
-    with pytest.raises(ValueError, match="arrays in 'layers/dense/vars' whose names are no number"):
+    with pytest.raises(
+        ValueError, match="arrays in 'layers/dense/vars' whose names are not the numbers from 0"
+    ):
         transfer.from_keras(tmp_path / "net.weights.h5")
 
 
