@@ -35,7 +35,8 @@ def replace_head(
     r"""Gives a network a fresh output layer for another task.
 
     The new dense layer has the old one's input width, dtypes and use of a bias. All other layers
-    are kept as they are; the model given is not changed.
+    are kept as they are; the model given is not changed. A head that the model has under several
+    names stays one layer: it is replaced under each of them.
 
     Equation:
         .. math:: f_{\text{new}}(x) = h(x)\, W_{\text{new}} + b_{\text{new}}
@@ -87,7 +88,9 @@ def replace_head(
         kernel_init=initializer("replace_head", kernel_init),
         rngs=rngs,
     )
-    setattr(new, name, fresh)
+    old = getattr(new, name)
+    for attribute in [key for key, layer in vars(new).items() if layer is old]:
+        setattr(new, attribute, fresh)
     return new
 
 

@@ -196,6 +196,13 @@ def test_training_keeps_what_is_shared(kind):
     np.testing.assert_allclose(features, kind().features(X, 1), rtol=1e-6)
 
 
+def test_a_head_of_two_names_is_replaced_under_both():
+    model = SameModule()
+    new = transfer.replace_head(model, 4, name="b", rngs=nnx.Rngs(3))
+    check_tied(new, SameModule)
+    assert (new.a.kernel[...] != model.a.kernel[...]).any()
+
+
 @KINDS
 def test_a_zoo_keeps_what_is_shared(kind, tmp_path):
     zoo = transfer.Zoo(tmp_path)
