@@ -223,7 +223,10 @@ class Zoo:
     def list(self) -> _Cards:
         """All cards, by name; those that cannot be read are named in a warning and left out."""
         cards, damaged = [], []
-        for name in model_names(self._directory):
+        # A folder that is renamed while a directory is read may be missing from what was read.
+        with locked(self._directory, shared=True):
+            names = model_names(self._directory)
+        for name in names:
             try:
                 cards.append(self._folder_and_card("Zoo.list", name)[1])
             except (ValueError, OSError) as error:
