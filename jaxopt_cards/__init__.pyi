@@ -1,7 +1,21 @@
 """What is public in `jaxopt_cards`: `__init__` and type checkers read it here."""
 
-from . import cards, data, layers, schedules, training, transfer
-from ._from_optax import (
+from . import (
+    cards,
+    data,
+    layers,
+    optimizers,
+    pictures,
+    reports,
+    schedules,
+    selection,
+    training,
+    transfer,
+    transforms,
+    wrappers,
+)
+from .core.leafwise import leafwise
+from .from_optax import (
     GradientTransformation,
     GradientTransformationExtraArgs,
     MultiSteps,
@@ -25,49 +39,19 @@ from ._from_optax import (
     set_to_zero,
     zero_nans,
 )
-from .optimizers import (
-    adabound,
-    adadelta,
-    adagrad,
-    adam,
-    adamax,
-    adamw,
-    amsbound,
-    amsgrad,
-    ftrl,
-    momentum,
-    nadam,
-    nesterov,
-    radam,
-    rmsprop,
-    sgd,
-)
-from .selection import (
-    merge_params,
-    partition_params,
-    select,
-)
-from .transforms._leafwise import (
-    leafwise,
-)
-from .transforms.adabound import (
-    scale_by_adabound,
-)
-from .transforms.adam import (
-    scale_by_adam,
-)
-from .transforms.adam_variants import (
-    scale_by_adamax,
-    scale_by_amsgrad,
-    scale_by_radam,
-)
-from .transforms.adaptive import (
-    scale_by_adadelta,
-    scale_by_rss,
-)
-from .transforms.averaging import (
-    polyak_average,
-)
+from .optimizers.adabound import adabound, amsbound, scale_by_adabound
+from .optimizers.adadelta import adadelta, scale_by_adadelta
+from .optimizers.adagrad import adagrad, scale_by_rss
+from .optimizers.adam import adam, adamw, nadam, scale_by_adam
+from .optimizers.adamax import adamax, scale_by_adamax
+from .optimizers.amsgrad import amsgrad, scale_by_amsgrad
+from .optimizers.ftrl import ftrl, scale_by_ftrl
+from .optimizers.gradient_descent import momentum, nesterov, sgd, trace
+from .optimizers.radam import radam, scale_by_radam
+from .optimizers.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
+from .optimizers.true_nesterov import nesterov_point, scale_by_true_nesterov
+from .selection import merge_params, partition_params, select
+from .transforms.averaging import polyak_average
 from .transforms.clipping import (
     adaptive_grad_clip,
     clip,
@@ -75,60 +59,17 @@ from .transforms.clipping import (
     clip_by_global_norm,
     clip_by_norm,
 )
-from .transforms.compression import (
-    compress_state,
-)
-from .transforms.decay import (
-    add_decayed_weights,
-    add_elastic_net,
-    add_l1_decay,
-)
-from .transforms.ftrl import (
-    scale_by_ftrl,
-)
-from .transforms.guards import (
-    SkipReport,
-    read_skips,
-    skip_nonfinite,
-)
-from .transforms.learning_rate import (
-    layerwise_decay,
-    reduce_on_plateau,
-    scale_by_learning_rate,
-)
-from .transforms.lookahead import (
-    lookahead,
-)
-from .transforms.momentum import (
-    nesterov_point,
-    scale_by_true_nesterov,
-    trace,
-)
-from .transforms.packing import (
-    Packed,
-    pack_params,
-    pack_small_leaves,
-    unpack_params,
-)
-from .transforms.pretrained import (
-    add_l2_sp,
-)
-from .transforms.probes import (
-    Probes,
-    probe,
-    read_probes,
-)
-from .transforms.projection import (
-    max_norm,
-)
-from .transforms.rmsprop import (
-    scale_by_rms,
-    scale_by_stddev,
-)
-from .transforms.sparse import (
-    magnitude_prune,
-    proximal_l1,
-)
+from .transforms.decay import add_decayed_weights, add_elastic_net, add_l1_decay
+from .transforms.learning_rate import reduce_on_plateau, scale_by_learning_rate
+from .transforms.pretrained import add_l2_sp
+from .transforms.projection import max_norm
+from .transforms.sparsity import magnitude_prune, proximal_l1
+from .wrappers.compression import compress_state
+from .wrappers.guards import SkipReport, read_skips, skip_nonfinite
+from .wrappers.layerwise import layerwise_decay
+from .wrappers.lookahead import lookahead
+from .wrappers.packing import Packed, pack_params, pack_small_leaves, unpack_params
+from .wrappers.probes import Probes, probe, read_probes
 
 __version__: str
 
@@ -184,10 +125,12 @@ __all__ = [
     "named_chain",
     "nesterov",
     "nesterov_point",
+    "optimizers",
     "pack_params",
     "pack_small_leaves",
     "partition",
     "partition_params",
+    "pictures",
     "polyak_average",
     "probe",
     "proximal_l1",
@@ -195,6 +138,7 @@ __all__ = [
     "read_probes",
     "read_skips",
     "reduce_on_plateau",
+    "reports",
     "rmsprop",
     "scale",
     "scale_by_adabound",
@@ -212,6 +156,7 @@ __all__ = [
     "scale_by_true_nesterov",
     "schedules",
     "select",
+    "selection",
     "selective_transform",
     "set_to_zero",
     "sgd",
@@ -219,6 +164,8 @@ __all__ = [
     "trace",
     "training",
     "transfer",
+    "transforms",
     "unpack_params",
+    "wrappers",
     "zero_nans",
 ]

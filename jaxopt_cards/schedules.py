@@ -19,8 +19,8 @@ from optax import (
     warmup_cosine_decay_schedule,
 )
 
-from jaxopt_cards._checks import HyperparameterError, check_count, check_number
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.errors import named_in_errors
 
 __all__ = [
     "constant",

@@ -14,11 +14,14 @@ import safetensors.numpy
 from flax import nnx
 from matplotlib.figure import Figure
 
+from jaxopt_cards import cli as _cli
 from jaxopt_cards import layers, pictures, selection, training, transfer
-from jaxopt_cards._checks import LINE, HyperparameterError, escaped, shown
-from jaxopt_cards.cards import _cli, _tables
-from jaxopt_cards.cards._cli import _terminal
-from jaxopt_cards.training import History, _page, _stored
+from jaxopt_cards.cards import tables as _tables
+from jaxopt_cards.cli import terminal as _terminal
+from jaxopt_cards.core.checks import LINE, HyperparameterError, escaped, shown
+from jaxopt_cards.reports import page as _page
+from jaxopt_cards.storage import arrays as _stored
+from jaxopt_cards.training import History
 
 NASTY = {
     "a colour": "a\x1b[31mred",

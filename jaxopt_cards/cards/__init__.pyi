@@ -1,12 +1,12 @@
 """What is public in `jaxopt_cards.cards`: `__init__` and type checkers read it here."""
 
-from ._card import Argument, Card, card, catalogue
-from ._describe import describe
-from ._description import DescribedStage, Description
-from ._doctor import LayerStatistics, layer_statistics
-from ._facts import Facts
-from ._picture import picture
-from ._race import Run, race
+from .description import DescribedStage, Description
+from .facts import Facts
+from .pictures import picture
+from .racing import Run, race
+from .reading import Argument, Card, card, catalogue
+from .stages import describe
+from .statistics import LayerStatistics, layer_statistics
 from .surfaces import SURFACES, Surface
 
 __all__ = [

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 import jaxopt_cards as jc
-from jaxopt_cards.cards._catalogue import PACKAGE, entries
-from jaxopt_cards.cards._facts import FILE, Facts
+from jaxopt_cards.cards.facts import FILE, Facts
+from jaxopt_cards.cards.index import PACKAGE, entries
 
 # So large that the few numbers which go with an array do not count, and blocks of state are full.
 SHAPE = (512, 512)

@@ -1,26 +1,23 @@
-"""The named optimizers: each is the chain that its last lines show."""
+"""The optimizers, one family a file: its `scale_by_*` transformations and their chains.
 
-from jaxopt_cards.optimizers.adabound import adabound, amsbound
-from jaxopt_cards.optimizers.adam import adam, adamw, nadam
-from jaxopt_cards.optimizers.adam_variants import adamax, amsgrad, radam
-from jaxopt_cards.optimizers.adaptive import adadelta, adagrad, rmsprop
-from jaxopt_cards.optimizers.ftrl import ftrl
-from jaxopt_cards.optimizers.gradient_descent import momentum, nesterov, sgd
+This package exports no functions, so that `jaxopt_cards.optimizers.adam` is the module. The
+functions are at the top level: `jaxopt_cards.adam`.
+"""
 
-__all__ = [
-    "adabound",
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "amsbound",
-    "amsgrad",
-    "ftrl",
-    "momentum",
-    "nadam",
-    "nesterov",
-    "radam",
-    "rmsprop",
-    "sgd",
-]
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def by_name() -> dict[str, Callable[..., Any]]:
+    """The named optimizers: the functions of this package that need only a learning rate."""
+    import jaxopt_cards
+
+    found = {name: getattr(jaxopt_cards, name) for name in jaxopt_cards.__all__}
+    return {name: thing for name, thing in found.items() if _is_optimizer(name, thing)}
+
+
+def _is_optimizer(name: str, thing: Any) -> bool:
+    if not getattr(thing, "__module__", "").startswith(__name__) or name.startswith("scale_by"):
+        return False
+    return next(iter(inspect.signature(thing).parameters)) == "learning_rate"

@@ -1,12 +1,112 @@
-"""From Adam to gradient descent."""
+"""AdaBound: Adam whose step sizes are bounded ever more tightly."""
+
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import chain
 
-from jaxopt_cards._named_errors import named_in_errors
-from jaxopt_cards.transforms.adabound import scale_by_adabound
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+class ScaleByAmsboundState(NamedTuple):
+    """State of `scale_by_adabound` with `amsbound`."""
+
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+    mu: optax.Updates  # like the parameters
+    nu: optax.Updates  # like the parameters, real
+    nu_max: optax.Updates  # like the parameters, real: the largest `nu` so far
+
+
+@named_in_errors
+def scale_by_adabound(
+    final_scale: jax.typing.ArrayLike = 100.0,
+    gamma: jax.typing.ArrayLike = 1e-3,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    amsbound: bool = False,
+) -> optax.GradientTransformation:
+    r"""Adam at first, gradient descent with momentum in the end: AdaBound.
+
+    Each weight's rate is clipped between two bounds. They start at 0 and infinity, where the rule
+    is Adam's, and close in on `final_scale`, where all weights have the same rate. The authors'
+    code has a final rate, 0.1, beside a learning rate, 0.001; here the one is given as a multiple
+    of the other, so that schedules move both, as there.
+
+    Equation:
+        .. math::
+            \mu_t &= \beta_1 \mu_{t-1} + (1 - \beta_1)\, g_t \\
+            \nu_t &= \beta_2 \nu_{t-1} + (1 - \beta_2)\, g_t^2 \\
+            r_t &= \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \cdot
+                \frac{1}{\sqrt{\nu_t} + \epsilon} \\
+            u_t &= \mathrm{clip}\!\left(r_t,\; f \left(1 - \frac{1}{\gamma t + 1}\right),\;
+                f \left(1 + \frac{1}{\gamma t}\right)\right) \mu_t
+
+        with :math:`f` = `final_scale`, :math:`\gamma` = `gamma`, :math:`\beta_1` = `b1`,
+        :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`; AMSBound takes the largest :math:`\nu` so
+        far.
+
+    Args:
+        final_scale: float in (0, inf); the rate in the end, as a multiple of the learning rate. The
+            authors' 0.1 / 0.001 = 100.
+        gamma: float in (0, inf); how fast the bounds close: half way after about 1 / `gamma` steps.
+        b1: float in [0, 1); decay of the mean.
+        b2: float in [0, 1); decay of the mean square.
+        eps: float in (0, inf); keeps the division finite.
+        amsbound: bool; divide by the largest mean square so far, as AMSGrad does.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
+        parameter; with `amsbound` also `nu_max`.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Liangchen Luo, Yuanhao Xiong, Yan Liu, Xu Sun (2019), Adaptive Gradient Methods with Dynamic
+        Bound of Learning Rate.
+
+    Use when: Adam is fast at first but gradient descent ends at better accuracy.
+    Avoid when: the final rate cannot be tuned; it matters as much as that of gradient descent.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_adabound()
+        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates.round(3))
+        [ 1. -1.]
+    """
+    final_scale = check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
+    gamma = check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
+    b1 = check_number("scale_by_adabound", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adabound", "b2", b2, "[0, 1)")
+    eps = check_number("scale_by_adabound", "eps", eps, "(0, inf)")
+
+    def init(param):
+        zero = jnp.zeros_like(param.real)
+        return (jnp.zeros_like(param), zero, zero)[: 3 if amsbound else 2]
+
+    def update(grad, state, param, step):
+        mu, nu, *nu_max = state
+        t = step.astype(nu.dtype)
+        mu = b1 * mu + (1 - b1) * grad
+        nu = b2 * nu + (1 - b2) * abs_sq(grad)
+        nu_max = [jnp.maximum(largest, nu) for largest in nu_max]
+        size = jnp.sqrt(nu_max[0] if amsbound else nu) + eps
+        rate = jnp.sqrt(1 - b2**t) / (1 - b1**t) / size
+        lower, upper = 1 - 1 / (gamma * t + 1), 1 + 1 / (gamma * t)
+        return jnp.clip(rate, final_scale * lower, final_scale * upper) * mu, (mu, nu, *nu_max)
+
+    return leafwise(init, update, ScaleByAmsboundState if amsbound else optax.ScaleByAdamState)
 
 
 @named_in_errors

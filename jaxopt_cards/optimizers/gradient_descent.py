@@ -1,13 +1,103 @@
 """Gradient descent, plain and with momentum."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 from optax import chain
 
-from jaxopt_cards._named_errors import named_in_errors
-from jaxopt_cards.optimizers._momentum import momentum_stage
+from jaxopt_cards.core.checks import check_float_dtype, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+class ScheduledTraceState(NamedTuple):
+    """State of `trace` when its decay follows a schedule."""
+
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+    trace: optax.Updates  # like the parameters
+
+
+@named_in_errors
+def trace(
+    decay: jax.typing.ArrayLike | Callable[[Any], Any],
+    nesterov: bool = False,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    r"""Accumulates the gradients with decay: momentum, and Nesterov's form of it.
+
+    Steps add up where gradients agree and cancel where they alternate, so narrow valleys are
+    crossed faster. At a constant gradient the speed grows to 1 / (1 - decay) times the gradient.
+    PyTorch's SGD is the same; Keras folds the learning rate into the accumulator.
+
+    Equation:
+        .. math::
+            m_t &= g_t + \beta\, m_{t-1} \\
+            u_t &= \begin{cases} m_t & \text{heavy ball} \\
+                g_t + \beta\, m_t & \text{Nesterov} \end{cases}
+
+        with :math:`\beta` = `decay`, :math:`m_0 = 0`.
+
+    Args:
+        decay: float in [0, 1], or a schedule of the step from 0 (momentum raised from 0.5 to 0.9
+            after the start). 0.9 is the usual value.
+        nesterov: bool; look ahead along the accumulated step.
+        accumulator_dtype: dtype of the accumulator; default that of the parameters, float32 at
+            least.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.TraceState`: `trace`, one array like each parameter. With a schedule
+        `ScheduledTraceState`, which also has `count`.
+
+    Raises:
+        ValueError: `decay` is a number outside [0, 1].
+
+    References:
+        Boris Polyak (1964), Some methods of speeding up the convergence of iteration methods.
+        Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
+        rate O(1/k²). Ilya Sutskever et al. (2013), On the importance of initialization and momentum
+        in deep learning. Chapter 11, "Momentum Optimization" and "Nesterov Accelerated Gradient".
+
+    Use when: the surface is a narrow valley; nearly always with plain gradient descent.
+    Avoid when: an adaptive stage such as `scale_by_adam` keeps a first moment already.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.trace(decay=0.9)
+        >>> state = tx.init(jnp.zeros(1))
+        >>> for _ in range(2):
+        ...     updates, state = tx.update(jnp.ones(1), state)
+        >>> print(updates)
+        [1.9]
+    """
+    decay = check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
+    check_float_dtype("trace", "accumulator_dtype", accumulator_dtype)
+
+    def init(param):
+        return jnp.zeros_like(param, dtype=accumulator_dtype)
+
+    def update(grad, mean, param, step):
+        beta = value_at(decay, step, grad)
+        mean = grad + beta * mean
+        return (grad + beta * mean if nesterov else mean), mean
+
+    return leafwise(init, update, ScheduledTraceState if callable(decay) else optax.TraceState)
+
+
+def momentum_stage(
+    momentum: optax.ScalarOrSchedule | None, nesterov: bool, accumulator_dtype: Any
+) -> optax.GradientTransformation:
+    """The trace, or nothing; an error speaks of `momentum`, as the optimizers call its decay."""
+    if momentum is None:
+        return optax.identity()
+    momentum = check_number("trace", "momentum", momentum, "[0, 1]", or_schedule=True)
+    return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
 @named_in_errors

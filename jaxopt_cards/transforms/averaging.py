@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import HyperparameterError, check_number
-from jaxopt_cards._named_errors import named_in_errors
-from jaxopt_cards.transforms._leafwise import leafwise
+from jaxopt_cards.core.checks import HyperparameterError, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
 
 
 class PolyakAverageState(NamedTuple):

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import HyperparameterError, check_number
-from jaxopt_cards._named_errors import NamedError, named_in_errors
-from jaxopt_cards.selection import path_name
-from jaxopt_cards.transforms._equation import in_precision
-from jaxopt_cards.transforms._leafwise import leafwise
-from jaxopt_cards.transforms._moments import abs_sq
+from jaxopt_cards.core.checks import HyperparameterError, check_number
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq
+from jaxopt_cards.core.paths import path_name
+from jaxopt_cards.core.precision import in_precision
 
 
 @named_in_errors

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_cards._checks import check_number
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise, value_at
+from jaxopt_cards.core.moments import abs_sq
+from jaxopt_cards.core.optax_states import state_class
 from jaxopt_cards.selection import where
-from jaxopt_cards.transforms._leafwise import leafwise, value_at
-from jaxopt_cards.transforms._moments import abs_sq
-from jaxopt_cards.transforms._states import state_class
 
 
 @named_in_errors

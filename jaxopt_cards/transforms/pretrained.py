@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_cards._checks import check_number
-from jaxopt_cards._named_errors import NamedError, named_in_errors
-from jaxopt_cards.selection import listed, named, path_name
-from jaxopt_cards.transforms._abstract import is_placeholder
-from jaxopt_cards.transforms._equation import (
+from jaxopt_cards.core.abstract import is_placeholder
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.leafwise import check_params, is_hole
+from jaxopt_cards.core.paths import listed, named, path_name
+from jaxopt_cards.core.precision import (
     LeafMismatch,
     dtype_of,
     in_precision,
@@ -19,7 +20,6 @@ from jaxopt_cards.transforms._equation import (
     unmoved,
     wider,
 )
-from jaxopt_cards.transforms._leafwise import check_params, is_hole
 
 
 class L2SPState(NamedTuple):

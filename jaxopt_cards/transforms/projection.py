@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards._checks import check_number
-from jaxopt_cards._named_errors import named_in_errors
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.selection import where
-from jaxopt_cards.transforms._leafwise import leafwise
-from jaxopt_cards.transforms._moments import abs_sq
 
 
 @named_in_errors

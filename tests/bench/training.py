@@ -14,8 +14,9 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.training import _epoch, _fit
-from jaxopt_cards.training._inputs import default_loss
+from jaxopt_cards.training import epoch_program as _epoch
+from jaxopt_cards.training import run as _fit
+from jaxopt_cards.training.inputs import default_loss
 from tests.bench import steps
 from tests.bench.comparison import Comparison, compare
 from tests.bench.epochs import BATCH, epoch_of, tasks

@@ -11,7 +11,8 @@ from matplotlib.mathtext import MathTextParser
 
 import jaxopt_cards as jc
 from jaxopt_cards import cards, layers
-from jaxopt_cards.cards import _catalogue, _latex
+from jaxopt_cards.cards import index as _catalogue
+from jaxopt_cards.cards import latex as _latex
 from tests.test_package import techniques
 
 IMPORTED = {param.id: param.values[0] for param in techniques()}

@@ -12,11 +12,11 @@ import pytest
 from rich.cells import cell_len
 
 from jaxopt_cards import cards
-from jaxopt_cards.cards._cli import main
+from jaxopt_cards.cli import main
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 BOXES = re.compile(r"[\u2500-\u257f]")
-COMMAND = [sys.executable, "-c", "from jaxopt_cards.cards._cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from jaxopt_cards.cli import main; main()"]
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_reader_may_leave_early(arguments):
 
 def test_text_commands_need_neither_jax_nor_a_unicode_terminal():
     code = (
-        "import sys; from jaxopt_cards.cards._cli import main; sys.argv[1:] = ['show', 'adam']\n"
+        "import sys; from jaxopt_cards.cli import main; sys.argv[1:] = ['show', 'adam']\n"
         "try: main()\n"
         "finally: print(*{'jax', 'numpy', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
     )

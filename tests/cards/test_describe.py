@@ -18,7 +18,7 @@ PARAMS = {
 }
 KERNELS = jc.select(PARAMS, "kernel")
 HIDDEN = jc.select(PARAMS, "^hidden/")
-OURS = [getattr(optimizers, name) for name in optimizers.__all__]
+OURS = list(optimizers.by_name().values())
 THEIRS = [
     optax.adabelief,
     optax.adagrad,

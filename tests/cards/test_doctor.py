@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxopt_cards import cards, layers
-from jaxopt_cards.cards._doctor import diagnosis
+from jaxopt_cards.cards.statistics import diagnosis
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype(np.float32)

@@ -6,7 +6,7 @@ from flax import nnx
 from typer.testing import CliRunner
 
 from jaxopt_cards import cards, data, layers
-from jaxopt_cards.cards._cli import app
+from jaxopt_cards.cli import app
 
 
 def run(*arguments):

@@ -7,7 +7,8 @@ import jax
 import pytest
 
 from jaxopt_cards import cards
-from jaxopt_cards.cards import _facts, measure
+from jaxopt_cards.cards import facts as _facts
+from jaxopt_cards.cards import measure
 
 WRITTEN = _facts.measured()["techniques"]
 SAME_COMPILER = (jax.__version__, jax.default_backend()) == (

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxopt_cards import transfer
-from jaxopt_cards.cards._cli import app, main
+from jaxopt_cards.cli import app, main
 
 RANDOM = np.random.default_rng(0)
 Y = np.arange(120) % 3

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from jaxopt_cards import cards, pictures
-from jaxopt_cards.cards._gallery import DRAWERS
+from jaxopt_cards.cards.gallery import DRAWERS
 
 # One or two of each kind, and below some more; the docs draw all, and stop where one fails.
 SOME = """

@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxopt_cards import cards
-from jaxopt_cards._curve import values_of
-from jaxopt_cards.cards import _race, _schedules
-from jaxopt_cards.cards._cli import app
+from jaxopt_cards.cards import racing as _race
+from jaxopt_cards.cards import schedule_names as _schedules
 from jaxopt_cards.cards.surfaces import SURFACES
+from jaxopt_cards.cli import app
+from jaxopt_cards.core.schedule_values import values_of
 from jaxopt_cards.schedules import __all__ as all_schedules
 from jaxopt_cards.schedules import exponential_decay
 
@@ -148,7 +149,7 @@ def test_a_picture_that_cannot_be_written_is_refused_at_once(command, output, tm
 
 def test_race_needs_no_matplotlib():
     code = (
-        "import sys; sys.modules['matplotlib'] = None; from jaxopt_cards.cards._cli import main;"
+        "import sys; sys.modules['matplotlib'] = None; from jaxopt_cards.cli import main;"
         "sys.argv[1:] = ['race', 'bowl', 'sgd:lr=0.1', *sys.argv[1:]]; main()"
     )
 

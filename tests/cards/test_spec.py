@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxopt_cards as jc
-from jaxopt_cards.cards import _spec
+from jaxopt_cards.cards import spec_text as _spec
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-100, 100) | st.booleans() | st.none()
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(

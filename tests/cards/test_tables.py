@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxopt_cards import data
-from jaxopt_cards.cards._tables import load
+from jaxopt_cards.cards.tables import load
 
 X = np.random.default_rng(0).normal(3, 2, (50, 4))
 Y = np.arange(50) % 3

@@ -27,7 +27,7 @@ SHARED = {
 }
 SCHEDULES = sorted({"exponential_decay"} & SHARED.keys())
 TRANSFORMATIONS = sorted(SHARED.keys() - {*SCHEDULES, "lookahead"})
-OPTIMIZERS = sorted(set(jc.optimizers.__all__) & SHARED.keys())
+OPTIMIZERS = sorted(set(jc.optimizers.by_name()) & SHARED.keys())
 
 REQUIRED = {
     **dict.fromkeys(["learning_rate", "decay", "clipping"], 0.1),

@@ -153,5 +153,5 @@ def test_exponential_decay(arguments, rate, end, steps):
 
 
 def test_every_name_that_is_not_ours_is_optaxs_own():
-    for name in jc._from_optax.__all__:
+    for name in jc.from_optax.__all__:
         assert getattr(jc, name) is getattr(optax, name)

@@ -11,7 +11,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import cards, data, layers, schedules, training, transfer
-from jaxopt_cards._named_errors import ArgumentError, NamedError
+from jaxopt_cards.core.errors import ArgumentError, NamedError
 from tests.test_ranges import FILLED, NUMBERS
 
 MODULES = (jc, schedules, data, layers, training, transfer, cards)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxopt_cards import data
-from jaxopt_cards.data import _resample
+from jaxopt_cards.data import resampling as _resample
 
 SIZE = (13, 16)
 CENTRE = (np.array(SIZE) - 1) / 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxopt_cards import data
-from jaxopt_cards.data import _mnist
+from jaxopt_cards.data import mnist_files as _mnist
 
 FILES = ("_TRAIN_X", "_TRAIN_Y", "_TEST_X", "_TEST_Y")
 

@@ -14,9 +14,9 @@ from unittest import mock
 import numpy as np
 
 from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.data import _mnist
-from jaxopt_cards.training._stored import json_checksum
-from jaxopt_cards.transfer import _feature_files
+from jaxopt_cards.data import mnist_files as _mnist
+from jaxopt_cards.storage.arrays import json_checksum
+from jaxopt_cards.transfer import feature_files as _feature_files
 from tests.fuzz.worker import MAX_BYTES
 
 FOREIGN = Path(__file__).parents[1] / "transfer" / "foreign"

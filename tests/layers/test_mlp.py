@@ -9,8 +9,8 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from jaxopt_cards.layers._activations import ACTIVATIONS
-from jaxopt_cards.selection import path_names
+from jaxopt_cards.core.paths import path_names
+from jaxopt_cards.layers.activations import ACTIVATIONS
 
 ADAM = jc.adam(0.02)
 

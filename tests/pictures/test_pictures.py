@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from jaxopt_cards import pictures, schedules, training
 from jaxopt_cards.cards.surfaces import SURFACES
-from jaxopt_cards.pictures import _style
+from jaxopt_cards.pictures import theme as _style
 
 BOWL = SURFACES["bowl"]
 

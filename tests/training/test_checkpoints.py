@@ -24,7 +24,7 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
 from jaxopt_cards.training import Checkpointer
-from jaxopt_cards.training._termination import Termination
+from jaxopt_cards.training.termination import Termination
 from tests.limits import no_file_longer_than
 
 # Orbax leaves tasks behind when a file cannot be read or written; Python tells of them when it
@@ -39,7 +39,8 @@ import jax, numpy as np
 from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from jaxopt_cards.training import _fit, _progress
+from jaxopt_cards.training import run as _fit
+from jaxopt_cards.training import progress as _progress
 
 class Paced(_progress.Reporter):
     def epoch(self, *numbers):

@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import jaxopt_cards as jc
 from jaxopt_cards import training
 from jaxopt_cards.training import DNNClassifier
-from jaxopt_cards.training._classifier_parts import BLOCK, validation_rows
+from jaxopt_cards.training.classifier_parts import BLOCK, validation_rows
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(120, 4)).astype(np.float32)
@@ -247,7 +247,7 @@ def test_searches_and_pipelines():
     )
 
 
-@pytest.mark.parametrize("optimizer", jc.optimizers.__all__)
+@pytest.mark.parametrize("optimizer", jc.optimizers.by_name())
 def test_every_optimizer_has_a_name(optimizer):
     params = {"w": np.ones(3, np.float32)}
     updates = [

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxopt_cards.training import EarlyStopping, _fit
+from jaxopt_cards.training import EarlyStopping
+from jaxopt_cards.training import run as _fit
 
 VALUES = st.lists(
     st.floats(0, 1, width=32, allow_subnormal=False) | st.just(float("nan")),

@@ -13,7 +13,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.training import _epoch
+from jaxopt_cards.training import epoch_program as _epoch
 from tests.training.blobs import TRAIN, VALID, blobs
 
 ADAM = jc.adam(3e-3)

@@ -12,11 +12,12 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.training import _epoch, _fit
-from jaxopt_cards.training._checkpoints import FitCheckpointer
-from jaxopt_cards.training._progress import Reporter
-from jaxopt_cards.training._termination import Termination
-from jaxopt_cards.transfer import _fine_tune
+from jaxopt_cards.training import epoch_program as _epoch
+from jaxopt_cards.training import run as _fit
+from jaxopt_cards.training.checkpoints import FitCheckpointer
+from jaxopt_cards.training.progress import Reporter
+from jaxopt_cards.training.termination import Termination
+from jaxopt_cards.transfer import fine_tuning as _fine_tune
 from tests.training.blobs import TRAIN, VALID
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -14,7 +14,9 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from jaxopt_cards.training import _epoch, _fit, _many
+from jaxopt_cards.training import epoch_program as _epoch
+from jaxopt_cards.training import many_runs as _many
+from jaxopt_cards.training import run as _fit
 from tests.training.blobs import TRAIN, VALID
 
 ADAM = jc.adam(1e-2)

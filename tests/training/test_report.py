@@ -17,7 +17,9 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training
-from jaxopt_cards.training import _page, _report_guesses, _report_tables
+from jaxopt_cards.reports import guesses as _report_guesses
+from jaxopt_cards.reports import page as _page
+from jaxopt_cards.reports import tables as _report_tables
 from tests.training.blobs import TRAIN, VALID
 
 VOID = {"meta", "img", "source", "br", "link", "input"}

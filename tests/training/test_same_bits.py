@@ -11,7 +11,9 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.training import _environment, _epoch, _fit
+from jaxopt_cards.storage import environment as _environment
+from jaxopt_cards.training import epoch_program as _epoch
+from jaxopt_cards.training import run as _fit
 from tests.training.blobs import TRAIN, VALID
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -170,7 +172,7 @@ def test_checkpoints_of_the_version_before_resume_with_a_word(tmp_path, monkeypa
         }
 
     with monkeypatch.context() as patched:
-        patched.setattr("jaxopt_cards.training._checkpoints.unlike", lambda *_: ([], ""))
+        patched.setattr("jaxopt_cards.training.checkpoints.unlike", lambda *_: ([], ""))
         patched.setattr(_fit, "identity", of_before)
         fit(tmp_path)
     with pytest.raises(ValueError, match=r"run:\n  seed: saved 0, now 1\nGive"):

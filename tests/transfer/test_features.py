@@ -19,7 +19,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.transfer import _feature_files
+from jaxopt_cards.transfer import feature_files as _feature_files
 from tests.limits import no_file_longer_than
 
 
@@ -260,7 +260,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path):
 
 
 def test_a_model_that_breaks_half_way_leaves_no_half_file(tmp_path, monkeypatch):
-    from jaxopt_cards.transfer import _features
+    from jaxopt_cards.transfer import features as _features
 
     def broken(lower, x, batch_size):
         yield np.asarray(lower.run(lower.state, x[:7]))

@@ -23,7 +23,8 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
 from jaxopt_cards import transfer
-from jaxopt_cards.transfer import _apart, _hdf5
+from jaxopt_cards.transfer.files import apart as _apart
+from jaxopt_cards.transfer.files import hdf5 as _hdf5
 
 FOREIGN = Path(__file__).parent / "foreign"
 READERS = {
@@ -35,7 +36,7 @@ READERS = {
     "keras.weights.h5": transfer.from_keras,
     "keras_conv_legacy.h5": transfer.from_keras,
 }
-PROCESS = Path(_hdf5.__file__).with_name("_hdf5_process.py")
+PROCESS = Path(_hdf5.__file__).with_name("hdf5_process.py")
 # The same damage each time: what the HDF5 library does of other damage is not for these tests.
 FUZZ = settings(max_examples=150, deadline=None, derandomize=True)
 FEWER = settings(FUZZ, max_examples=12)  # where each is a process
@@ -683,7 +684,7 @@ def test_the_memory_of_the_process_is_limited(tmp_path):
 FUZZER = """
 import io, os, sys, tempfile
 import numpy as np
-import _hdf5_process as process
+import hdf5_process as process
 
 process.limit_memory("RLIMIT_AS", 2**31)
 random = np.random.default_rng(0)

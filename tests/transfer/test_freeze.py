@@ -9,8 +9,9 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.training import _epoch, _fit
-from jaxopt_cards.training._inputs import default_loss
+from jaxopt_cards.training import epoch_program as _epoch
+from jaxopt_cards.training import run as _fit
+from jaxopt_cards.training.inputs import default_loss
 from tests.training.blobs import TRAIN, VALID
 
 

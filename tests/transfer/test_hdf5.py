@@ -9,8 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxopt_cards import _reader_process, transfer
-from jaxopt_cards.transfer import _hdf5, _hdf5_process
+from jaxopt_cards import transfer
+from jaxopt_cards.transfer.files import hdf5 as _hdf5
+from jaxopt_cards.transfer.files import hdf5_process as _hdf5_process
+from jaxopt_cards.transfer.files import reader_process as _reader_process
 
 KERNEL = "layers/dense/vars/0"
 UNKNOWN = 32001  # blosc, which is a library of its own
@@ -151,7 +153,7 @@ def test_short_writes_of_a_whole_file_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(_hdf5, "_PROGRAM", tmp_path / "program.py")
     (tmp_path / "program.py").write_text(
         f"import sys; sys.path.insert(0, {str(_hdf5_process.__file__.rpartition('/')[0])!r})\n"
-        "import _hdf5_process as process\n"
+        "import hdf5_process as process\n"
         "class Short:\n"
         "    def write(self, data): return sys.__stdout__.buffer.write(bytes(data[:1000]))\n"
         "class Output: buffer, flush = Short(), lambda self: None\n"

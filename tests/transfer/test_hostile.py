@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jaxopt_cards import transfer
-from jaxopt_cards.transfer._foreign import UnfitError
-from jaxopt_cards.transfer._pickle_bytes import Bytes
-from jaxopt_cards.transfer._torch_pickle import unpickled
+from jaxopt_cards.transfer.files.foreign import UnfitError
+from jaxopt_cards.transfer.files.pickle_bytes import Bytes
+from jaxopt_cards.transfer.files.torch_pickle import unpickled
 from tests.transfer.torch_programs import (
     HOOKS,
     REBUILD,

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxopt_cards import training, transfer
-from jaxopt_cards.transfer import _orbax_process
+from jaxopt_cards.transfer.files import orbax_process as _orbax_process
 
 TREE = {"a": np.arange(6, dtype="float32").reshape(2, 3), "l": [np.ones(2, "int8"), 3, 2.5]}
 
@@ -154,7 +154,7 @@ def test_what_the_arrays_take_together_is_limited(folder):
 
 
 def test_long_texts_beside_a_checkpoint_are_not_read(tmp_path, monkeypatch):
-    from jaxopt_cards.training import _checkpoints
+    from jaxopt_cards.training import checkpoints as _checkpoints
 
     with training.Checkpointer(tmp_path) as checkpoints:
         for step in (1, 2):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
-from jaxopt_cards.transfer._autoencoder import Masking
-from jaxopt_cards.transfer._rbm import RBM
+from jaxopt_cards.transfer.autoencoder import Masking
+from jaxopt_cards.transfer.rbm import RBM
 
 X = data.digits().train.x[:200]
 ADAM = jc.adam(1e-3)

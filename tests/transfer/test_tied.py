@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
-from jaxopt_cards.selection import shared, variable_names
+from jaxopt_cards.core.paths import shared, variable_names
 
 X = np.eye(4, dtype="float32")[np.arange(24) % 4]
 Y = np.arange(24) % 4

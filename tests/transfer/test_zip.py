@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxopt_cards import transfer
-from jaxopt_cards.transfer import _zip
-from jaxopt_cards.transfer._foreign import UnfitError
+from jaxopt_cards.transfer.files import zip as _zip
+from jaxopt_cards.transfer.files.foreign import UnfitError
 
 LOCAL, CENTRAL, END = "<IHHHHHIIIHH", "<IHHHHHHIIIHHHHHII", "<IHHHHIIH"
 

@@ -23,9 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jaxopt_cards as jc
-from jaxopt_cards import _locks, layers, training, transfer
-from jaxopt_cards.transfer import Zoo, _zoo, _zoo_folder
-from jaxopt_cards.transfer._model_card import CHECKS, DTYPE_NAMES, card_from
+from jaxopt_cards import layers, training, transfer
+from jaxopt_cards.storage import locks as _locks
+from jaxopt_cards.transfer import Zoo
+from jaxopt_cards.transfer import zoo as _zoo
+from jaxopt_cards.transfer import zoo_folder as _zoo_folder
+from jaxopt_cards.transfer.model_card import CHECKS, DTYPE_NAMES, card_from
 from tests.limits import no_file_longer_than
 
 X = np.random.default_rng(0).normal(size=(20, 5)).astype("float32")

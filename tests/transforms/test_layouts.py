@@ -10,7 +10,7 @@ from flax import nnx
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training
-from jaxopt_cards.transforms import compression
+from jaxopt_cards.wrappers import compression
 from tests.common.table import OPTIMIZERS
 from tests.common.test_laws import gradients, tree, walked
 

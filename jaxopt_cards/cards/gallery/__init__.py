@@ -1,0 +1,13 @@
+"""The gallery: for each technique a function that draws it and says what is seen."""
+
+from jaxopt_cards.cards.gallery import images, networks, paths, runs, steps, trees, values
+
+DRAWERS = {
+    **paths.DRAWERS,
+    **values.DRAWERS,
+    **steps.DRAWERS,
+    **trees.DRAWERS,
+    **networks.DRAWERS,
+    **images.DRAWERS,
+    **runs.DRAWERS,
+}

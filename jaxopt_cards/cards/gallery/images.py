@@ -1,0 +1,147 @@
+"""Images: the data, what is made of them, and layers whose noise can be seen."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from matplotlib.axes import Axes
+
+from jaxopt_cards import data, layers, pictures
+from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.pictures.images import _sheet, _tile
+from jaxopt_cards.pictures.theme import colour, tones
+
+DRAWERS: dict[str, Drawer] = {}
+_SIDE = 8
+
+
+@functools.cache
+def _digits() -> data.Splits:
+    return data.digits()
+
+
+@draws(DRAWERS, "digits")
+def _images(ax: Axes, name: str) -> str:
+    train = _digits().train
+    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    sizes = ", ".join(str(len(split.y)) for split in _digits())
+    return f"8×8 pixels: {sizes} of them"
+
+
+@draws(DRAWERS, "mnist")
+def _mnist(ax: Axes, name: str) -> str:
+    try:
+        train = data.mnist(download=False).train
+    except FileNotFoundError:
+        ax.text(0.5, 0.5, "MNIST is not on this disk:\ndata.mnist() loads it", ha="center")
+        ax.set_axis_off()
+        return "28×28 pixels"
+    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    return f"28×28 pixels, {len(train.y):,} to train on"
+
+
+@draws(DRAWERS, "augment")
+def _augment(ax: Axes, name: str) -> str:
+    change = data.augment((_SIDE, _SIDE), shift=0.6, rotation=15, scale=0.1, elastic=0.4)
+    x = jnp.asarray(_digits().train.x[:4])
+    changed = jax.jit(jax.vmap(lambda key: change(key, x)))
+    versions = changed(jax.random.split(jax.random.key(0), 6))
+    pictures.augmentation_sheet(ax, x, np.asarray(versions))
+    return "shift 0.6, rotation 15°, scale 0.1, elastic 0.4"
+
+
+@draws(DRAWERS, "corrupted")
+def _corrupted(ax: Axes, name: str) -> str:
+    few = data.Examples(*(part[:60] for part in _digits().train))
+    made = data.corrupted(few, image_shape=(_SIDE, _SIDE), sigma=1)
+    rows = [np.flatnonzero(made.y == label)[:8] for label in (0, 1)]
+    labels = ["good" if label == 0 else "bad" for label in (0, 1) for _ in range(8)]
+    _grid(ax, made.x[np.concatenate(rows)], labels, 8)
+    return "half of a bad image is another's"
+
+
+@draws(DRAWERS, "pairs")
+def _pairs(ax: Axes, name: str) -> str:
+    made = data.pairs(_digits().train, 8)
+    for place, (pair, label) in enumerate(zip(made.x, made.y, strict=True)):
+        x, y = place % 4 * 2.5, place // 4 * 1.6
+        for side, image in enumerate(pair):
+            _tile(ax, np.asarray(image).reshape(_SIDE, _SIDE), x + side * 1.02, y)
+        said = "different" if label else "same"
+        ax.text(x + 1, y - 0.06, f"{label}: {said}", ha="center", va="bottom", fontsize=8)
+    _sheet(ax, 9.6, 2.6, above=0.4)
+    return "are these the same digit?"
+
+
+@draws(DRAWERS, "per_class", "subset")
+def _counts(ax: Axes, name: str) -> str:
+    train = _digits().train
+    if name == "per_class":
+        kept = np.bincount(data.per_class(train, 20).y, minlength=10)
+        said = "per_class(train, 20)"
+    else:
+        made = data.subset(train, range(5, 10))
+        kept = np.r_[np.zeros(5, int), np.bincount(made.y, minlength=5)]
+        said = "subset(train, range(5, 10))"
+    ax.bar(range(10), np.bincount(train.y), color="none", edgecolor=colour(ax, 6), label="all")
+    ax.bar(range(10), kept, color=colour(ax, 0), label="kept")
+    ax.set(xticks=range(10), xlabel="class", ylabel="examples")
+    ax.margins(y=0.25)
+    ax.legend(loc="upper right", ncols=2)
+    return said
+
+
+@draws(DRAWERS, "Dropout")
+def _dropout(ax: Axes, name: str) -> str:
+    outputs = layers.Dropout(0.5, rngs=nnx.Rngs(0))(jnp.ones((6, 24)))
+    return _mask(ax, outputs, "unit", "example", "outputs")
+
+
+@draws(DRAWERS, "DropConnect")
+def _drop_connect(ax: Axes, name: str) -> str:
+    layer = layers.DropConnect(8, 16, 0.5, rngs=nnx.Rngs(0), kernel_init=nnx.initializers.ones)
+    # With one input at a time switched on, the outputs are the rows of the kernel as it was then.
+    return _mask(ax, layer(jnp.eye(8)), "unit", "input", "weights")
+
+
+def _mask(ax: Axes, values: jax.Array, x: str, y: str, what: str) -> str:
+    numbers = np.asarray(values)
+    ax.imshow(numbers, cmap=tones(ax), vmin=0, vmax=2 * numbers.max(), aspect="auto")
+    for row, column in np.argwhere(numbers >= 0):
+        text = f"{numbers[row, column]:.0f}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=7)
+    ax.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
+    return f"{what} that were 1, dropped at rate 0.5"
+
+
+@draws(DRAWERS, "stochastic_pool", "StochasticPool")
+def _pool(ax: Axes, name: str) -> str:
+    image = _digits().train.x[2].reshape(1, _SIDE, _SIDE, 1)
+    image = jnp.asarray(image)
+    if name == "StochasticPool":
+        layer = layers.StochasticPool((2, 2), rngs=nnx.Rngs(0))
+        drawn = [layer(image) for _ in range(3)]
+        layer.eval()
+        pooled = [layer(image), *drawn]
+    else:
+        pool = jax.jit(lambda key: layers.stochastic_pool(image, (2, 2), key=key))
+        keys = jax.random.split(jax.random.key(0), 3)
+        pooled = [layers.stochastic_pool(image, (2, 2)), *map(pool, keys)]
+    tiles = [image, *pooled]
+    names = ["input", "evaluation", *["training"] * 3]
+    for place, (tile, said) in enumerate(zip(tiles, names, strict=True)):
+        _tile(ax, np.asarray(tile)[0, :, :, 0], place * 1.2, 0)
+        ax.text(place * 1.2 + 0.5, -0.06, said, ha="center", va="bottom", fontsize=8)
+    _sheet(ax, 5.85, 1.0, above=0.3)
+    return "2×2 windows: their mean, or one drawn"
+
+
+def _grid(ax: Axes, images: np.ndarray, labels: list[str], columns: int) -> None:
+    side = round(images.shape[1] ** 0.5)
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+        x, y = place % columns * 1.15, place // columns * 1.5
+        _tile(ax, np.asarray(image).reshape(side, side), x, y)
+        ax.text(x + 0.5, y - 0.06, label, ha="center", va="bottom", fontsize=8)
+    _sheet(ax, columns * 1.15 - 0.1, -(-len(images) // columns) * 1.5 - 0.5, above=0.4)

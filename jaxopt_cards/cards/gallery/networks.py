@@ -1,0 +1,244 @@
+"""Networks as stacks of boxes: what is taken, frozen, trained, new."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from matplotlib.axes import Axes
+
+import jaxopt_cards as jc
+from jaxopt_cards import layers, transfer
+from jaxopt_cards.cards.gallery.drawing import Drawer, draws, stacks
+from jaxopt_cards.core.paths import named
+
+DRAWERS: dict[str, Drawer] = {}
+_UNITS = (30, 20, 10)
+
+
+@functools.cache
+def _model() -> layers.MLP:
+    return layers.MLP(64, 10, _UNITS, rngs=nnx.Rngs(0))
+
+
+def _shapes(model: layers.MLP) -> list[tuple[str, tuple[int, ...]]]:
+    """Each layer and the shape of its kernel, the lowest first."""
+    names = [*(f"hidden{index}" for index in range(1, model.depth + 1)), "logits"]
+    return [(name, getattr(model, name).kernel.shape) for name in names]
+
+
+def _text(name: str, shape: tuple[int, ...]) -> str:
+    return f"{name}\n{shape[0]} → {shape[1]}"
+
+
+def _stack(model: layers.MLP, role: str = "given") -> list[tuple[str, str]]:
+    return [(_text(name, shape), role) for name, shape in _shapes(model)]
+
+
+def _changed(before: layers.MLP, after: layers.MLP) -> list[tuple[str, str]]:
+    """The layers of a network: taken where the kernel is that of the one before, else new."""
+    boxes = []
+    for name, shape in _shapes(after):
+        old: Any = getattr(before, name, None)
+        same = old is not None and old.kernel.shape == shape
+        same = same and bool(jnp.all(old.kernel[...] == getattr(after, name).kernel[...]))
+        boxes.append((_text(name, shape), "taken" if same else "new"))
+    return boxes
+
+
+@draws(DRAWERS, "MLP")
+def _mlp(ax: Axes, name: str) -> str:
+    model = nnx.eval_shape(lambda: layers.MLP(784, 10, rngs=nnx.Rngs(0)))
+    stacks(ax, [("", _stack(model, "trained"))])
+    count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    return f"MLP(784, 10): {count:,} parameters"
+
+
+@draws(DRAWERS, "replace_head", "drop_layers", "insert_layers")
+def _rebuilt(ax: Axes, name: str) -> str:
+    model, rngs = _model(), nnx.Rngs(1)
+    made = {
+        "replace_head": lambda: transfer.replace_head(model, 5, rngs=rngs),
+        "drop_layers": lambda: transfer.drop_layers(model, 2, 5, rngs=rngs),
+        "insert_layers": lambda: transfer.insert_layers(model, (10,), 5, rngs=rngs),
+    }[name]()
+    stacks(ax, [("model", _stack(model)), ("result", _changed(model, made))])
+    return name
+
+
+@draws(DRAWERS, "restore")
+def _restore(ax: Axes, name: str) -> str:
+    fresh = layers.MLP(64, 5, _UNITS, rngs=nnx.Rngs(1))
+    made, report = transfer.restore(fresh, _model(), "hidden[12]")
+    columns = [("saved", _stack(_model())), ("model", _changed(_model(), made))]
+    stacks(ax, columns)
+    return f'by "hidden[12]": {len(report.taken)} arrays taken'
+
+
+@draws(DRAWERS, "freeze")
+def _freeze(ax: Axes, name: str) -> str:
+    stacks(ax, [("", _trained(transfer.freeze("hidden[12]")))])
+    return 'freeze("hidden[12]")'
+
+
+@draws(DRAWERS, "unfreeze_schedule")
+def _unfreeze(ax: Axes, name: str) -> str:
+    schedule = transfer.unfreeze_schedule({0: "logits", 5: "hidden3", 10: ""})
+    columns = [(f"from epoch {epoch}", _trained(schedule(epoch))) for epoch, _ in schedule.stages]
+    stacks(ax, columns)
+    return '{0: "logits", 5: "hidden3", 10: ""}'
+
+
+def _trained(chosen: Any) -> list[tuple[str, str]]:
+    """The layers by whether a filter chooses them for training."""
+    trained = nnx.state(_model(), chosen)
+    return [
+        (_text(name, shape), "trained" if name in trained else "frozen")
+        for name, shape in _shapes(_model())
+    ]
+
+
+@draws(DRAWERS, "fine_tune")
+def _fine_tune(ax: Axes, name: str) -> str:
+    rate, ratio = 2e-3, 100.0
+    shapes = _shapes(_model())
+    tops = [_text(layer, shape) for layer, shape in shapes]
+    head = [(text, "frozen") for text in tops[:-1]]
+    head.append((f"{tops[-1]}\nrate {rate:g}", "trained"))
+    rates = rate / 2 * np.geomspace(1 / ratio, 1.0, len(tops))
+    whole = [
+        (f"{text}\nrate {each:.1g}", "trained") for text, each in zip(tops, rates, strict=True)
+    ]
+    stacks(ax, [("first the head", head), ("then all", whole)])
+    return "highest rates of each stage, by default"
+
+
+@draws(DRAWERS, "cache_features")
+def _cache(ax: Axes, name: str) -> str:
+    x = jnp.zeros((100, 64))
+    features = transfer.cache_features(_model(), 2, (x, np.zeros(100, int))).x
+    boxes = [(text, "frozen") for text, _ in _stack(_model())]
+    upper = [(f"features\n{features.shape}", "taken")]
+    upper += [(text, "trained") for text, _ in _stack(_model())[2:]]
+    lower = [(f"inputs\n{x.shape}", "given"), *boxes[:2]]
+    stacks(ax, [("once", lower), ("in each epoch", upper)])
+    return "cache_features(model, 2, …)"
+
+
+@draws(DRAWERS, "reuse_layers")
+def _reuse(ax: Axes, name: str) -> str:
+    columns = []
+    for depth in range(len(_UNITS) + 1):
+        boxes = [
+            (layer, "frozen" if index < depth else "new")
+            for index, (layer, _) in enumerate(_shapes(_model()))
+        ]
+        columns.append((f"depth {depth}", boxes))
+    stacks(ax, columns, arrows=False)
+    return "every depth is trained: which is best?"
+
+
+@draws(DRAWERS, "migrate_state")
+def _migrate(ax: Axes, name: str) -> str:
+    tx, head = jc.momentum(0.1, 0.9), {"logits": jnp.ones(1)}
+    _, state = tx.update(head, tx.init(head))
+    new = tx.init(head | {"hidden2": jnp.ones(1), "hidden3": jnp.ones(1)})
+    moved = named(transfer.migrate_state(state, new)[0].trace)
+    boxes = [
+        (f"trace of {path}\n{leaf[0]:g}", "taken" if float(leaf[0]) else "new")
+        for path, leaf in moved
+    ]
+    stacks(ax, [("old state", [("trace of logits\n1", "given")]), ("new state", boxes)])
+    return "moments of what was trained are kept"
+
+
+@draws(DRAWERS, "from_torch")
+def _from_torch(ax: Axes, name: str) -> str:
+    saved = {"hidden1.bias": np.ones(30), "hidden1.weight": np.ones((30, 64))}
+    saved |= {"logits.bias": np.ones(10), "logits.weight": np.ones((10, 30))}
+    _converted(ax, {key: array.shape for key, array in saved.items()}, transfer.from_torch(saved))
+    return "kernels are transposed, names are Flax's"
+
+
+@draws(DRAWERS, "from_numpy", "from_safetensors", "from_keras")
+def _from_file(ax: Axes, name: str) -> str:
+    import tempfile
+
+    shapes = {"hidden1/bias": (30,), "hidden1/kernel": (64, 30)}
+    arrays = {path: np.ones(shape, "float32") for path, shape in shapes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model{_ENDINGS[name]}"
+        _WRITERS[name](path, arrays)
+        read = getattr(transfer, name)(path)
+    keys = _KERAS if name == "from_keras" else dict(zip(arrays, arrays, strict=True))
+    _converted(ax, {key: shapes[path] for key, path in keys.items()}, read)
+    return f"a file {_ENDINGS[name]} becomes a tree"
+
+
+_KERAS = {"layers/dense/vars/1": "hidden1/bias", "layers/dense/vars/0": "hidden1/kernel"}
+_ENDINGS = {"from_numpy": ".npz", "from_safetensors": ".safetensors", "from_keras": ".weights.h5"}
+
+
+def _write_numpy(path: str, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, **arrays)  # type: ignore[arg-type] # its own argument has another type
+
+
+def _write_safetensors(path: str, arrays: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(arrays, path)
+
+
+def _write_keras(path: str, arrays: dict[str, np.ndarray]) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for key, name in _KERAS.items():
+            file[key] = arrays[name]
+        file["layers/dense/vars"].attrs["name"] = "hidden1"
+
+
+_WRITERS = {
+    "from_numpy": _write_numpy,
+    "from_safetensors": _write_safetensors,
+    "from_keras": _write_keras,
+}
+
+
+def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
+    """What was in the file, and what came of it."""
+    before = [(f"{key}\n{shape}", "given") for key, shape in saved.items()]
+    after = [(f"{path}\n{leaf.shape}", "given") for path, leaf in named(read)]
+    stacks(ax, [("in the file", before), ("tree", after)])
+
+
+@draws(DRAWERS, "Zoo")
+def _zoo(ax: Axes, name: str) -> str:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        zoo = transfer.Zoo(folder)
+        for model, accuracy in (("digits-mlp", 0.97), ("digits-small", 0.93)):
+            zoo.store(model, _model(), data="digits", accuracy=accuracy)
+        columns = []
+        for card in zoo.find():
+            files = sorted(path.name for path in Path(folder, card.name).iterdir())
+            boxes = [(f"{file}\nof {card.name}", "given") for file in files]
+            columns.append((f"{card.name}: {100 * card.accuracy:.0f}%", boxes))
+    stacks(ax, columns, arrows=False)
+    return "a folder for each model"
+
+
+@draws(DRAWERS, "pretrain_autoencoder", "pretrain_rbm")
+def _pretrained(ax: Axes, name: str) -> str:
+    decoder = "decoder" if name == "pretrain_autoencoder" else "visible again"
+    columns = []
+    for layer in range(1, len(_UNITS) + 1):
+        boxes = [(f"hidden{index}", "frozen") for index in range(1, layer)]
+        boxes += [(f"hidden{layer}", "trained"), (decoder, "new")]
+        columns.append((f"stage {layer}", boxes))
+    stacks(ax, columns)
+    return "layer by layer, without labels"

@@ -1,0 +1,139 @@
+"""Ways over a test surface: optimizers, and what scales a gradient."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+
+import jaxopt_cards as jc
+from jaxopt_cards import optimizers, pictures
+from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.racing import RATES, way
+from jaxopt_cards.cards.surfaces import SURFACES, Surface
+from jaxopt_cards.pictures.theme import colour
+
+DRAWERS: dict[str, Drawer] = {}
+_STEPS = 200
+_SCALINGS = (
+    "scale_by_adabound",
+    "scale_by_adadelta",
+    "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
+    "scale_by_radam",
+    "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_stddev",
+)
+
+
+@functools.cache
+def _best(name: str, surface: Surface) -> tuple[str, np.ndarray]:
+    """A label and the way that ends lowest, of the rates that a race tries and stay in view."""
+    start = jnp.asarray(surface.start, float)
+    make = _maker(name)
+    run = jax.jit(jax.vmap(lambda rate: way(make(rate), surface, _STEPS, start)))
+    points, heights = map(np.asarray, run(jnp.asarray(RATES, float)))
+    low, high = np.transpose(surface.bounds)
+    inside = np.all((points >= low) & (points <= high), axis=(1, 2))
+    best = int(np.argmin(np.where(inside, heights[:, -1], np.inf)))
+    return f"{name}, rate {RATES[best]:.2g}", points[best]
+
+
+def _maker(name: str) -> Callable[[Any], Any]:
+    """How to make it with a learning rate: what only scales a gradient gets one behind it."""
+    function = getattr(jc, name)
+    if name in _SCALINGS or name == "trace":
+        scaling = functools.partial(function, 0.9) if name == "trace" else function
+        return lambda rate: jc.chain(scaling(), jc.scale_by_learning_rate(rate))
+    return function
+
+
+@draws(DRAWERS, *optimizers.by_name(), *_SCALINGS, "scale_by_ftrl", "trace")
+def _on_rosenbrock(ax: Axes, name: str) -> str:
+    surface = SURFACES["rosenbrock"]
+    pictures.paths(ax, surface, dict(_best(other, surface) for other in (name, "sgd")))
+    return f"{_STEPS} steps in Rosenbrock's ravine"
+
+
+@draws(DRAWERS, "lookahead")
+def _lookahead(ax: Axes, name: str) -> str:
+    surface = SURFACES["ravine"]
+    ways = {"sgd": jc.sgd(0.0195), "lookahead(sgd)": jc.lookahead(jc.sgd(0.0195))}
+    pictures.paths(ax, surface, {label: _path(tx, surface, 30) for label, tx in ways.items()})
+    return "half way back after every fifth step"
+
+
+@draws(DRAWERS, "polyak_average")
+def _average(ax: Axes, name: str) -> str:
+    surface = SURFACES["noisy_ravine"]
+    tx = jc.chain(jc.sgd(0.018), jc.polyak_average(0.95))
+    points, averages = _followed(tx, surface, 150, lambda state: state[-1].average)
+    pictures.paths(ax, surface, {"parameters": points, "their average": averages})
+    return "150 steps with noisy gradients"
+
+
+@draws(DRAWERS, "scale_by_true_nesterov")
+def _true_nesterov(ax: Axes, name: str) -> str:
+    surface = SURFACES["ravine"]
+    points, _ = _nesterov(surface, 60)
+    momentum = _path(jc.momentum(0.01), surface, 60)
+    pictures.paths(ax, surface, {name: points, "momentum": momentum})
+    return "60 steps, the gradient measured ahead"
+
+
+@draws(DRAWERS, "nesterov_point")
+def _ahead(ax: Axes, name: str) -> str:
+    surface = SURFACES["bowl"]
+    points, ahead = _nesterov(surface, 16, rate=0.1)
+    pictures.paths(ax, surface, {"parameters": points})
+    for point, place in zip(points[1:8], ahead[1:8], strict=True):
+        look = {"arrowstyle": "->", "color": colour(ax, 1), "linewidth": 1.2}
+        ax.annotate("", place, point, arrowprops=look)
+    ax.plot(*ahead[1:8].T, "s", color=colour(ax, 1), markersize=4, label="nesterov_point")
+    ax.legend(loc="upper right")
+    return "where the next gradient is measured"
+
+
+def _path(tx: Any, surface: Surface, steps: int) -> np.ndarray:
+    start = jnp.asarray(surface.start, float)
+    return np.asarray(jax.jit(lambda point: way(tx, surface, steps, point)[0])(start))
+
+
+def _followed(
+    tx: Any, surface: Surface, steps: int, look: Callable[[Any], Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points, and what `look` sees in the state after each step."""
+    start = jnp.asarray(surface.start, float)
+
+    def step(carry: Any, index: jax.Array) -> Any:
+        point, state = carry
+        updates, state = tx.update(surface.gradient(point, index), state, point)
+        point = jc.apply_updates(point, updates)
+        return (point, state), (point, look(state))
+
+    _, (points, seen) = jax.jit(lambda c: jax.lax.scan(step, c, jnp.arange(steps)))(
+        (start, tx.init(start))
+    )
+    points, seen = (np.concatenate([start[None], part]) for part in (points, seen))
+    return points, seen
+
+
+def _nesterov(surface: Surface, steps: int, rate: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters, and where each gradient was measured."""
+    tx = jc.scale_by_true_nesterov(rate)
+    start = jnp.asarray(surface.start, float)
+
+    def step(carry: Any, _: Any) -> Any:
+        point, state = carry
+        ahead = jc.nesterov_point(point, state)
+        updates, state = tx.update(jax.grad(surface.function)(ahead), state, point)
+        return (jc.apply_updates(point, updates), state), (point, ahead)
+
+    run = jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps))
+    _, (points, aheads) = run((start, tx.init(start)))
+    return np.asarray(points), np.asarray(aheads)

@@ -1,0 +1,193 @@
+"""Finds every public technique in the text of the package: nothing of it is imported."""
+
+import ast
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from jaxopt_cards.core.errors import NamedError
+
+PACKAGE = "jaxopt_cards"
+_ROOT = Path(__file__).parents[1]
+
+# Where a technique is defined says what it is: the longest beginning of the module's name counts.
+# Kind and family; families are the headings of docs/api.md.
+_PLACES = {
+    "optimizers": ("optimizer", "Optimizers"),
+    "optimizers.gradient_descent": ("transformation", "Momentum"),
+    "optimizers.true_nesterov": ("transformation", "Momentum"),
+    "optimizers.": ("transformation", "Adaptive scaling"),
+    "transforms.clipping": ("transformation", "Gradient clipping"),
+    "transforms.learning_rate": ("transformation", "Learning rates"),
+    "transforms.averaging": ("transformation", "Averaging"),
+    "transforms": ("regulariser", "Regularisation"),
+    "wrappers": ("transformation", "Around any transformation"),
+    "core.leafwise": ("transformation", "Write your own"),
+    "layers.penalties": ("regulariser", "Regularisation"),
+    "schedules": ("schedule", "Schedules"),
+    "selection": ("selection", "Selection"),
+    "layers": ("layer", "Layers"),
+    "training": ("training", "Training"),
+    "reports": ("training", "Training"),
+    "transfer": ("transfer", "Transfer"),
+    "data": ("data", "Data"),
+}
+FAMILIES = tuple(dict.fromkeys(family for _, family in _PLACES.values()))
+KINDS = tuple(dict.fromkeys(kind for kind, _ in _PLACES.values()))
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where a public technique is written."""
+
+    name: str
+    kind: str
+    family: str
+    module: str  # whence users import it
+    defined_in: str  # where its source is
+    docstring: str
+    definition: Definition = dataclasses.field(repr=False, compare=False)
+    file: "File" = dataclasses.field(repr=False, compare=False)
+
+
+class File(NamedTuple):
+    """What is read from a file."""
+
+    lines: list[bytes]  # columns of the syntax tree count bytes
+    tree: ast.Module
+    definitions: dict[str, Definition]
+    constants: dict[str, ast.expr]
+
+    def written(self, node: ast.expr) -> str:
+        """An expression as its author wrote it, such as 1e-8; constants by their value."""
+        node = self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
+        if node.lineno != node.end_lineno:
+            return ast.unparse(node)
+        return self.lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode()
+
+
+@functools.cache
+def entries() -> Mapping[str, Entry]:
+    """All public techniques by name, family by family."""
+    found = sorted(_found(), key=lambda entry: FAMILIES.index(entry.family))
+    return MappingProxyType({entry.name: entry for entry in found})
+
+
+def entry(name: str) -> Entry:
+    """The technique of that name, also with its module before it; an error tells the nearest."""
+    for known in entries().values():
+        if name in (known.name, f"{known.module}.{known.name}"):
+            return known
+    if name in _all(_read(_ROOT / "from_optax.py").tree):
+        hint = f": {name} is Optax's own, re-exported as it is"
+    elif near := nearest(name, entries()):
+        hint = f"; nearest: {', '.join(near)}"
+    else:
+        hint = "; `jaxopt-cards list` has all of them"
+    raise NamedError("card", f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
+
+
+def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
+    """The names most like this one, whatever their case, and those that contain it."""
+    known: dict[str, list[str]] = {}
+    for each in among:
+        known.setdefault(each.lower(), []).append(each)
+    name = name.rpartition(".")[2].lower()
+    alike = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    containing = [each for each in known if name and name in each]
+    return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:count]
+
+
+def _found() -> Iterator[Entry]:
+    """Every public function of ours, and every public class that says its equation."""
+    for module, stub in _public_modules():
+        for name, defined_in in _imported(module, stub):
+            file = _read(_path(defined_in))
+            definition = file.definitions.get(name)
+            docstring = definition and ast.get_docstring(definition)
+            if definition and docstring and "\nEquation:\n" in docstring:
+                kind, family = _place(defined_in, definition)
+                yield Entry(name, kind, family, module, defined_in, docstring, definition, file)
+
+
+def _public_modules() -> Iterator[tuple[str, Path]]:
+    """Modules from which users import, and the file of each that lists names."""
+    yield PACKAGE, _ROOT / "__init__.pyi"
+    yield f"{PACKAGE}.schedules", _ROOT / "schedules.py"
+    for name in ("layers", "training", "reports", "transfer", "data"):
+        yield f"{PACKAGE}.{name}", _ROOT / name / "__init__.pyi"
+
+
+def _imported(module: str, listing: Path) -> Iterator[tuple[str, str]]:
+    """Each public name of ours in a module, with the module that defines it."""
+    tree = _read(listing).tree
+    imports = {
+        alias.name: f"{module}.{node.module}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    for name in _all(tree):
+        defined_in = imports.get(name, module)
+        if not defined_in.endswith((".from_optax", ".None")):  # another library's, a package
+            yield name, defined_in
+
+
+def _all(tree: ast.Module) -> list[str]:
+    """What `__all__` lists."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    raise LookupError("no __all__")
+
+
+def _path(module: str) -> Path:
+    """The file of a module of this package."""
+    base = _ROOT.joinpath(*module.split(".")[1:])
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+@functools.cache
+def _read(path: Path) -> File:
+    """Functions, classes and named constants of a file."""
+    source = path.read_bytes()
+    tree = ast.parse(source)
+    definitions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    constants = dict(pair for node in tree.body for pair in _assigned(node))
+    return File(source.split(b"\n"), tree, definitions, constants)
+
+
+def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """The names that a statement gives to values, also several at once."""
+    if not isinstance(node, ast.Assign):
+        return
+    target, value = node.targets[0], node.value
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        names = (each.id for each in target.elts if isinstance(each, ast.Name))
+        yield from zip(names, value.elts, strict=False)
+
+
+def _place(defined_in: str, definition: Definition) -> tuple[str, str]:
+    """Kind and family of what is defined in a module."""
+    parts = defined_in.split(".")[1:]
+    if parts[0] == "optimizers" and not _takes_rate_first(definition):
+        return _PLACES.get(".".join(parts), _PLACES["optimizers."])
+    if parts[0] == "optimizers":
+        return _PLACES["optimizers"]
+    beginnings = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next(_PLACES[each] for each in beginnings if each in _PLACES)
+
+
+def _takes_rate_first(definition: Definition) -> bool:
+    """Whether it is a whole optimizer, not one of its stages."""
+    name, arguments = definition.name, getattr(definition, "args", None)
+    first = arguments.args[0].arg if arguments and arguments.args else ""
+    return first == "learning_rate" and not name.startswith("scale_by_")

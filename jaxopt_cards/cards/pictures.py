@@ -1,0 +1,37 @@
+"""One picture for each card."""
+
+from typing import TYPE_CHECKING
+
+from jaxopt_cards.cards.reading import Card, card
+from jaxopt_cards.core.errors import named_in_errors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@named_in_errors
+def picture(ax: "Axes", thing: Card | str) -> "Axes":
+    """Draws what a technique does, computed with the technique itself wherever that is possible.
+
+    Args:
+        ax: the axes to draw into, best those of `jaxopt_cards.pictures.style`.
+        thing: a card, or the name of a public technique.
+
+    Returns:
+        The axes; their title says what is seen.
+
+    Raises:
+        ValueError: no public technique has this name.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import cards
+        >>> ax = cards.picture(Figure().subplots(), "proximal_l1")
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('weight after the step', 'weight after proximal_l1')
+    """
+    from jaxopt_cards.cards.gallery import DRAWERS
+
+    name = (card(thing) if isinstance(thing, str) else thing).name
+    ax.set_title(DRAWERS[name](ax, name))
+    return ax

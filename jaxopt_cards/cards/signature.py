@@ -1,0 +1,53 @@
+"""Signatures, as they are written in the source."""
+
+import ast
+from collections.abc import Iterator
+
+from jaxopt_cards.cards.index import Definition, Entry
+
+
+def signature(known: Entry) -> str:
+    """The call with its defaults."""
+    parts = []
+    for name, default, keyword in parameters(known):
+        if keyword and "*" not in parts and not name.startswith("*"):
+            parts.append("*")
+        parts.append(name if default is None else f"{name}={default}")
+    return f"{known.name}({', '.join(parts)})"
+
+
+def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
+    """Each parameter, its default as in the source, and whether it goes by name only."""
+    given = _made_by(known.definition)
+    if given is None:
+        given = _of_fields(known.definition)
+    positional = [*given.posonlyargs, *given.args]
+    required = [None] * (len(positional) - len(given.defaults))
+    defaults = [*required, *given.defaults, *given.kw_defaults]
+    for place, each in enumerate((*positional, *given.kwonlyargs)):
+        default = defaults[place]
+        if each.arg != "self":
+            text = None if default is None else known.file.written(default)
+            yield each.arg, text, place >= len(positional)
+    if given.kwarg:
+        yield f"**{given.kwarg.arg}", None, True
+
+
+def _made_by(definition: Definition) -> ast.arguments | None:
+    """The arguments of a function, or of what makes an object of a class."""
+    if isinstance(definition, ast.FunctionDef):
+        return definition.args
+    functions = (node for node in definition.body if isinstance(node, ast.FunctionDef))
+    return next((node.args for node in functions if node.name == "__init__"), None)
+
+
+def _of_fields(definition: Definition) -> ast.arguments:
+    """The arguments that a dataclass has by its fields."""
+    fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
+    return ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(ast.unparse(field.target)) for field in fields],
+        kwonlyargs=[],
+        kw_defaults=[],
+        defaults=[field.value for field in fields if field.value],
+    )

@@ -1,0 +1,56 @@
+"""Checks of what a user wrote as a call: no mistake in silence, none as a traceback."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from jaxopt_cards.cards.closures import is_transformation
+from jaxopt_cards.core.checks import HyperparameterError, check_count
+
+# What Optax takes in silence for something else: text as a mask that is true everywhere, and a
+# schedule that never leaves its first value.
+MASKS = {"mask", "weight_decay_mask", "freeze_mask"}
+COUNTS = {"linear_schedule": "transition_steps", "warmup_constant_schedule": "warmup_steps"}
+
+
+def check_values(name: str, bound: inspect.BoundArguments) -> None:
+    """Raises where Optax would take something in silence, or fail far away."""
+    given = bound.arguments
+    for key, value in given.items():
+        parameter = bound.signature.parameters[key]
+        if parameter.annotation is optax.GradientTransformation:
+            for each in value if parameter.kind == parameter.VAR_POSITIONAL else [value]:
+                if not is_transformation(each):
+                    expected = "be a transformation such as sgd(0.1)"
+                    raise HyperparameterError(name, key, expected, each)
+        if key in MASKS and isinstance(value, str):
+            raise HyperparameterError(name, key, "be True or False", value)
+        if COUNTS.get(name) == key:
+            check_count(name, key, value)
+    if name == "join_schedules" and _length(given["schedules"]) != _length(given["boundaries"]) + 1:
+        raise ValueError(f"{name}: schedules must be a list, one longer than that of boundaries")
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
+def check_step(text: str, tx: Any, params: Any, **more: Any) -> None:
+    """Raises unless the transformation can make a step of these parameters and what it is told."""
+    full = optax.with_extra_args_support(tx)
+
+    def step(params: Any) -> Any:
+        return full.update(params, full.init(params), params, **more)
+
+    check_call(text, step, params)
+
+
+def check_call(text: str, function: Callable[[Any], Any], argument: Any) -> None:
+    """Raises what is amiss with what a user wrote, before anything runs."""
+    try:
+        jax.eval_shape(function, argument)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"{text!r} does not work here: {error}") from None

@@ -1,0 +1,140 @@
+"""What a chain of transformations consists of, read from the transformations themselves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import optax
+
+from jaxopt_cards.cards.closures import Stage, is_transformation, read
+from jaxopt_cards.cards.description import DescribedStage, Description
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.leafwise import is_hole
+from jaxopt_cards.core.paths import path_names
+
+PyTree = Any
+
+
+@named_in_errors
+def describe(tx: optax.GradientTransformation, params: PyTree | None = None) -> Description:
+    r"""Tells what a transformation consists of: stages, hyperparameters, state, leaves.
+
+    For any chain, ours or Optax's, with masks, partitions, injected hyperparameters and wrappers.
+    All is read from the closures that transformations are; what left no trace there is shown as
+    `?`, never guessed. Names are those of the functions that made the stages: of `adam(0.1)` there
+    remain `scale_by_adam` and `scale` by -0.1.
+
+    Equation:
+        .. math:: u = (f_n \circ \dots \circ f_1)(g)
+
+    Args:
+        tx: an `optax.GradientTransformation`, or an object with `init` and `update`.
+        params: a tree of parameters, or of their `jax.ShapeDtypeStruct`; then state is measured by
+            `jax.eval_shape`, and masks are told leaf by leaf.
+
+    Returns:
+        A `Description`: `stages`, a list of named tuples (`depth`, `label`, `name`,
+        `hyperparameters`, `state_bytes`, `leaves`, `not_found`); `state_bytes`, of all; `rows()`
+        for JSON; printed, a table. A wrapper's bytes are those beyond what is inside of it: below
+        zero where it saves.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `tx` has no `init` and `update`. What `tx.init(params)` raises.
+
+    References:
+        Matteo Hessel et al. (2020), Optax: composable gradient transformation and optimisation, in
+        JAX.
+
+    Use when: a chain came from elsewhere, or you want to see what is masked and what memory costs.
+    Avoid when: you want to know what a technique does: its card says that.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> from jaxopt_cards import cards
+        >>> tx = jc.chain(jc.clip_by_global_norm(1.0), jc.adam(1e-3))
+        >>> print(cards.describe(tx, {"w": jnp.zeros((10, 100))}))
+        stage                hyperparameters                             state  leaves
+        clip_by_global_norm  max_norm=1                                    0 B       1
+        scale_by_adam        b1=0.9, b2=0.999, eps=1e-08, eps_root=0,  8,004 B       1
+                             mu_dtype=None, nesterov=False
+        scale                step_size=-0.001                              0 B       1
+        in all                                                         8,004 B       1
+    """
+    if not is_transformation(tx):
+        raise NamedError("describe", f"tx must have init and update, got {type(tx).__name__}")
+    if params is not None:
+        jax.eval_shape(tx.init, params)  # if they do not fit, this says why
+    return Description(list(_stages(tx, params, 0, "")), _paths(params))
+
+
+def _stages(tx: Any, params: PyTree, depth: int, label: str) -> Iterator[DescribedStage]:
+    """The stage and those inside of it; a chain is nothing but these."""
+    stage = read(tx)
+    parts = list(_parts(stage, params))
+    if stage.name in ("chain", "named_chain") and parts:
+        for inner_label, child, seen in parts:
+            yield from _stages(child, seen, depth, inner_label or label)
+        return
+    inner = [_state_bytes(child, seen) for _, child, seen in parts]
+    total = _state_bytes(tx, params)
+    own_bytes = None if total is None else total - sum(filter(None, inner))
+    given = {key: value for key, value in stage.hyperparameters.items() if not _is_mask(key, value)}
+    leaves = _paths(_seen_through_mask(stage, params)) if stage.name == "masked" else _paths(params)
+    yield DescribedStage(depth, label, stage.name, given, own_bytes, leaves, stage.not_found)
+    for (inner_label, child, seen), size in zip(parts, inner, strict=True):
+        yield from _stages(child, None if size is None else seen, depth + 1, inner_label)
+
+
+def _parts(stage: Stage, params: PyTree) -> Iterator[tuple[str, Any, PyTree]]:
+    """What is inside of a stage, each with its label and the parameters that it is shown."""
+    for label, child in stage.children:
+        if params is None:
+            yield label, child, None
+        elif stage.name == "masked":
+            yield label, child, _seen_through_mask(stage, params)
+        elif stage.name == "partition":
+            yield label, child, _labelled_so(stage, params, label)
+        else:
+            yield label, child, params
+
+
+def _seen_through_mask(stage: Stage, params: PyTree) -> PyTree:
+    if params is None:
+        return None
+    mask = stage.variables["mask"]
+    return _holes(mask(params) if callable(mask) else mask, params)
+
+
+def _labelled_so(stage: Stage, params: PyTree, label: str) -> PyTree:
+    labels = stage.variables["param_labels"]
+    labels = labels(params) if callable(labels) else labels
+    return _holes(jax.tree.map(lambda found: str(found) == label, labels), params)
+
+
+def _holes(mask: PyTree, params: PyTree) -> PyTree:
+    return jax.tree.map(lambda keep, part: part if keep else optax.MaskedNode(), mask, params)
+
+
+def _is_mask(key: str, value: Any) -> bool:
+    """Whether the leaves tell it better."""
+    return key in ("mask", "param_labels", "mask_compatible_extra_args") and value is not None
+
+
+def _state_bytes(tx: Any, params: PyTree) -> int | None:
+    if params is None:
+        return None
+    try:
+        leaves = jax.tree.leaves(jax.eval_shape(tx.init, params))
+    except Exception:  # a wrapper may show it other parameters than these: then it is not known
+        return None
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _paths(params: PyTree) -> list[str] | None:
+    if params is None:
+        return None
+    whole = jax.tree.map(lambda leaf: None if is_hole(leaf) else leaf, params, is_leaf=is_hole)
+    return path_names(whole)

@@ -1,0 +1,80 @@
+"""The command line `jaxopt-cards`: one module a command; what is heavy is imported inside of it."""
+
+import sys
+from importlib import import_module, metadata, util
+
+# Each command and where its function is.
+COMMANDS = {
+    "list": "listing:listing",
+    "show": "show:show",
+    "compare": "compare:compare",
+    "race": "race:race",
+    "schedule": "schedule:schedule",
+    "doctor": "doctor:doctor",
+    "fit": "fit:fit",
+}
+_NEEDED = ("typer", "rich", "docstring_parser", "pylatexenc")
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends it with one sentence and status 2.
+
+    So does, with status 1, what went wrong on the way: a disk that is full, a loss that overflows.
+    """
+    missing = [name for name in _NEEDED if util.find_spec(name) is None]
+    if missing:
+        _end(f"needs {', '.join(missing)}: pip install 'jaxopt_cards[cards]'")
+    if sys.stdout is None:
+        _end("the output is closed", 1)
+    # Of what a terminal cannot show, such as Greek letters in an old one, a question mark is left.
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # `None` is one that is closed
+        stream.reconfigure(errors="replace")
+    try:
+        app()()
+    except ValueError as error:  # of a name or a number that the user gave
+        _end(str(error))
+    except (OSError, FloatingPointError) as error:
+        _end(str(error), 1)
+
+
+def app():
+    """The commands, for `main` and for tests."""
+    from typing import Annotated
+
+    import typer
+
+    commands = typer.Typer(
+        name="jaxopt-cards",
+        help="The techniques of training deep networks: each says what it computes, and shows it.",
+        epilog="For example: jaxopt-cards show adabound",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,  # no boxes in a pipe
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @commands.callback()
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option("--version", callback=_show_version, is_eager=True, help="The version."),
+        ] = False,
+    ) -> None: ...
+
+    for name, place in COMMANDS.items():
+        module, function = place.split(":")
+        commands.command(name)(getattr(import_module(f"{__name__}.{module}"), function))
+    return commands
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(metadata.version("jaxopt_cards"))
+        sys.exit(0)
+
+
+def _end(message: str, status: int = 2) -> None:
+    from jaxopt_cards.core.checks import escaped
+
+    print(f"jaxopt-cards: {escaped(message, None, lines=True)}", file=sys.stderr)
+    sys.exit(status)

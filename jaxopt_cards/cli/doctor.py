@@ -1,0 +1,215 @@
+"""`jaxopt-cards doctor`: activations and gradients of networks, layer by layer."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from jaxopt_cards.cli.pictures import Dark, Output, check_output
+from jaxopt_cards.cli.terminal import AsJson, grid, heading, print_json, printing, tell
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jaxopt_cards.cards import LayerStatistics
+
+_EXAMPLES = 500
+_DEFAULTS = ("elu", "he_normal", "5")
+_HEADINGS = {
+    "mean": "mean",
+    "std": "std",
+    "zeros": "zeros",
+    "saturated": "saturated",
+    "dead": "dead",
+    "gradient_norm": "gradient",
+    "weight_gradient_norm": "weights",
+}
+_SHARES = ("zeros", "saturated", "dead")
+
+
+class _Network(NamedTuple):
+    spec: str
+    layers: "list[LayerStatistics]"
+    diagnosis: str
+
+
+def doctor(
+    specs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ACTIVATION[/INITIALISER[/DEPTH]]...",
+            help="Such as logistic/normal/10; what is left out is elu/he_normal/5.",
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="digits or mnist; the first 500 of it.")] = "digits",
+    width: Annotated[int, typer.Option(min=1, help="Units of each hidden layer.")] = 100,
+    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
+    output: Output = None,
+    dark: Dark = False,
+    as_json: AsJson = False,
+) -> None:
+    """Shows layer by layer why a deep network does not learn.
+
+    For example: jaxopt-cards doctor logistic/glorot_normal/10 elu/he_normal/10
+
+    The gradient is that of an example's loss by a layer's activations, root mean square. It
+    vanishes or explodes if it changes by more than a factor of 10 from the last hidden layer to the
+    first. Units are dead that give zero for every example; activations are saturated where the
+    slope of the function is below 0.01: both are told of from half of a layer on.
+    """
+    if output:
+        check_output(output)
+    examined = [_examined(spec, data, width, batch_norm, seed) for spec in map(_filled, specs)]
+    if output:
+        _draw(examined, output, dark)
+    if as_json:
+        print_json(_record(examined, data, width, batch_norm, seed))
+        return
+    _print_tables(examined)
+    if output:
+        tell(f"Wrote {output}")
+
+
+def _filled(spec: str) -> str:
+    """The three parts, defaults in place of those that are left out."""
+    parts = spec.split("/")
+    if len(parts) > len(_DEFAULTS):
+        raise ValueError(f"doctor: write activation/initialiser/depth, got {spec!r}")
+    parts += [""] * (len(_DEFAULTS) - len(parts))
+    full = [part or default for part, default in zip(parts, _DEFAULTS, strict=True)]
+    if not full[2].isdecimal() or int(full[2]) < 1:
+        raise ValueError(f"doctor: depth must be a whole number >= 1, got {full[2]!r} in {spec!r}")
+    return "/".join(full)
+
+
+def _examined(spec: str, data: str, width: int, batch_norm: bool, seed: int) -> _Network:
+    """Builds the network and measures it."""
+    from flax import nnx
+
+    from jaxopt_cards.cards import layer_statistics
+    from jaxopt_cards.cards.spec_text import named
+    from jaxopt_cards.cards.statistics import diagnosis
+    from jaxopt_cards.cards.tables import load
+    from jaxopt_cards.layers import MLP
+    from jaxopt_cards.layers.activations import ACTIVATIONS
+    from jaxopt_cards.layers.initializers import INITIALIZERS
+
+    activation, initializer, depth = spec.split("/")
+    named(activation, ACTIVATIONS)
+    named(initializer, INITIALIZERS)
+    if data not in ("digits", "mnist"):
+        raise ValueError(f"doctor: --data must be digits or mnist, got {data!r}")
+    x, y = (array[:_EXAMPLES] for array in load(data).splits.train)
+    model = MLP(
+        x.shape[1],
+        10,
+        (width,) * int(depth),
+        activation,
+        initializer,
+        batch_norm=batch_norm,
+        rngs=nnx.Rngs(seed),
+    )
+    layers = layer_statistics(model, x, y)
+    return _Network(spec, layers, diagnosis(layers))
+
+
+def _record(
+    networks: Sequence[_Network], data: str, width: int, batch_norm: bool, seed: int
+) -> dict:
+    """All numbers; what is not finite, which JSON lacks, is null."""
+    settings = {"data": data, "width": width, "batch_norm": batch_norm, "seed": seed}
+    models = [
+        {
+            "spec": network.spec,
+            "diagnosis": network.diagnosis,
+            "layers": [
+                {
+                    key: value if isinstance(value, str) or math.isfinite(value) else None
+                    for key, value in row._asdict().items()
+                }
+                for row in network.layers
+            ],
+        }
+        for network in networks
+    ]
+    return {**settings, "models": models}
+
+
+def _print_tables(networks: Sequence[_Network]) -> None:
+    """Of one network all columns; of several a table for each thing that differs."""
+    for number, network in enumerate(networks, start=1):
+        mark = f"({number}) " if len(networks) > 1 else ""
+        typer.echo(f"{mark}{network.spec}: {network.diagnosis}")
+    with printing() as console:
+        if len(networks) == 1:
+            console.print()
+            console.print(_whole(networks[0]))
+            return
+        # Side by side: what vanishes, and what spreads, saturates or dies.
+        for key, title in {
+            "gradient_norm": "gradient by the activations",
+            "std": "standard deviation of the activations",
+            "saturated": "saturated activations",
+            "dead": "dead units",
+        }.items():
+            if any(getattr(row, key) for network in networks for row in network.layers):
+                heading(console, title)
+                console.print(_compared(networks, key))
+
+
+def _whole(network: _Network) -> "Table":
+    table = _by_layer(_HEADINGS.values())
+    table.padding = (0, 1, 0, 0)  # so that all have their place in a terminal of 60 columns
+    for row in network.layers:
+        table.add_row(row.layer, *(_cell(key, getattr(row, key)) for key in _HEADINGS))
+    return table
+
+
+def _by_layer(headings: Iterable[str]) -> "Table":
+    numbers = ({"header": each, "justify": "right", "no_wrap": True} for each in headings)
+    return grid({"header": "layer", "no_wrap": True}, *numbers)
+
+
+def _compared(networks: Sequence[_Network], key: str) -> "Table":
+    table = _by_layer(f"({number})" for number in range(1, len(networks) + 1))
+    deepest = max(networks, key=lambda network: len(network.layers)).layers
+    for index, row in enumerate(deepest):
+        cells = [
+            _cell(key, getattr(network.layers[index], key)) if index < len(network.layers) else ""
+            for network in networks
+        ]
+        table.add_row(row.layer, *cells)
+    return table
+
+
+def _cell(key: str, value: float) -> str:
+    return f"{value:.0%}" if key in _SHARES else f"{value:.3g}"
+
+
+def _draw(networks: Sequence[_Network], output: Path, dark: bool) -> None:
+    """Gradients, and deviations of the activations."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from jaxopt_cards import pictures
+
+    with pictures.style(dark=dark):
+        figure = Figure(figsize=(10, 4))
+        for ax, key, label in zip(
+            figure.subplots(1, 2),
+            ("gradient_norm", "std"),
+            ("gradient by the activations (rms)", "standard deviation of the activations"),
+            strict=True,
+        ):
+            profiles = {
+                network.spec: np.array([getattr(row, key) for row in network.layers])
+                for network in networks
+            }
+            pictures.by_layer(ax, profiles, label)
+        legend = ax.get_legend()
+        if legend:  # the other one says the same
+            legend.remove()
+        figure.savefig(output, dpi=150)

@@ -1,0 +1,242 @@
+"""`jaxopt-cards fit`: trains the chapter's network on the user's data with any chain."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jaxopt_cards.cli.terminal import AsJson, print_json, tell
+
+if TYPE_CHECKING:
+    from jaxopt_cards.cards.tables import Loaded
+    from jaxopt_cards.training import FitResult
+
+_WORST = 5  # pairs of classes that are told
+
+
+def fit(
+    data: Annotated[
+        str, typer.Argument(help="digits, mnist, or a file of yours that ends with .npz or .csv.")
+    ],
+    tx: Annotated[
+        str,
+        typer.Option(
+            "--tx",
+            "--optimizer",
+            metavar="NAME:ARGUMENTS[ NAME:ARGUMENTS]...",
+            help="Such as adam:1e-3, momentum:0.01,momentum=0.8 or, a chain, 'clip_by_global_norm:1"
+            " scale_by_adam exponential_decay:1e-3,1000,0.5'.",
+        ),
+    ] = "adam:1e-3",
+    units: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Widths of the hidden layers.")
+    ] = "100,100,100,100,100",
+    activation: Annotated[str, typer.Option(help="elu, relu, selu, tanh, logistic ...")] = "elu",
+    dropout: Annotated[float, typer.Option(help="Share of units dropped, in [0, 1).")] = 0.0,
+    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="The most epochs to train.")] = 100,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Stop after so many epochs without a lower validation loss.")
+    ] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and split.")] = 0,
+    label: Annotated[
+        str, typer.Option(help="Of a table: the labels' column, by name or number. Default: last.")
+    ] = "",
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Of a table: names in the first line or not."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for model/, history.csv and report.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trains a network on digits, MNIST or your data, with any chain.
+
+    For example: jaxopt-cards fit digits --tx "clip_by_global_norm:1 adam:1e-3" --dropout 0.2
+
+    An .npz has arrays x and y, or x_train and y_train and, if you like, those of valid and test;
+    what is missing is drawn from the others, a fifth each. A .csv has numbers and a column of
+    labels. The inputs of files are standardised by the training examples.
+    """
+    from flax import nnx
+
+    from jaxopt_cards.cards import describe
+    from jaxopt_cards.cards.spec_checks import check_step
+    from jaxopt_cards.cards.spec_text import transformation
+    from jaxopt_cards.cards.tables import load
+
+    chain = transformation(tx)
+    widths = _widths(units)
+    _check_output(output)
+    loaded = load(data, label=label, header=header, seed=seed)
+    model = _model(loaded, widths, activation, dropout, batch_norm, seed)
+    params = nnx.state(model, nnx.Param)
+    check_step(tx, chain, params, value=0.0)
+    if not as_json:
+        tell(_told(data, loaded))
+        typer.echo(f"\n{describe(chain, params)}\n")
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "patience": patience,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    result, test = _trained(model, chain, loaded, settings, progress=not as_json)
+    settings = {"data": data, "tx": tx, "units": units, "activation": activation} | settings
+    settings |= {"dropout": dropout, "batch_norm": batch_norm}
+    worst = _worst(result.model, loaded)
+    if output:
+        _write(output, result, loaded, settings, test["accuracy"])
+    if as_json:
+        stages = describe(chain, params).rows()
+        print_json(_record(result, test, worst, settings, stages))
+        return
+    typer.echo(f"test loss {test['loss']:.4f}, accuracy {test['accuracy']:.2%}")
+    if worst:
+        typer.echo("most often mistaken in the test set:")
+    for pair in worst:
+        tell("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
+    if output:
+        tell(f"Wrote model, history.csv and report.html to {output}/")
+
+
+def _widths(units: str) -> list[int]:
+    parts = [part.strip() for part in units.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"--units must be widths such as 100,50, got {units!r}")
+    return list(map(int, parts))
+
+
+def _check_output(output: Path | None) -> None:
+    """Raises before anything is trained if the folder could not be filled."""
+    if output is None:
+        return
+    try:
+        import matplotlib  # noqa: F401
+        import safetensors  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--output needs {error.name}: pip install 'jaxopt_cards[examples]'"
+        ) from None
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output: {output} cannot be made: {error.strerror}") from None
+
+
+def _model(
+    loaded: "Loaded", widths: list[int], activation: str, dropout: float, norm: bool, seed: int
+) -> Any:
+    from flax import nnx
+
+    from jaxopt_cards.cards.spec_text import named
+    from jaxopt_cards.layers import MLP
+    from jaxopt_cards.layers.activations import ACTIVATIONS
+
+    named(activation, ACTIVATIONS)
+    x = loaded.splits.train.x
+    return MLP(
+        x.shape[1],
+        len(loaded.classes),
+        widths,
+        activation,
+        dropout_rate=dropout,
+        batch_norm=norm,
+        rngs=nnx.Rngs(seed),
+    )
+
+
+def _told(name: str, loaded: "Loaded") -> str:
+    train, valid, test = (len(part.y) for part in loaded.splits)
+    inputs = f"{loaded.splits.train.x.shape[1]} inputs, {len(loaded.classes)} classes"
+    scaled = ", inputs standardised" if loaded.scale else ""
+    return f"{name}: {train} to train, {valid} to validate, {test} to test; {inputs}{scaled}"
+
+
+def _trained(
+    model: Any, chain: Any, loaded: "Loaded", settings: dict[str, Any], progress: bool
+) -> tuple["FitResult", dict[str, float]]:
+    from jaxopt_cards import training
+
+    train, valid, test = loaded.splits
+    result = training.fit(model, chain, train=train, valid=valid, progress=progress, **settings)
+    return result, training.evaluate(result.model, *test)
+
+
+def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
+    """The pairs of classes that are mistaken most often in the test set."""
+    import numpy as np
+
+    test = loaded.splits.test
+    guesses = np.concatenate(
+        [np.argmax(model(test.x[i : i + 1000]), axis=1) for i in range(0, len(test.y), 1000)]
+    )
+    counts = np.zeros((len(loaded.classes),) * 2, int)
+    np.add.at(counts, (test.y, guesses), 1)
+    mistakes = counts - np.diag(np.diag(counts))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:_WORST]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [
+        {
+            "label": loaded.classes[label],
+            "taken_for": loaded.classes[guess],
+            "count": int(mistakes[label, guess]),
+            "of": int(counts[label].sum()),
+        }
+        for label, guess in pairs
+        if mistakes[label, guess]
+    ]
+
+
+def _record(
+    result: "FitResult",
+    test: dict[str, float],
+    worst: Sequence[dict],
+    settings: dict[str, Any],
+    stages: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What came of it."""
+    best = result.best_epoch - 1
+    return {
+        "settings": settings,
+        "stages": stages,
+        "epochs": len(result.history.seconds),
+        "best_epoch": result.best_epoch,
+        "stopped": result.stopped,
+        "valid_loss": float(result.history.valid_loss[best]),
+        "valid_accuracy": float(result.history.valid_accuracy[best]),
+        "test_loss": test["loss"],
+        "test_accuracy": test["accuracy"],
+        "seconds": result.seconds,
+        "worst": list(worst),
+    }
+
+
+def _write(
+    folder: Path, result: "FitResult", loaded: "Loaded", settings: dict[str, Any], accuracy: float
+) -> None:
+    """The model as a zoo reads it, what its inputs and outputs are, the history, the report."""
+    from jaxopt_cards import reports, transfer
+    from jaxopt_cards.core.checks import escaped
+
+    name = escaped(Path(settings["data"]).name)
+    transfer.Zoo(folder).store("model", result.model, data=name, accuracy=accuracy, replace=True)
+    mean, deviation = (part.tolist() for part in loaded.scale) if loaded.scale else (None, None)
+    inputs = {"classes": loaded.classes, "mean": mean, "deviation": deviation}
+    (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n")
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *result.history._fields])
+        writer.writerows([i, *row] for i, row in enumerate(zip(*result.history, strict=True), 1))
+    reports.report(
+        result,
+        folder / "report.html",
+        title=f"{settings['tx']} on {name}",
+        settings=settings,
+        test=loaded.splits.test,
+    )

@@ -1,0 +1,54 @@
+"""`jaxopt-cards list`: all techniques, a line each."""
+
+import sys
+from enum import Enum
+from itertools import groupby
+from typing import Annotated
+
+import typer
+
+from jaxopt_cards.cards.index import KINDS, Entry, entries
+from jaxopt_cards.cli.terminal import AsJson, grid, heading, print_json, printing, styled
+
+Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc] # of a table
+
+
+def listing(
+    kind: Annotated[Kind | None, typer.Option(help="Only techniques of this kind.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists all techniques, kind by kind, each with what it does in one sentence."""
+    known = [each for each in entries().values() if kind is None or each.kind == kind.value]
+    if as_json:
+        print_json([_record(each) for each in known])
+    elif sys.stdout.isatty():
+        _print_table(known)
+    else:
+        for each in known:
+            typer.echo(f"{each.name:<24} {each.kind:<15} {_summary(each)}")
+
+
+def _summary(entry: Entry) -> str:
+    return entry.docstring.partition("\n")[0]
+
+
+def _record(entry: Entry) -> dict[str, str]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "family": entry.family,
+        "module": entry.module,
+        "summary": _summary(entry),
+    }
+
+
+def _print_table(known: list[Entry]) -> None:
+    """Family by family; long sentences take two lines."""
+    with printing() as console:
+        width = max(len(entry.name) for entry in known)
+        for family, members in groupby(known, key=lambda entry: entry.family):
+            heading(console, family)
+            table = grid({"style": "cyan", "no_wrap": True, "min_width": width}, {})
+            for each in members:
+                table.add_row(each.name, styled(_summary(each)))
+            console.print(table)

@@ -1,0 +1,175 @@
+"""`jaxopt-cards race`: optimizers on a test surface, as a table, a picture or a film."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jaxopt_cards.cli.pictures import Dark, check_output
+from jaxopt_cards.cli.terminal import grid, print_json, printing, tell
+
+if TYPE_CHECKING:
+    from jaxopt_cards.cards.racing import Run
+    from jaxopt_cards.cards.surfaces import Surface
+
+_FRAMES, _MILLISECONDS = 60, 70
+
+
+def race(
+    surface: Annotated[
+        str,
+        typer.Argument(
+            help="bowl, ravine, rosenbrock, beale, himmelblau, saddle, monkey_saddle, rastrigin or "
+            "noisy_ravine."
+        ),
+    ],
+    optimizers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME[:lr=0.1,…]",
+            help="Such as adam, momentum:lr=0.01,momentum=0.5 or 'lookahead(adam(0.1))'; in quotes "
+            "and with spaces, a chain.",
+        ),
+    ],
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps that each may take.")] = 500,
+    start: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="Default: the surface's own.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the paths: .png, .svg or .pdf, or a film as .gif.")
+    ] = None,
+    dark: Dark = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all points.")] = False,
+) -> None:
+    """Lets optimizers race on a test surface, each at its best learning rate unless one is given.
+
+    In the valley is what is at most a thousandth as high above the minimum as the start; the table
+    has the steps after which an optimizer is there and stays there, "–" if that never happens.
+    """
+    from jaxopt_cards.cards import racing
+    from jaxopt_cards.cards.spec_text import named
+    from jaxopt_cards.cards.surfaces import SURFACES
+
+    ground = named(surface, SURFACES)
+    if output:
+        check_output(output, ".gif")
+    optimizers = list(dict.fromkeys(optimizers))  # once each: the same way twice is one way
+    runs = racing.race(ground, optimizers, steps, None if start is None else _point(start))
+    if output:
+        draw = _film if output.suffix.lower() == ".gif" else _draw
+        draw(ground, runs, output, dark)
+    if as_json:
+        print_json(_record(ground, runs, steps))
+        return
+    _print_table(ground, runs, steps)
+    if output:
+        tell(f"Wrote {output}")
+
+
+def _point(text: str) -> list[float]:
+    """Two numbers with a comma between."""
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"--start must be two numbers such as -1.5,2, got {text!r}") from None
+    return [x, y]
+
+
+def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]:
+    """What the table says, and the ways; what is not finite, which JSON lacks, is null."""
+    import numpy as np
+
+    def finite(array: np.ndarray) -> list[list[float | None]]:
+        return [[x if np.isfinite(x) else None for x in row] for row in array.tolist()]
+
+    return {
+        "surface": surface.name,
+        "minimum": surface.minimum,
+        "steps": steps,
+        "runs": [
+            {
+                "name": run.name,
+                "learning_rate_found": run.learning_rate,
+                "steps_to_valley": run.steps_to_valley,
+                "final_height": finite(run.heights[None, -1:])[0][0],
+                "points": finite(run.path),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _print_table(surface: "Surface", runs: "list[Run]", steps: int) -> None:
+    """The fastest first."""
+    from rich.markup import escape
+
+    from jaxopt_cards.cards.racing import RATES, VALLEY
+
+    columns = ("learning rate", "steps to the valley", "last height")
+    table = grid(
+        {"header": "optimizer", "overflow": "fold"},
+        *({"header": column, "justify": "right"} for column in columns),
+    )
+    for run in sorted(runs, key=_place):
+        rate = "as given" if run.learning_rate is None else f"{run.learning_rate:.2g}, found"
+        arrival = "–" if run.steps_to_valley is None else str(run.steps_to_valley)
+        table.add_row(escape(run.name), rate, arrival, f"{run.heights[-1]:.3g}")
+    with printing() as console:
+        console.print(f"{surface.name}, {steps} steps", style="bold")
+        console.print(surface.description)
+        console.print()
+        console.print(table)
+        console.print()
+        console.print(f"The valley: at most {VALLEY:g} of the start's height above the minimum.")
+        if any(run.learning_rate is not None for run in runs):
+            lowest, highest = f"{RATES[0]:g}", f"{RATES[-1]:g}"
+            console.print(f"Found: the best of {len(RATES)} rates from {lowest} to {highest}.")
+
+
+def _place(run: "Run") -> tuple[bool, float, bool, float]:
+    """By arrival; who never arrives, by height; who left all bounds, last."""
+    last, never = float(run.heights[-1]), run.steps_to_valley is None
+    lost = last != last or last == float("inf")
+    return never, run.steps_to_valley or 0, lost, 0.0 if lost else last
+
+
+def _draw(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
+    """The paths, and beside them the height by step."""
+    from matplotlib.figure import Figure
+
+    from jaxopt_cards import pictures
+
+    ways = {run.name: run.path for run in runs}
+    with pictures.style(dark=dark):
+        figure = Figure(figsize=(10, 4.2))
+        left, right = figure.subplots(1, 2)
+        pictures.paths(left, surface, ways)
+        pictures.heights(right, surface, ways)
+        figure.suptitle(f"{surface.name}: {surface.description}", fontsize=10)
+        figure.savefig(output, dpi=150)
+
+
+def _film(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
+    """The paths as they grow; the last frame stays a while."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from jaxopt_cards import pictures
+
+    steps = len(runs[0].path) - 1
+    count = min(_FRAMES, steps)
+    with pictures.style(dark=dark):
+        figure = Figure(figsize=(5, 4.2), dpi=90)
+        canvas, ax, frames = FigureCanvasAgg(figure), figure.subplots(), []
+        for step in (round(steps * index / count) for index in range(1, count + 1)):
+            # Who has come this far waits there, so that markers stay where they are.
+            until = np.minimum(np.arange(steps + 1), step)
+            ax.clear()
+            pictures.paths(ax, surface, {run.name: run.path[until] for run in runs})
+            ax.set_title(f"{surface.name}, step {step}")
+            canvas.draw()
+            frames.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
+    times = [_MILLISECONDS] * (count - 1) + [20 * _MILLISECONDS]
+    frames[0].save(output, save_all=True, append_images=frames[1:], duration=times, loop=0)

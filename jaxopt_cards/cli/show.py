@@ -1,0 +1,117 @@
+"""`jaxopt-cards show`: the card of one technique."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jaxopt_cards.cli.terminal import (
+    AsJson,
+    completed,
+    grid,
+    heading,
+    print_json,
+    printing,
+    record,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxopt_cards.cards.facts import Facts
+    from jaxopt_cards.cards.reading import Card
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Such as adabound.", autocompletion=completed)],
+    as_json: AsJson = False,
+) -> None:
+    """Shows the card of a technique: what it computes, its arguments, its costs, when to use it."""
+    from jaxopt_cards.cards.reading import card
+
+    shown = card(name)
+    if as_json:
+        print_json(record(shown))
+        return
+    with printing() as console:
+        _print_title(console, shown)
+        _print_equation(console, shown, "Equation")
+        for other in shown.builds_on:
+            _print_equation(console, card(other), f"Equation of {other}")
+        _print_arguments(console, shown)
+        if shown.facts:
+            _print_facts(console, shown.facts)
+        _print_texts(console, shown)
+        heading(console, "Example")
+        console.print(shown.example, markup=False, soft_wrap=True)
+
+
+def _print_title(console: "Console", card: "Card") -> None:
+    """Name and kind, what it does, and when."""
+    from rich.panel import Panel
+
+    title = f"{card.name} ({card.kind})"
+    if console.is_terminal:
+        console.print(Panel(styled(card.summary), title=title, title_align="left"))
+    else:
+        console.print(title, styled(card.summary), sep="\n\n")
+    if card.description:
+        console.print()
+        console.print(styled(card.description))
+    console.print()
+    table = grid({"style": "bold", "no_wrap": True}, {})
+    table.add_row("Use when", styled(card.use_when))
+    table.add_row("Avoid when", styled(card.avoid_when))
+    console.print(table)
+
+
+def _print_equation(console: "Console", card: "Card", title: str) -> None:
+    from jaxopt_cards.cards.latex import lines
+
+    heading(console, title)
+    for line in lines(card.equation, console.width - 4):
+        console.print(f"    {line}", markup=False, soft_wrap=True)
+    if card.symbols:
+        console.print(styled(card.symbols))
+
+
+def _print_arguments(console: "Console", card: "Card") -> None:
+    heading(console, "Signature")
+    console.print(f"from {card.module} import {card.name}", markup=False)
+    console.print(card.signature, markup=False)
+    if not card.arguments:
+        return
+    heading(console, "Arguments")
+    table = grid({"style": "cyan", "max_width": 26, "overflow": "fold"}, {})
+    for argument in card.arguments:
+        table.add_row(argument.name, styled(argument.text))
+    console.print(table)
+
+
+def _print_facts(console: "Console", facts: "Facts") -> None:
+    heading(console, "Measured" + (f", with {facts.settings}" if facts.settings else ""))
+    table = grid({"no_wrap": True}, {})
+    for label, value in {
+        "state": f"{facts.state_bytes:g} bytes for each float32 parameter",
+        "a step": f"reads or writes {facts.passes:g} arrays like the parameters, and computes "
+        f"{facts.operations:g} operations for each",
+        "parameters": "needed in `update`" if facts.needs_params else "not needed in `update`",
+        "element-wise": "yes" if facts.elementwise else "no: elements depend on each other",
+        "traced": ", ".join(f"`{each}`" for each in facts.traced) or "no number may be",
+    }.items():
+        table.add_row(label, styled(value))
+    console.print(table)
+
+
+def _print_texts(console: "Console", card: "Card") -> None:
+    """What stands in a card as text."""
+    for title, texts in {
+        "Returns": [card.returns],
+        "State": [card.state],
+        "Raises": [f"{name}: {text}" for name, text in card.raises],
+        "References": list(card.references),
+    }.items():
+        if texts:
+            heading(console, title)
+        for text in texts:
+            console.print(styled(text))

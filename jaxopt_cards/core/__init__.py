@@ -1,0 +1,1 @@
+"""What every transformation is built of: trees, precision, checks, errors and declarations."""

@@ -1,0 +1,124 @@
+"""Checks of hyperparameters, with errors that name the function the user called."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_cards.core.errors import NamedError as NamedError
+
+LONG = 200  # letters
+LINE = 500
+
+
+def shown(got: object) -> str:
+    """What was given, on one line, cut off where it is long: a network fills a page."""
+    return escaped(" ".join(repr(got).split()), LONG)
+
+
+def escaped(text: object, limit: int | None = LINE, *, lines: bool = False) -> str:
+    r"""Text that comes from a file or from outside, as it may be shown on a terminal or a page.
+
+    Whatever is not printable becomes a backslash escape: control characters such as ESC, line
+    breaks (kept where `lines` is true), marks that are invisible or turn the direction of writing,
+    lone surrogates. Letters of all languages stay. Text longer than `limit` loses its middle.
+    """
+    text = str(text)
+    if limit is not None and len(text) > limit:
+        end = limit // 4  # the end of a message often has the reason
+        text = f"{text[: limit - end]} … {text[-end:]}"
+    kept = "\n\t" if lines else ""
+    return "".join(
+        letter if letter.isprintable() or letter in kept else _escape(letter) for letter in text
+    )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
+class HyperparameterError(NamedError):
+    """A hyperparameter outside its range: which function, which argument, expected, got."""
+
+    def __init__(self, function: str, argument: str, expected: str, got: object):
+        """Keeps the argument, what was expected and what was got."""
+        super().__init__(function, f"{argument} must {expected}, got {shown(got)}")
+        self.argument, self.expected, self.got = argument, expected, got
+
+
+def check_number(
+    function: str, argument: str, value: Any, interval: str, *, or_schedule: bool = False
+) -> Any:
+    """The number, or the schedule where one may stand; raises unless the number is in `interval`.
+
+    The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
+    An array of shape (1,) is a number too, and is returned with shape (): it would add a dimension
+    to updates that have none. Of traced values only the shape is known.
+    """
+    if or_schedule and callable(value):
+        return value
+    kind = "a number or a schedule" if or_schedule else "a number"
+    if np.shape(value) == (1,) and hasattr(value, "reshape"):
+        value = value.reshape(())
+    is_traced = isinstance(value, jax.core.Tracer)
+    numbers = value if is_traced else np.asarray(value)
+    # Arrays of several numbers are refused: they would scale elements, not the whole.
+    is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
+    if numbers.ndim or not is_number:
+        raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
+    if is_traced:
+        return value
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = numbers >= low if interval[0] == "[" else numbers > low
+    below = numbers <= high if interval[-1] == "]" else numbers < high
+    if not np.all(above & below):  # NaN compares false with everything, so it ends here too
+        raise HyperparameterError(function, argument, f"lie in {interval}", value)
+    return value
+
+
+def check_eps(function: str, eps: Any, eps_root: Any) -> tuple[Any, Any]:
+    """Both; raises unless one is above zero: a gradient that was always zero would give NaN."""
+    eps_root = check_number(function, "eps_root", eps_root, "[0, inf)")
+    no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
+    return check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)"), eps_root
+
+
+def check_float_dtype(function: str, argument: str, dtype: Any) -> None:
+    """Raises unless `dtype` is `None` or one of floating point."""
+    try:
+        valid = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.inexact)
+    except TypeError:  # no dtype at all, such as "bfloat17"
+        valid = False
+    if not valid:
+        raise HyperparameterError(function, argument, "be a dtype of floating point", dtype)
+
+
+def check_tx(function: str, tx: Any, argument: str = "tx") -> None:
+    """Raises unless `tx` has the two functions of a gradient transformation."""
+    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        expected = "be a gradient transformation, such as adam(1e-3)"
+        raise HyperparameterError(function, argument, expected, tx)
+
+
+def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:
+    """Raises unless `value` is a whole number of at least `least`."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    # Also a NumPy or JAX scalar may count, if of integers; `operator.index` knows them all.
+    try:
+        valid = not isinstance(value, bool | np.bool) and operator.index(value) >= least
+    except TypeError:
+        valid = False
+    if not valid:
+        raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
+
+
+def check_seed(function: str, argument: str, seed: Any) -> None:
+    """Raises unless `seed` is a whole number >= 0 of which `jax.random.key` uses every bit."""
+    check_count(function, argument, seed, least=0)
+    # Without 64-bit types JAX keeps the lower 32 bits: 2**32 would be the same seed as 0.
+    bits = 63 if jax.dtypes.canonicalize_dtype("int64") == "int64" else 32
+    if not isinstance(seed, jax.core.Tracer) and operator.index(seed) >= 2**bits:
+        raise HyperparameterError(function, argument, f"be below 2**{bits}", seed)

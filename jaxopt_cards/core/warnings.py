@@ -1,0 +1,19 @@
+"""Warnings that point at the user's own line."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+
+
+def warn(message: str) -> None:
+    """Gives a `RuntimeWarning` at the line outside of this package that the call came from.
+
+    A fixed `stacklevel` would point at a decorator, or at a public function that called another.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, RuntimeWarning, stacklevel=level)

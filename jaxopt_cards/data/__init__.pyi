@@ -1,0 +1,19 @@
+"""What is public in `jaxopt_cards.data`: `__init__` and type checkers read it here."""
+
+from .augmentation import augment
+from .digit_images import digits
+from .examples import Examples, Splits, per_class, subset
+from .mnist_files import mnist
+from .pairing import corrupted, pairs
+
+__all__ = [
+    "Examples",
+    "Splits",
+    "augment",
+    "corrupted",
+    "digits",
+    "mnist",
+    "pairs",
+    "per_class",
+    "subset",
+]

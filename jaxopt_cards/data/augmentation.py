@@ -1,0 +1,243 @@
+"""Augmentation: every batch of images moved, bent and coloured at random, inside the program."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.data.resampling import affine, resample, smooth, sources
+
+# What each strength may be; those of colour come with the value around which factors are drawn.
+_RANGES = {
+    "shift": "[0, 1000]",
+    "rotation": "[0, 180]",
+    "scale": "[0, 1)",
+    "shear": "[0, 10]",
+    "elastic": "[0, 1000]",
+    "elastic_sigma": "[0.5, 1000]",
+    "brightness": "[0, 1]",
+    "contrast": "[0, 1]",
+    "saturation": "[0, 1]",
+    "hue": "[0, 0.5]",
+}
+_COLOURS = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+
+
+@named_in_errors
+def augment(
+    image_shape: Sequence[int] = (28, 28),
+    *,
+    shift: float = 0.0,
+    rotation: float = 0.0,
+    scale: float = 0.0,
+    shear: float = 0.0,
+    elastic: float = 0.0,
+    elastic_sigma: float = 4.0,
+    flip: bool = False,
+    crop: int = 0,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    r"""Makes a function that changes each image of a batch at random, in ways that keep its label.
+
+    Each image gets numbers of its own, evenly between minus and plus the strength. Shift, rotation,
+    scale, shear and elastic deformation are one bilinear resampling, with zero around the image;
+    then come flip, crop and colour, which are dm-pix's. What is not asked for is not in the
+    program; with nothing asked for, the images come back as they are.
+
+    Equation:
+        .. math::
+            x'(p) &= x\bigl(c + t + M (p - c) + \epsilon\, d(p)\bigr), \qquad
+                M = \frac{1}{s} \begin{pmatrix} \cos\theta & -\sin\theta \\
+                    \sin\theta & \cos\theta \end{pmatrix}
+                \begin{pmatrix} 1 & 0 \\ k & 1 \end{pmatrix} \\
+            d_i &\sim \mathcal{N}, \qquad
+                \mathrm{E}[d_i(p)\, d_i(q)] = e^{-\lVert p - q \rVert^2 / 4 \sigma^2}
+
+        with :math:`p` = (row, column), :math:`c` the centre, :math:`|t_i| \le` `shift`,
+        :math:`|\theta| \le` `rotation`, :math:`|s - 1| \le` `scale`, :math:`|k| \le` `shear`,
+        :math:`\epsilon` = `elastic`, :math:`\sigma` = `elastic_sigma`.
+
+    Args:
+        image_shape: (height, width) or (height, width, channels), whole numbers > 0.
+        shift: float in [0, 1000]; pixels up, down, left or right.
+        rotation: float in [0, 180]; degrees.
+        scale: float in [0, 1); share by which the image grows or shrinks.
+        shear: float in [0, 10]; columns by which a row moves against the next.
+        elastic: float in [0, 1000]; standard deviation, in pixels, of each pixel's own way along
+            each axis. Simard's :math:`\alpha` = 34 is 1.4 with the default sigma.
+        elastic_sigma: float in [0.5, 1000]; pixels over which Gaussian smoothing makes neighbours
+            go together. Simard's 4.
+        flip: bool; left and right change places with probability 1/2.
+        crop: whole number >= 0, below height and width; pixels of zeros around the image, from
+            which a part of the old size is cut.
+        brightness: float in [0, 1]; amount added.
+        contrast: float in [0, 1]; share by which the distance from the mean changes.
+        saturation: float in [0, 1]; share by which the saturation changes.
+        hue: float in [0, 0.5]; share of the colour circle.
+
+    Returns:
+        A pure function `(key, x) -> x` for floating-point `x` of shape (batch, height · width),
+        (batch, height, width) or (batch, height, width, channels), which keeps shape and dtype.
+        Values are clipped to [0, 1] where colour is changed, and only there. Functions with the
+        same settings are equal and hash alike, so that they share compiled programs.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a number outside its range; `x` of another shape or not of floating point;
+            saturation or hue asked for, but not three channels.
+        ModuleNotFoundError: flip, crop or colour asked for, but dm-pix is not installed.
+
+    References:
+        Patrice Simard, Dave Steinkraus, John Platt (2003), Best Practices for Convolutional Neural
+        Networks Applied to Visual Document Analysis. Chapter 11, "Data Augmentation".
+
+    Use when: labels are few, and you know which changes do not alter them.
+    Avoid when: a change would alter the label, such as a flip of digits.
+
+    Example:
+        >>> import jax
+        >>> from jaxopt_cards import data
+        >>> change = data.augment((8, 8), shift=1, rotation=10, elastic=0.5)
+        >>> change == data.augment((8, 8), shift=1.0, rotation=10.0, elastic=0.5)
+        True
+        >>> x = data.digits().train.x[:20]
+        >>> x.shape, change(jax.random.key(0), x).shape
+        ((20, 64), (20, 64))
+    """
+    numbers = {
+        "shift": shift,
+        "rotation": rotation,
+        "scale": scale,
+        "shear": shear,
+        "elastic": elastic,
+        "elastic_sigma": elastic_sigma,
+        "brightness": brightness,
+        "contrast": contrast,
+        "saturation": saturation,
+        "hue": hue,
+    }
+    for name, value in numbers.items():
+        check_number("augment", name, value, _RANGES[name])
+    shape = _checked_shape(image_shape)
+    check_count("augment", "crop", crop, least=0)
+    if crop >= min(shape[:2]):
+        raise HyperparameterError("augment", "crop", f"be below the sides of {shape}", crop)
+    if not isinstance(flip, bool | np.bool):
+        raise HyperparameterError("augment", "flip", "be True or False", flip)
+    strengths = {name: float(value) for name, value in numbers.items()}
+    change = _Augmentation(shape, flip=bool(flip), crop=int(crop), **strengths)
+    if change.flip or change.crop or change.colours:
+        _dm_pix()  # if it is missing, say so now and not in the midst of training
+    return change
+
+
+@dataclasses.dataclass(frozen=True)
+class _Augmentation:
+    """The function that `augment` makes; a class, so that equal settings are equal functions."""
+
+    image_shape: tuple[int, ...]
+    shift: float
+    rotation: float
+    scale: float
+    shear: float
+    elastic: float
+    elastic_sigma: float
+    flip: bool
+    crop: int
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+    @property
+    def colours(self) -> list[str]:
+        """The changes of colour that are asked for."""
+        return [name for name in _COLOURS if getattr(self, name)]
+
+    def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
+        """The batch, each image changed in its own way."""
+        given = jnp.asarray(x)
+        images = self._as_images(given)
+        way, bend, mirror, cut, colour = jax.random.split(key, 5)
+        if self.shift or self.rotation or self.scale or self.shear or self.elastic:
+            images = self._moved(way, bend, images)
+        if self.flip:
+            keys = jax.random.split(mirror, len(images))
+            images = jax.vmap(_dm_pix().random_flip_left_right)(keys, images)
+        if self.crop:
+            images = self._cropped(cut, images)
+        if self.colours:
+            images = self._coloured(colour, images)
+        return images.reshape(given.shape).astype(given.dtype)
+
+    def _as_images(self, x: jax.Array) -> jax.Array:
+        """The batch as (batch, height, width, channels), of float32 at least."""
+        height, width, *channels = self.image_shape
+        shapes = [(height * width * (channels or [1])[0],), (height, width, *channels)]
+        if x.shape[1:] not in shapes and (channels or x.ndim != 4 or x.shape[1:3] != shapes[1]):
+            expected = " or ".join(str(("batch", *shape)) for shape in shapes).replace("'", "")
+            raise HyperparameterError("augment", "x", f"have shape {expected}", x.shape)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise HyperparameterError("augment", "x", "be of floating point", x.dtype.name)
+        count = x.shape[-1] if x.ndim == 4 else (channels or [1])[0]
+        if (self.saturation or self.hue) and count != 3:
+            raise HyperparameterError("augment", "x", "have 3 channels for colour", x.shape)
+        images = x.reshape(len(x), height, width, count)
+        return images.astype(x.dtype if jnp.finfo(x.dtype).bits >= 32 else jnp.float32)
+
+    def _moved(self, way: jax.Array, bend: jax.Array, images: jax.Array) -> jax.Array:
+        """One resampling for all that moves pixels."""
+        batch, *size, _ = images.shape
+        strengths = [np.deg2rad(self.rotation), self.scale, self.shear, self.shift, self.shift]
+        drawn = jax.random.uniform(way, (5, batch), images.dtype, -1.0, 1.0)
+        parts = [affine(drawn * jnp.array(strengths, images.dtype)[:, None], size)]
+        if self.elastic:
+            sigma = self.elastic_sigma
+            parts.append(smooth(bend, self.elastic, sigma, batch, size, images.dtype))
+        return resample(images, sources(parts))
+
+    def _cropped(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        sides = (self.crop, self.crop)
+        padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
+        cut = functools.partial(_dm_pix().random_crop, crop_sizes=images.shape[1:])
+        return jax.vmap(cut)(jax.random.split(key, len(images)), padded)
+
+    def _coloured(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        for name, one_key in zip(_COLOURS, jax.random.split(key, len(_COLOURS)), strict=True):
+            if strength := getattr(self, name):
+                low, high = _COLOURS[name] - strength, _COLOURS[name] + strength
+                amounts = jax.random.uniform(one_key, (len(images),), images.dtype, low, high)
+                # dm-pix adds truth values to numbers, which strict promotion forbids.
+                with jax.numpy_dtype_promotion("standard"):
+                    images = jax.vmap(getattr(_dm_pix(), f"adjust_{name}"))(images, amounts)
+        return jnp.clip(images, 0.0, 1.0)
+
+
+def _checked_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(image_shape, Sequence) or len(image_shape) not in (2, 3):
+        expected = "be (height, width) or (height, width, channels)"
+        raise HyperparameterError("augment", "image_shape", expected, image_shape)
+    for size in image_shape:
+        check_count("augment", "each of image_shape", size)
+    return tuple(int(size) for size in image_shape)
+
+
+def _dm_pix() -> ModuleType:
+    try:
+        import dm_pix
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "augment: flip, crop and colour need dm-pix: pip install 'jaxopt_cards[examples]'"
+        ) from None
+    return dm_pix

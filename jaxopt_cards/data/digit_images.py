@@ -1,0 +1,51 @@
+"""The small digits that scikit-learn brings along."""
+
+import numpy as np
+
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.data.examples import Examples, Splits
+
+
+@named_in_errors
+def digits() -> Splits:
+    r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
+
+    Real handwriting that needs no download: the stand-in where MNIST is not at hand. Validation is
+    images 0 to 199, training 200 to 1,296, test the last 500.
+
+    Equation:
+        .. math:: x = \text{pixel} / 16
+
+    Returns:
+        `Splits` of `Examples`: `x` float32 of shape (n, 64) in [0, 1], `y` int32 from 0 to 9.
+
+    State:
+        None.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+
+    References:
+        Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
+        Learning Repository.
+
+    Use when: a first try, a test, a machine without internet.
+    Avoid when: numbers are to be compared with the literature; use `mnist`.
+
+    Example:
+        >>> from jaxopt_cards import data
+        >>> [len(split.y) for split in data.digits()]
+        [1097, 200, 500]
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "digits: needs scikit-learn: pip install 'jaxopt_cards[examples]'"
+        ) from None
+    bunch = load_digits()
+    x, y = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int32)
+    valid, train, test = (
+        Examples(x[rows], y[rows]) for rows in np.split(np.arange(len(y)), [200, 1297])
+    )
+    return Splits(train, valid, test)

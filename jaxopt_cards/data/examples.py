@@ -1,0 +1,125 @@
+"""Examples with their labels, and the choice of some of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxopt_cards.core.checks import check_count
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+
+
+class Examples(NamedTuple):
+    """Inputs and labels, row by row."""
+
+    x: np.ndarray  # shape (examples, features), float32
+    y: np.ndarray  # shape (examples,), int32, from 0
+
+
+class Splits(NamedTuple):
+    """Examples to train on, to choose by, and to report on."""
+
+    train: Examples
+    valid: Examples
+    test: Examples
+
+
+@named_in_errors
+def subset(examples: Examples, classes: Sequence[int]) -> Examples:
+    r"""Keeps the examples of some classes, and numbers these classes from 0.
+
+    The order of the examples stays. The labels become positions in `classes`: for digits 5 to 9,
+    label minus 5.
+
+    Equation:
+        .. math:: S = \{(x_i, j) : y_i = c_j\}
+
+        with :math:`c` = `classes`.
+
+    Args:
+        examples: inputs and labels.
+        classes: labels to keep, each once; the first becomes 0.
+
+    Returns:
+        The `Examples` kept.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a class occurs twice in `classes`, or never in the examples.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, exercises 8 and 9: digits 0 to 4, digits 5 to 9.
+
+    Use when: a task has fewer classes than the data.
+    Avoid when: labels should keep their numbers; index the arrays instead.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxopt_cards import data
+        >>> examples = data.Examples(np.eye(4, dtype="float32"), np.array([7, 5, 7, 0]))
+        >>> data.subset(examples, [5, 7]).y
+        array([1, 0, 1], dtype=int32)
+    """
+    classes = [int(label) if int(label) == label else label for label in classes]
+    missing = sorted(set(classes) - set(examples.y.tolist()))
+    if not classes or missing or len(set(classes)) != len(classes):
+        why = f", of which {missing} do not occur" if missing else ""
+        raise NamedError(
+            "subset",
+            f"classes must be different labels that occur, at least one, got {classes}"
+            f"{why}; the labels are {np.unique(examples.y).tolist()}",
+        )
+    kept = np.isin(examples.y, classes)
+    position = {label: index for index, label in enumerate(classes)}
+    y = np.array([position[label] for label in examples.y[kept].tolist()], np.int32)
+    return Examples(examples.x[kept], y)
+
+
+@named_in_errors
+def per_class(examples: Examples, n: int) -> Examples:
+    r"""Keeps the first `n` examples of each class, in their order.
+
+    A small training set as the chapter makes it for the transfer exercises.
+
+    Equation:
+        .. math:: S = \{(x_i, y_i) : |\{j < i : y_j = y_i\}| < n\}
+
+    Args:
+        examples: inputs and labels.
+        n: whole number > 0; examples a class. The chapter: 100 to train, 30 to validate.
+
+    Returns:
+        The `Examples` kept.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `n` is not a whole number > 0, or a class has fewer examples.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, exercise 9: 100 images per digit.
+
+    Use when: you study how few labels are enough.
+    Avoid when: the classes' shares matter; sample with scikit-learn's splitters instead.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxopt_cards import data
+        >>> examples = data.Examples(np.arange(5.0)[:, None], np.array([0, 0, 1, 0, 1]))
+        >>> data.per_class(examples, 1).x
+        array([[0.],
+               [2.]])
+    """
+    check_count("per_class", "n", n)
+    labels, counts = np.unique(examples.y, return_counts=True)
+    if len(labels) == 0 or (counts < n).any():
+        few = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+        raise NamedError("per_class", f"n = {n} examples asked of each class, but there are {few}")
+    firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]
+    kept = np.sort(np.concatenate(firsts))
+    return Examples(examples.x[kept], examples.y[kept])

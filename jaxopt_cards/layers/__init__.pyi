@@ -1,0 +1,29 @@
+"""What is public in `jaxopt_cards.layers`: `__init__` and type checkers read it here."""
+
+from .activations import PReLU, RReLU, rrelu
+from .dropout import DropConnect, Dropout, Rate
+from .initializers import glorot_normal, glorot_uniform, he_normal, he_uniform, lecun_normal, normal
+from .mlp import MLP
+from .penalties import elastic_net, l1, l2
+from .pooling import StochasticPool, stochastic_pool
+
+__all__ = [
+    "MLP",
+    "DropConnect",
+    "Dropout",
+    "PReLU",
+    "RReLU",
+    "Rate",
+    "StochasticPool",
+    "elastic_net",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "l1",
+    "l2",
+    "lecun_normal",
+    "normal",
+    "rrelu",
+    "stochastic_pool",
+]

@@ -1,0 +1,166 @@
+"""Activation functions: the chapter's by name, and the randomised one, which Flax lacks."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx import PReLU as PReLU
+
+from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.layers.noisy import Noisy
+
+LOWER, UPPER = 1 / 8, 1 / 3
+
+
+@named_in_errors
+def rrelu(
+    x: jax.Array,
+    key: jax.Array | None = None,
+    lower: jax.typing.ArrayLike = LOWER,
+    upper: jax.typing.ArrayLike = UPPER,
+) -> jax.Array:
+    r"""Randomised leaky ReLU: the slope of negative inputs is drawn anew for each of them.
+
+    The noise acts like a regulariser. Without a key the slope is the mean, as in evaluation. As in
+    PyTorch; the paper divides by a number drawn from [3, 8] instead, which is the same range of
+    slopes differently distributed, and by 5.5 in evaluation.
+
+    Equation:
+        .. math:: y_i = \begin{cases} x_i & x_i \ge 0 \\ a_i x_i & x_i < 0 \end{cases}, \qquad
+            a_i \sim U(l, u), \quad \text{without a key } a_i = \tfrac{1}{2}(l + u)
+
+        with :math:`l` = `lower`, :math:`u` = `upper`.
+
+    Args:
+        x: array of floating point.
+        key: JAX key of the slopes; default `None`, the mean slope.
+        lower: float in [0, 1]; least slope. Default 1/8, as in PyTorch.
+        upper: float in [0, 1], at least `lower`; greatest slope. Default 1/3, as in PyTorch.
+
+    Returns:
+        An array of the shape and dtype of `x`.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a slope outside [0, 1], or `lower` above `upper`.
+
+    References:
+        Bing Xu et al. (2015), Empirical Evaluation of Rectified Activations in Convolution Network.
+        Chapter 11, "Nonsaturating Activation Functions".
+
+    Use when: a leaky ReLU overfits: the data set is small.
+    Avoid when: evaluation must be the function that was trained, or ELU does as well.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_cards.layers import rrelu
+        >>> print(rrelu(jnp.array([-48.0, 2.0])))
+        [-11.   2.]
+    """
+    check_slopes("rrelu", lower, upper)
+    check_float_dtype("rrelu", "x", jnp.result_type(x))
+    if key is None:
+        slope = (jnp.asarray(lower, x.dtype) + jnp.asarray(upper, x.dtype)) / 2
+    else:
+        slope = jax.random.uniform(key, x.shape, x.dtype, lower, upper)
+    return jnp.where(x >= 0, x, slope * x)
+
+
+class RReLU(Noisy):
+    r"""Randomised leaky ReLU as a layer: random slopes in training, their mean in evaluation.
+
+    `rrelu` with a source of random numbers of its own, switched by `model.train()` and
+    `model.eval()`.
+
+    Equation:
+        .. math:: y_i = \begin{cases} x_i & x_i \ge 0 \\ a_i x_i & x_i < 0 \end{cases}, \qquad
+            a_i \sim U(l, u), \quad \text{in evaluation } a_i = \tfrac{1}{2}(l + u)
+
+        with :math:`l` = `lower`, :math:`u` = `upper`.
+
+    Args:
+        lower: float in [0, 1]; least slope. Default 1/8, as in PyTorch.
+        upper: float in [0, 1], at least `lower`; greatest slope. Default 1/3, as in PyTorch.
+        rngs: `nnx.Rngs`; the stream `dropout` gives the slopes.
+
+    Returns:
+        A Flax NNX module from an array to one of the same shape and dtype.
+
+    State:
+        Key and count of the stream.
+
+    Raises:
+        ValueError: a slope outside [0, 1], or `lower` above `upper`.
+
+    References:
+        Bing Xu et al. (2015), Empirical Evaluation of Rectified Activations in Convolution Network.
+        Chapter 11, "Nonsaturating Activation Functions".
+
+    Use when: a leaky ReLU overfits: the data set is small.
+    Avoid when: evaluation must be the function that was trained, or ELU does as well.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxopt_cards.layers import RReLU
+        >>> activation = RReLU(rngs=nnx.Rngs(0))
+        >>> activation.eval()
+        >>> print(activation(jnp.array([-48.0, 2.0])))
+        [-11.   2.]
+    """
+
+    @named_in_errors
+    def __init__(self, lower: float = LOWER, upper: float = UPPER, *, rngs: nnx.Rngs):
+        """Keeps the range of slopes; the arguments are described with the class."""
+        check_slopes("RReLU", lower, upper)
+        super().__init__(rngs)
+        self.lower, self.upper = float(lower), float(upper)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The activation."""
+        return rrelu(x, self.next_key(), self.lower, self.upper)
+
+
+Activation = str | Callable[[jax.Array], jax.Array] | type[nnx.Module]
+
+ACTIVATIONS: dict[str, Any] = {
+    "elu": jax.nn.elu,
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "selu": jax.nn.selu,
+    "logistic": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "rrelu": RReLU,
+    "prelu": nnx.PReLU,
+}
+
+
+def activation_of(function: str, activation: Any) -> Any:
+    """The function or class of a name, or the one given."""
+    found = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+    is_class = isinstance(found, type)
+    if not callable(found) or (is_class and not issubclass(found, nnx.Module)):
+        expected = f"be a function, a class of NNX modules or one of {list(ACTIVATIONS)}"
+        raise HyperparameterError(function, "activation", expected, activation)
+    return found
+
+
+def made(module: Any, rngs: nnx.Rngs) -> nnx.Module:
+    """A module of this class, with random numbers if it takes any (`nnx.PReLU` does not)."""
+    takes_rngs = "rngs" in inspect.signature(module.__init__).parameters
+    return module(rngs=rngs) if takes_rngs else module()
+
+
+def check_slopes(function: str, lower: Any, upper: Any) -> None:
+    """Raises unless both are slopes, and in order."""
+    check_number(function, "lower", lower, "[0, 1]")
+    check_number(function, "upper", upper, "[0, 1]")
+    traced = isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer)
+    if not traced and lower > upper:
+        raise HyperparameterError(function, "lower", f"be at most upper = {upper}", lower)

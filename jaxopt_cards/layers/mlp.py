@@ -1,0 +1,170 @@
+"""The chapter's network: a plain stack of dense layers with names."""
+
+from collections.abc import Iterable, Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.layers.activations import Activation, activation_of, made
+from jaxopt_cards.layers.dropout import Dropout, with_dropped_kernel
+from jaxopt_cards.layers.initializers import he_normal, initializer
+
+
+class MLP(nnx.Module):
+    r"""Dense hidden layers `hidden1`, `hidden2`, … and an output layer `logits`.
+
+    The chapter's network for images of digits is the default: five layers of 100 units, ELU, He's
+    initialisation. Batch normalisation, dropout and DropConnect are added by their arguments; they
+    do not change the initial weights that a seed gives. A rate of 0 leaves a kind of noise out; an
+    array of 0 keeps it, for models that are trained side by side at several rates.
+
+    Equation:
+        .. math::
+            h_0 &= x, \qquad h_i = \phi(h_{i-1} W_i + b_i) \\
+            \mathrm{logits} &= h_n W + b
+
+        with :math:`\phi` = `activation`, after batch normalisation if any.
+
+    Args:
+        in_features: whole number > 0; width of the input.
+        out_features: whole number > 0; number of classes.
+        units: widths of the hidden layers, from below.
+        activation: function of an array; or "elu", "relu", "leaky_relu", "selu", "logistic",
+            "tanh", "rrelu" or "prelu"; or a class of NNX modules, made anew for each layer. The
+            chapter's ELU.
+        kernel_init: initialiser of the kernels, or its name, such as "he_normal"; "normal" has
+            standard deviation 1. Biases start at zero.
+        dropout_rate: float in [0, 1), or an array; share of units dropped in training, on the input
+            of every hidden layer but the first and of the output layer.
+        batch_norm: bool; normalises each hidden layer by the batch, before its activation. The
+            layers' biases then are those of the normalisation.
+        batch_norm_momentum: float in [0, 1); decay of the running statistics. Default as in Keras
+            and Flax.
+        input_dropout_rate: float in [0, 1), or an array; share of the input dropped in training.
+        drop_connect_rate: float in [0, 1), or an array; share of the weights of hidden layers
+            dropped in training.
+        rngs: `nnx.Rngs`, the source of the initial weights and of the noise.
+
+    Returns:
+        A Flax NNX module from (batch, in_features) to (batch, out_features).
+
+    State:
+        Parameters `hidden1/kernel`, `hidden1/bias`, …, `logits/kernel`, `logits/bias`; with batch
+        normalisation `hidden1_norm/scale`, `hidden1_norm/bias` and running `mean` and `var`; with a
+        class for activation its own in `hidden1_activation`; the rates `dropout/rate`,
+        `input_dropout/rate`, `drop_connect/rate`.
+
+    Raises:
+        ValueError: a width that is not a whole number > 0, a rate or momentum outside [0, 1), an
+            unknown name, or `rngs` that is no `nnx.Rngs`.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, exercise 8. Kaiming He et al. (2015), Delving Deep into Rectifiers. Djork-Arné Clevert
+        et al. (2016), Fast and Accurate Deep Network Learning by Exponential Linear Units. Sergey
+        Ioffe, Christian Szegedy (2015), Batch Normalization.
+
+    Use when: inputs are plain vectors, or as a baseline.
+    Avoid when: inputs have structure, such as large images: convolutions need fewer weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxopt_cards.layers import MLP
+        >>> model = MLP(784, 5, batch_norm=True, dropout_rate=0.5, rngs=nnx.Rngs(0))
+        >>> model(jnp.zeros((2, 784))).shape, model.features(jnp.zeros((2, 784)), 5).shape
+        ((2, 5), (2, 100))
+    """
+
+    @named_in_errors
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        units: Sequence[int] = (100,) * 5,
+        activation: Activation = jax.nn.elu,
+        kernel_init: nnx.Initializer | str = he_normal,
+        dropout_rate: jax.typing.ArrayLike = 0.0,
+        *,
+        batch_norm: bool = False,
+        batch_norm_momentum: float = 0.99,
+        input_dropout_rate: jax.typing.ArrayLike = 0.0,
+        drop_connect_rate: jax.typing.ArrayLike = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the layers; the arguments are described with the class."""
+        if not isinstance(rngs, nnx.Rngs):
+            raise HyperparameterError("MLP", "rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
+        if isinstance(units, str) or not isinstance(units, Iterable):
+            raise HyperparameterError("MLP", "units", "be a list of widths, such as [100]", units)
+        check_count("MLP", "in_features", in_features)
+        check_count("MLP", "out_features", out_features)
+        for width in units:
+            check_count("MLP", "each of units", width)
+        for name, number in {
+            "dropout_rate": dropout_rate,
+            "batch_norm_momentum": batch_norm_momentum,
+            "input_dropout_rate": input_dropout_rate,
+            "drop_connect_rate": drop_connect_rate,
+        }.items():
+            check_number("MLP", name, number, "[0, 1)")
+        self.activation = activation_of("MLP", activation)
+        kernel_init = initializer("MLP", kernel_init)
+        self.depth = len(units)
+        # All weights come first, so that a seed gives the same ones whatever is added to them.
+        widths = [in_features, *units]
+        for index in range(self.depth):
+            layer = nnx.Linear(widths[index], widths[index + 1], kernel_init=kernel_init, rngs=rngs)
+            if batch_norm:
+                # It would be subtracted again; of its gradient, zero but for rounding, Adam makes
+                # whole steps, after which the running mean limps.
+                layer.use_bias, layer.bias = False, None
+            setattr(self, f"hidden{index + 1}", layer)
+        self.logits = nnx.Linear(widths[-1], out_features, kernel_init=kernel_init, rngs=rngs)
+        self.dropout = _dropout_or_none(dropout_rate, rngs)
+        self.input_dropout = _dropout_or_none(input_dropout_rate, rngs)
+        self.drop_connect = _dropout_or_none(drop_connect_rate, rngs)
+        for index, width in enumerate(units, start=1):
+            if batch_norm:
+                norm = nnx.BatchNorm(width, momentum=batch_norm_momentum, rngs=rngs)
+                setattr(self, f"hidden{index}_norm", norm)
+            if isinstance(self.activation, type):
+                setattr(self, f"hidden{index}_activation", made(self.activation, rngs))
+
+    def features(self, x: jax.Array, upto: int | None = None) -> jax.Array:
+        """The output of hidden layer number `upto`, from 1; 0 is the input, default the last."""
+        upto = self.depth if upto is None else upto
+        check_count("MLP.features", "upto", upto, least=0)
+        if upto > self.depth:
+            raise HyperparameterError("MLP.features", "upto", f"be at most {self.depth}", upto)
+        for index in range(1, upto + 1):
+            x = self._hidden(self._dropped(x, index), index)
+        return x
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The logits, before any softmax."""
+        return self.logits(self._dropped(self.features(x), self.depth + 1))
+
+    def _dropped(self, x: jax.Array, index: int) -> jax.Array:
+        """The input of layer number `index`, after dropout if any."""
+        if index == 1 and self.input_dropout is not None:
+            x = self.input_dropout(x)
+        first_hidden = index == 1 and self.depth > 0
+        return x if first_hidden or self.dropout is None else self.dropout(x)
+
+    def _hidden(self, x: jax.Array, index: int) -> jax.Array:
+        """Hidden layer number `index`: dense, normalised if so wished, activated."""
+        layer = getattr(self, f"hidden{index}")
+        dropped = self.drop_connect
+        x = layer(x) if dropped is None else with_dropped_kernel(layer, dropped, x)
+        norm = getattr(self, f"hidden{index}_norm", None)
+        x = x if norm is None else norm(x)
+        return getattr(self, f"hidden{index}_activation", self.activation)(x)
+
+
+def _dropout_or_none(rate: jax.typing.ArrayLike, rngs: nnx.Rngs) -> Dropout | None:
+    """No layer for a number 0: the default costs nothing. An array may become another rate."""
+    return Dropout(rate, rngs=rngs) if isinstance(rate, jax.Array | np.ndarray) or rate else None

@@ -1,0 +1,190 @@
+"""Penalties on weights, as terms of the loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.moments import abs_sq
+from jaxopt_cards.core.paths import shared
+from jaxopt_cards.core.precision import in_precision
+from jaxopt_cards.selection import compiled, marked
+
+Penalty = Callable[[Any], jax.Array]
+
+
+@named_in_errors
+def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
+    r"""Penalises the sum of absolute weights: a term for the loss.
+
+    All weights are drawn to zero with the same force, so that small ones arrive; in training they
+    then jitter around zero by the size of a step. Its gradient is that of
+    `add_l1_decay(strength, mask=pattern)` as the first stage of a chain. Give either to
+    `training.fit`: this one as its `regularizer`.
+
+    Equation:
+        .. math:: R(\theta) = \lambda \sum_{i \in \text{pattern}} |\theta_i|
+
+        with :math:`\lambda` = `strength`.
+
+    Args:
+        strength: float in [0, inf), also traced. The chapter's 0.001.
+        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
+            them. The default leaves biases alone.
+
+    Returns:
+        A function from the parameters (an NNX model or its state, or a dictionary) to a number of
+        shape (), float32 at least.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
+            (when called) it matches no path, and the message lists them.
+
+    References:
+        Robert Tibshirani (1996), Regression Shrinkage and Selection via the Lasso. Chapter 11, "ℓ1
+        and ℓ2 Regularization".
+
+    Use when: many weights shall be near zero.
+    Avoid when: zeros must be exact; use `proximal_l1` or FTRL.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxopt_cards.layers import l1
+        >>> params = {"kernel": jnp.array([3.0, -1.0]), "bias": jnp.array([9.0])}
+        >>> print(l1(0.5)(params), jax.grad(l1(0.5))(params)["kernel"])
+        2.0 [ 0.5 -0.5]
+    """
+    check_number("l1", "strength", strength, "[0, inf)")
+    return penalty("l1", pattern, lambda weights: scaled(strength, magnitudes(weights)))
+
+
+@named_in_errors
+def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
+    r"""Penalises the sum of squared weights: a term for the loss.
+
+    Large weights are drawn to zero the most; none arrives. Without a factor of one half, as in
+    Keras, where TensorFlow 1's `l2_regularizer` and what PyTorch calls weight decay have it: the
+    gradient is :math:`2 \lambda \theta`, that of `add_decayed_weights(2 * strength, pattern)` as
+    the first stage of a chain. Give either to `training.fit`: this one as its `regularizer`.
+
+    Equation:
+        .. math:: R(\theta) = \lambda \sum_{i \in \text{pattern}} \theta_i^2
+
+        with :math:`\lambda` = `strength`.
+
+    Args:
+        strength: float in [0, inf), also traced. Half of what is called weight decay.
+        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
+            them. The default leaves biases alone.
+
+    Returns:
+        A function from the parameters (an NNX model or its state, or a dictionary) to a number of
+        shape (), float32 at least.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
+            (when called) it matches no path, and the message lists them.
+
+    References:
+        Anders Krogh, John Hertz (1992), A Simple Weight Decay Can Improve Generalization. Chapter
+        11, "ℓ1 and ℓ2 Regularization".
+
+    Use when: the network overfits, and the optimizer is not adaptive.
+    Avoid when: the optimizer is adaptive: it rescales the penalty; use `adamw`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxopt_cards.layers import l2
+        >>> params = {"kernel": jnp.array([3.0, -1.0]), "bias": jnp.array([9.0])}
+        >>> print(l2(0.5)(params), jax.grad(l2(0.5))(params)["kernel"])
+        5.0 [ 3. -1.]
+    """
+    check_number("l2", "strength", strength, "[0, inf)")
+    return penalty("l2", pattern, lambda weights: scaled(strength, abs_sq(weights)))
+
+
+@named_in_errors
+def elastic_net(
+    l1: jax.typing.ArrayLike, l2: jax.typing.ArrayLike, pattern: str = "kernel"
+) -> Penalty:
+    r"""Penalises absolute and squared weights together: a term for the loss.
+
+    The ℓ1 part selects, the ℓ2 part keeps correlated weights together, where ℓ1 alone would pick
+    one of them at random. Without a factor of one half, as in Keras: as the first stage of a chain,
+    `add_elastic_net(l1, 2 * l2, mask=pattern)` has the same gradient.
+
+    Equation:
+        .. math:: R(\theta) = \lambda_1 \sum_{i \in \text{pattern}} |\theta_i| +
+            \lambda_2 \sum_{i \in \text{pattern}} \theta_i^2
+
+        with :math:`\lambda_1` = `l1`, :math:`\lambda_2` = `l2`.
+
+    Args:
+        l1: float in [0, inf), also traced; strength of the absolute values.
+        l2: float in [0, inf), also traced; strength of the squares.
+        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
+            them. The default leaves biases alone.
+
+    Returns:
+        A function from the parameters (an NNX model or its state, or a dictionary) to a number of
+        shape (), float32 at least.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: a strength outside [0, inf); the pattern is no regular expression; (when called)
+            it matches no path, and the message lists them.
+
+    References:
+        Hui Zou, Trevor Hastie (2005), Regularization and Variable Selection via the Elastic Net.
+
+    Use when: inputs are many and correlated, as pixels are.
+    Avoid when: zeros must be exact; use `proximal_l1`, after `add_decayed_weights`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_cards.layers import elastic_net
+        >>> print(elastic_net(0.5, 0.1)({"kernel": jnp.array([3.0, -1.0])}))
+        3.0
+    """
+    check_number("elastic_net", "l1", l1, "[0, inf)")
+    check_number("elastic_net", "l2", l2, "[0, inf)")
+    return penalty(
+        "elastic_net", pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w))
+    )
+
+
+def penalty(function: str, pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
+    """The sum of a function over the arrays whose path matches."""
+    compiled(function, pattern)
+
+    def total(params: Any) -> jax.Array:
+        chosen = jax.tree.leaves(marked(function, params, pattern))
+        leaves = zip(shared(params), jax.tree.leaves(params), chosen, strict=True)
+        # A parameter in several places of a module is one, and has one term.
+        weights = {first: leaf for (first, _), leaf, is_chosen in leaves if is_chosen}
+        # In float32 at least: in fewer bits a sum of many terms stands still.
+        wide = [in_precision(32, leaf) for leaf in weights.values()]
+        return jnp.sum(jnp.stack([of_array(array) for array in wide]))
+
+    return total
+
+
+def scaled(strength: jax.typing.ArrayLike, terms: jax.Array) -> jax.Array:
+    """The strength times the sum of the terms."""
+    return jnp.asarray(strength, terms.dtype) * jnp.sum(terms)
+
+
+def magnitudes(weights: jax.Array) -> jax.Array:
+    """The absolute values, with a gradient of 0 at 0, where that of `jnp.abs` is 1 in JAX."""
+    return (weights * jax.lax.stop_gradient(jnp.sign(weights).conj())).real

@@ -1,0 +1,125 @@
+"""AdaGrad: each step divided by the root of the sum of squared gradients."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import chain
+
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq
+from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+@named_in_errors
+def scale_by_rss(
+    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
+    eps: jax.typing.ArrayLike = 1e-7,
+) -> optax.GradientTransformation:
+    r"""Divides each gradient by the root of the sum of all its squares so far: AdaGrad.
+
+    Steep directions are slowed down more than flat ones. The sum only grows, so the steps die out
+    like one over the root of their number. Keras starts the sum at 0.1 as well, PyTorch at 0 with
+    `eps` 1e-10 outside the root.
+
+    Equation:
+        .. math::
+            s_t &= s_{t-1} + g_t^2 \\
+            u_t &= \frac{g_t}{\sqrt{s_t + \epsilon}}, \text{ and } 0 \text{ where } s_t = 0
+
+        with :math:`s_0` = `initial_accumulator_value`, :math:`\epsilon` = `eps`.
+
+    Args:
+        initial_accumulator_value: float in [0, inf); the sum before the first step. Optax's 0.1.
+        eps: float in [0, inf); keeps the division finite. Optax's 1e-7.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        John Duchi, Elad Hazan, Yoram Singer (2011), Adaptive Subgradient Methods for Online
+        Learning and Stochastic Optimization. Chapter 11, "AdaGrad".
+
+    Use when: features are sparse and the problem is simple, such as a linear model.
+    Avoid when: the network is deep: the steps die out before the minimum.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_rss(initial_accumulator_value=0.0)
+        >>> updates, _ = tx.update(jnp.array([3.0, 0.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates)
+        [1. 0.]
+    """
+    initial_accumulator_value = check_number(
+        "scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+    )
+    eps = check_number("scale_by_rss", "eps", eps, "[0, inf)")
+
+    def init(param):
+        return jnp.full_like(param.real, initial_accumulator_value)
+
+    def update(grad, total, param, step):
+        total = total + abs_sq(grad)
+        return grad * jnp.where(total > 0, jax.lax.rsqrt(total + eps), 0), total
+
+    return leafwise(init, update, optax.ScaleByRssState)
+
+
+@named_in_errors
+def adagrad(
+    learning_rate: optax.ScalarOrSchedule,
+    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
+    eps: jax.typing.ArrayLike = 1e-7,
+) -> optax.GradientTransformation:
+    r"""AdaGrad: gradient descent with steps that shrink fastest where gradients have been large.
+
+    Each weight's gradient is divided by the root of the sum of all its squares so far. The chapter
+    warns of it for deep networks: the sum never shrinks. Keras starts at 0.1 too, PyTorch at 0.
+
+    Equation:
+        .. math::
+            s_t &= s_{t-1} + g_t^2 \\
+            \theta_t &= \theta_{t-1} - \frac{\eta\, g_t}{\sqrt{s_t + \epsilon}}
+
+        with :math:`\eta` = `learning_rate`, :math:`s_0` = `initial_accumulator_value`,
+        :math:`\epsilon` = `eps`.
+
+    Args:
+        learning_rate: float in [0, inf), or a schedule.
+        initial_accumulator_value: float in [0, inf); the sum before the first step.
+        eps: float in [0, inf); keeps the division finite.
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    State:
+        `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        John Duchi, Elad Hazan, Yoram Singer (2011), Adaptive Subgradient Methods for Online
+        Learning and Stochastic Optimization. Chapter 11, "AdaGrad".
+
+    Use when: the model is linear or shallow and its features are sparse.
+    Avoid when: the network is deep: training stops before it has converged.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.adagrad(0.1, 0.0), jnp.array([1.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates))
+        [0.9]
+    """
+    return chain(
+        scale_by_rss(initial_accumulator_value, eps),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,129 @@
+"""AdaMax: Adam with the largest gradient in place of the mean square."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import chain
+
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import bias_corrected
+from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+@named_in_errors
+def scale_by_adamax(
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+) -> optax.GradientTransformation:
+    r"""Divides a running mean of the gradients by a decaying maximum of their sizes: AdaMax.
+
+    Adam with the maximum norm in place of the root mean square: one large gradient sets the scale
+    and is forgotten slowly. As in PyTorch, `eps` is added before the maximum is taken.
+
+    Equation:
+        .. math::
+            \mu_t &= \beta_1 \mu_{t-1} + (1 - \beta_1)\, g_t \\
+            \nu_t &= \max(\beta_2 \nu_{t-1},\, |g_t| + \epsilon) \\
+            u_t &= \frac{\mu_t}{(1 - \beta_1^t)\, \nu_t}
+
+        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
+        :math:`\mu_0 = \nu_0 = 0`.
+
+    Args:
+        b1: float in [0, 1); decay of the mean. The paper's 0.9.
+        b2: float in [0, 1); decay of the maximum. The paper's 0.999.
+        eps: float in (0, inf); keeps the division finite. Optax's 1e-8.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByAdamState`: `count` (int32), `mu`, and `nu`, which is real, one array each
+        like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization, section 7.1.
+
+    Use when: gradients are sparse with rare large values, as of embeddings.
+    Avoid when: Adam works: it is the better known quantity.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_adamax()
+        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates.round(3))
+        [ 1. -1.]
+    """
+    b1 = check_number("scale_by_adamax", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_adamax", "b2", b2, "[0, 1)")
+    eps = check_number("scale_by_adamax", "eps", eps, "(0, inf)")
+
+    def init(param):
+        return jnp.zeros_like(param), jnp.zeros_like(param.real)
+
+    def update(grad, state, param, step):
+        mu, nu = state
+        mu = b1 * mu + (1 - b1) * grad
+        nu = jnp.maximum(b2 * nu, jnp.abs(grad) + eps)
+        return bias_corrected(mu, b1, step) / nu, (mu, nu)
+
+    return leafwise(init, update, optax.ScaleByAdamState)
+
+
+@named_in_errors
+def adamax(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+) -> optax.GradientTransformation:
+    r"""AdaMax: Adam with a decaying maximum in place of the root mean square.
+
+    One large gradient sets the scale of the steps and is forgotten slowly.
+
+    Equation:
+        .. math::
+            \nu_t &= \max(\beta_2 \nu_{t-1},\, |g_t| + \epsilon) \\
+            \theta_t &= \theta_{t-1} - \frac{\eta}{1 - \beta_1^t} \cdot \frac{\mu_t}{\nu_t}
+
+        with :math:`\eta` = `learning_rate`; :math:`\mu` and the other symbols as in
+        `scale_by_adamax`.
+
+    Args:
+        learning_rate: float in [0, inf), or a schedule. The paper's is 0.002.
+        b1: float in [0, 1); decay of the mean. The paper's 0.9.
+        b2: float in [0, 1); decay of the maximum. The paper's 0.999.
+        eps: float in (0, inf); keeps the division finite.
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    State:
+        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization, section 7.1.
+
+    Use when: gradients are sparse with rare large values, as of embeddings.
+    Avoid when: Adam works: it is the better known quantity.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.adamax(0.1), jnp.array([1.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), params)
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.900
+    """
+    return chain(
+        scale_by_adamax(b1, b2, eps),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,159 @@
+"""AMSGrad: Adam whose denominator never falls."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import chain
+
+from jaxopt_cards.core.checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq, bias_corrected
+from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+@named_in_errors
+def scale_by_amsgrad(
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> optax.GradientTransformation:
+    r"""Adam with the largest mean square so far in the denominator: AMSGrad.
+
+    The rate of a weight can then never grow again, which mends a flaw in Adam's proof of
+    convergence. The paper corrects no bias (both switches `False`); Optax corrects before it takes
+    the maximum, PyTorch and Keras after.
+
+    Equation:
+        .. math::
+            \mu_t &= \beta_1 \mu_{t-1} + (1 - \beta_1)\, g_t \\
+            \nu_t &= \beta_2 \nu_{t-1} + (1 - \beta_2)\, g_t^2 \\
+            \bar\nu_t &= \max\!\left(\bar\nu_{t-1},\, \frac{\nu_t}{1 - \beta_2^t}\right) \\
+            u_t &= \frac{\mu_t / (1 - \beta_1^t)}{\sqrt{\bar\nu_t + \bar\epsilon} + \epsilon}
+
+        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
+        :math:`\bar\epsilon` = `eps_root`, all means zero at first.
+
+    Args:
+        b1: float in [0, 1); decay of the mean.
+        b2: float in [0, 1); decay of the mean square.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
+        eps_root: float in [0, inf); inside the root.
+        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
+        bias_correction_mu: bool; correct the mean for its start.
+        bias_correction_nu: bool; correct the mean square for its start, before the maximum.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByAmsgradState`: `count` (int32), `mu`, `nu` and `nu_max`, one array each like
+        each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Sashank Reddi, Satyen Kale, Sanjiv Kumar (2018), On the Convergence of Adam and Beyond.
+
+    Use when: Adam fails to settle because rare, large gradients are forgotten.
+    Avoid when: memory is short: it keeps three arrays a parameter.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_amsgrad(b1=0.0, b2=0.5)
+        >>> state = tx.init(jnp.zeros(1))
+        >>> for grad in (jnp.array([4.0]), jnp.array([1.0])):
+        ...     updates, state = tx.update(grad, state)
+        >>> print(updates)
+        [0.25]
+    """
+    b1 = check_number("scale_by_amsgrad", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_amsgrad", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_amsgrad", eps, eps_root)
+    check_float_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
+
+    def init(param):
+        zero = jnp.zeros_like(param.real)
+        return jnp.zeros_like(param, dtype=mu_dtype), zero, zero
+
+    def update(grad, state, param, step):
+        mu, nu, nu_max = state
+        mu = b1 * mu + (1 - b1) * grad
+        nu = b2 * nu + (1 - b2) * abs_sq(grad)
+        mu_hat = bias_corrected(mu, b1, step) if bias_correction_mu else mu
+        nu_hat = bias_corrected(nu, b2, step) if bias_correction_nu else nu
+        nu_max = jnp.maximum(nu_max, nu_hat)
+        return mu_hat / (jnp.sqrt(nu_max + eps_root) + eps), (mu, nu, nu_max)
+
+    return leafwise(init, update, optax.ScaleByAmsgradState)
+
+
+@named_in_errors
+def amsgrad(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> optax.GradientTransformation:
+    r"""AMSGrad: Adam whose rates never grow again.
+
+    The denominator holds the largest mean square so far. The paper corrects no bias; Optax corrects
+    before it takes the maximum, PyTorch and Keras after.
+
+    Equation:
+        .. math::
+            \bar\nu_t &= \max\!\left(\bar\nu_{t-1},\, \frac{\nu_t}{1 - \beta_2^t}\right) \\
+            \theta_t &= \theta_{t-1} - \eta\, \frac{\mu_t / (1 - \beta_1^t)}
+                {\sqrt{\bar\nu_t + \bar\epsilon} + \epsilon}
+
+        with :math:`\eta` = `learning_rate`; :math:`\mu, \nu` and the other symbols as in
+        `scale_by_amsgrad`.
+
+    Args:
+        learning_rate: float in [0, inf), or a schedule.
+        b1: float in [0, 1); decay of the mean. The paper's 0.9.
+        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
+        eps_root: float in [0, inf); inside the root, for gradients through the update.
+        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
+        bias_correction_mu: bool; correct the mean for its start.
+        bias_correction_nu: bool; correct the mean square for its start, before the maximum.
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    State:
+        `optax.ScaleByAmsgradState`: `count`, and `mu`, `nu` and `nu_max`, one array each like each
+        parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Sashank Reddi, Satyen Kale, Sanjiv Kumar (2018), On the Convergence of Adam and Beyond.
+
+    Use when: Adam fails to settle because rare, large gradients are forgotten.
+    Avoid when: memory is short: it keeps three arrays a parameter.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.amsgrad(0.1), jnp.array([1.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), params)
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.900
+    """
+    return chain(
+        scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,158 @@
+"""RAdam: Adam whose first steps wait for a reliable variance."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import chain
+
+from jaxopt_cards.core.checks import check_eps, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
+from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+@named_in_errors
+def scale_by_radam(
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    threshold: jax.typing.ArrayLike = 5.0,
+    *,
+    nesterov: bool = False,
+) -> optax.GradientTransformation:
+    r"""Adam with a warm-up computed from how certain its mean square is: rectified Adam.
+
+    In the first steps the mean square rests on few gradients and its root varies wildly. Until
+    enough are seen, the step is plain momentum; then Adam's, times a factor that grows to 1. The
+    paper's threshold is 4, PyTorch's and Optax's 5.
+
+    Equation:
+        .. math::
+            \rho_\infty &= \frac{2}{1 - \beta_2} - 1, \qquad
+            \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t} \\
+            r_t &= \sqrt{\frac{(\rho_t - 4)(\rho_t - 2)\rho_\infty}
+                {(\rho_\infty - 4)(\rho_\infty - 2)\rho_t}} \\
+            u_t &= \begin{cases}
+                r_t\, \hat\mu_t / (\sqrt{\hat\nu_t + \bar\epsilon} + \epsilon)
+                    & \rho_t \ge \text{threshold} \\
+                \hat\mu_t & \text{else} \end{cases}
+
+        with :math:`\hat\mu, \hat\nu` as in `scale_by_adam`, :math:`\beta_2` = `b2`.
+
+    Args:
+        b1: float in [0, 1); decay of the mean.
+        b2: float in [0, 1); decay of the mean square.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
+        eps_root: float in [0, inf); inside the root.
+        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
+            plain momentum.
+        nesterov: bool; Nadam's mean, which looks one step ahead.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
+        parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Liyuan Liu et al. (2020), On the Variance of the Adaptive Learning Rate and Beyond.
+
+    Use when: Adam needs a warm-up and you do not want to tune one.
+    Avoid when: there is a warm-up schedule already.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_radam()
+        >>> updates, _ = tx.update(jnp.array([0.5, -8.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates.round(3))
+        [ 0.5 -8. ]
+    """
+    b1 = check_number("scale_by_radam", "b1", b1, "[0, 1)")
+    b2 = check_number("scale_by_radam", "b2", b2, "[0, 1)")
+    eps, eps_root = check_eps("scale_by_radam", eps, eps_root)
+    threshold = check_number("scale_by_radam", "threshold", threshold, "[4, inf]")
+    ro_inf = 2 / (1 - b2) - 1
+
+    def init(param):
+        return jnp.zeros_like(param), jnp.zeros_like(param.real)
+
+    def update(grad, state, param, step):
+        mu, nu = state
+        mu = b1 * mu + (1 - b1) * grad
+        nu = b2 * nu + (1 - b2) * abs_sq(grad)
+        mu_hat, nu_hat = bias_corrected(mu, b1, step), bias_corrected(nu, b2, step)
+        if nesterov:
+            mu_hat = nesterov_mean(mu, grad, b1, step)
+        t = step.astype(nu.dtype)
+        ro = ro_inf - 2 * t * b2**t / (1 - b2**t)
+        # Below 4 the root's argument is negative; the value is not taken there.
+        square = (ro - 4) * (ro - 2) * ro_inf / ((ro_inf - 4) * (ro_inf - 2) * ro)
+        adam = jnp.sqrt(jnp.maximum(square, 0)) * mu_hat / (jnp.sqrt(nu_hat + eps_root) + eps)
+        return jnp.where(ro >= threshold, adam, mu_hat), (mu, nu)
+
+    return leafwise(init, update, optax.ScaleByAdamState)
+
+
+@named_in_errors
+def radam(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    threshold: jax.typing.ArrayLike = 5.0,
+    *,
+    nesterov: bool = False,
+) -> optax.GradientTransformation:
+    r"""Rectified Adam: Adam that warms up by itself.
+
+    While the mean square rests on few gradients the step is plain momentum; then Adam's, times a
+    factor that grows to 1. The paper's threshold is 4, PyTorch's and Optax's 5.
+
+    Equation:
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
+
+        with :math:`\eta` = `learning_rate` and :math:`u_t` as in `scale_by_radam`.
+
+    Args:
+        learning_rate: float in [0, inf), or a schedule.
+        b1: float in [0, 1); decay of the mean. The paper's 0.9.
+        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
+        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
+        eps_root: float in [0, inf); inside the root, for gradients through the update.
+        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
+            plain momentum.
+        nesterov: bool; Nadam's mean, which looks one step ahead.
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    State:
+        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Liyuan Liu et al. (2020), On the Variance of the Adaptive Learning Rate and Beyond.
+
+    Use when: Adam needs a warm-up and you do not want to tune one.
+    Avoid when: gradients are large: the first steps are momentum's, not scaled by them.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.radam(0.1), jnp.array([1.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), params)
+        >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
+        0.800
+    """
+    return chain(
+        scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),
+        scale_by_learning_rate(learning_rate),
+    )

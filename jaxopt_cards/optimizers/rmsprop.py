@@ -1,0 +1,232 @@
+"""RMSProp: each step divided by a running root mean square of the gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import chain
+
+from jaxopt_cards.core.checks import check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise
+from jaxopt_cards.core.moments import abs_sq, bias_corrected
+from jaxopt_cards.core.optax_states import state_class
+from jaxopt_cards.optimizers.gradient_descent import momentum_stage
+from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
+
+
+def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
+    return jax.lax.rsqrt(nu + eps) if eps_in_sqrt else 1 / (jnp.sqrt(nu) + eps)
+
+
+def _checked(name: str, decay: Any, eps: Any, initial_scale: Any) -> tuple[Any, Any, Any]:
+    return (
+        check_number(name, "decay", decay, "[0, 1)"),
+        check_number(name, "eps", eps, "(0, inf)"),
+        check_number(name, "initial_scale", initial_scale, "[0, inf)"),
+    )
+
+
+@named_in_errors
+def scale_by_rms(
+    decay: jax.typing.ArrayLike = 0.9,
+    eps: jax.typing.ArrayLike = 1e-8,
+    initial_scale: jax.typing.ArrayLike = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> optax.GradientTransformation:
+    r"""Divides each gradient by a running root mean square of itself: RMSProp.
+
+    Steep and flat directions then move at about the same speed. Unlike AdaGrad the mean forgets, so
+    the steps do not die out. PyTorch adds `eps` outside the root (`eps_in_sqrt=False`), Keras and
+    Optax inside; PyTorch's default decay is 0.99.
+
+    Equation:
+        .. math::
+            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
+            u_t &= \frac{g_t}{\sqrt{\nu_t + \epsilon}}
+
+        with :math:`\beta` = `decay`, :math:`\nu_0` = `initial_scale`.
+
+    Args:
+        decay: float in [0, 1); how long the mean remembers. 0.9, Hinton's.
+        eps: float in (0, inf); keeps the division finite.
+        initial_scale: float in [0, inf); the mean before the first step. Larger values make the
+            first steps smaller.
+        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
+        bias_correction: bool; divide the mean by :math:`1 - \beta^t`, as Adam does.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByRmsState`: `nu`, one real array like each parameter; with bias correction
+        `count` as well.
+
+    Raises:
+        ValueError: `decay`, `eps` or `initial_scale` outside its range.
+
+    References:
+        Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Chapter 11, "RMSProp".
+
+    Use when: gradients of different layers differ in size, in recurrent networks above all.
+    Avoid when: Adam would do: it adds momentum and bias correction.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_rms(decay=0.75)
+        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates.round(3))
+        [ 2. -2.]
+    """
+    decay, eps, initial_scale = _checked("scale_by_rms", decay, eps, initial_scale)
+
+    def init(param):
+        return jnp.full_like(param.real, initial_scale)
+
+    def update(grad, nu, param, step):
+        nu = decay * nu + (1 - decay) * abs_sq(grad)
+        nu_hat = bias_corrected(nu, decay, step) if bias_correction else nu
+        return grad * _one_over_root(nu_hat, eps, eps_in_sqrt), nu
+
+    like = optax.scale_by_rms(bias_correction=bias_correction)
+    return leafwise(init, update, state_class(like))
+
+
+@named_in_errors
+def scale_by_stddev(
+    decay: jax.typing.ArrayLike = 0.9,
+    eps: jax.typing.ArrayLike = 1e-8,
+    initial_scale: jax.typing.ArrayLike = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> optax.GradientTransformation:
+    r"""Divides each gradient by a running standard deviation of itself: centred RMSProp.
+
+    Where the gradient keeps its sign and size, its deviation is small and the step grows; where it
+    is noise, the step shrinks. A variance that rounding makes negative counts as zero, where Optax
+    gives NaN.
+
+    Equation:
+        .. math::
+            \mu_t &= \beta\, \mu_{t-1} + (1 - \beta)\, g_t \\
+            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
+            u_t &= \frac{g_t}{\sqrt{\nu_t - \mu_t^2 + \epsilon}}
+
+        with :math:`\beta` = `decay`, :math:`\mu_0 = 0`, :math:`\nu_0` = `initial_scale`.
+
+    Args:
+        decay: float in [0, 1); how long the means remember.
+        eps: float in (0, inf); keeps the division finite.
+        initial_scale: float in [0, inf); the second moment before the first step.
+        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
+        bias_correction: bool; divide both means by :math:`1 - \beta^t`.
+
+    Returns:
+        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+
+    State:
+        `optax.ScaleByRStdDevState`: `mu` and `nu`, one array each like each parameter; with bias
+        correction `count` as well.
+
+    Raises:
+        ValueError: `decay`, `eps` or `initial_scale` outside its range.
+
+    References:
+        Alex Graves (2013), Generating Sequences With Recurrent Neural Networks.
+
+    Use when: RMSProp is too cautious where gradients are steady.
+    Avoid when: gradients hardly vary, or bias is corrected: the first steps are then huge.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.scale_by_stddev(decay=0.5)
+        >>> updates, _ = tx.update(jnp.array([0.1, -10.0]), tx.init(jnp.zeros(2)))
+        >>> print(updates.round(3))
+        [ 2. -2.]
+    """
+    decay, eps, initial_scale = _checked("scale_by_stddev", decay, eps, initial_scale)
+
+    def init(param):
+        return jnp.zeros_like(param), jnp.full_like(param.real, initial_scale)
+
+    def update(grad, state, param, step):
+        mu, nu = state
+        mu = decay * mu + (1 - decay) * grad
+        nu = decay * nu + (1 - decay) * abs_sq(grad)
+        mu_hat, nu_hat = mu, nu
+        if bias_correction:
+            mu_hat, nu_hat = (bias_corrected(moment, decay, step) for moment in (mu, nu))
+        variance = jnp.maximum(nu_hat - abs_sq(mu_hat), 0.0)
+        return grad * _one_over_root(variance, eps, eps_in_sqrt), (mu, nu)
+
+    like = optax.scale_by_stddev(bias_correction=bias_correction)
+    return leafwise(init, update, state_class(like))
+
+
+@named_in_errors
+def rmsprop(
+    learning_rate: optax.ScalarOrSchedule,
+    decay: jax.typing.ArrayLike = 0.9,
+    eps: jax.typing.ArrayLike = 1e-8,
+    initial_scale: jax.typing.ArrayLike = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: optax.ScalarOrSchedule | None = None,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+) -> optax.GradientTransformation:
+    r"""Gradient descent with each weight's step divided by its gradients' root mean square.
+
+    The momentum, if any, accumulates steps that the learning rate has already scaled, as in Optax
+    and Keras; PyTorch scales afterwards, which differs only when the rate changes. PyTorch's `eps`
+    stands outside the root, and its default decay is 0.99.
+
+    Equation:
+        .. math::
+            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
+            \theta_t &= \theta_{t-1} - \frac{\eta\, g_t}{\sqrt{\nu_t + \epsilon}}
+
+        with :math:`\eta` = `learning_rate`, :math:`\beta` = `decay`, :math:`\epsilon` = `eps`.
+
+    Args:
+        learning_rate: float in [0, inf), or a schedule.
+        decay: float in [0, 1); Hinton's 0.9.
+        eps: float in (0, inf); keeps the division finite.
+        initial_scale: float in [0, inf); the mean square before the first step.
+        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
+        centered: bool; divide by the standard deviation instead, as in `scale_by_stddev`.
+        momentum: float in [0, 1], a schedule, or `None` for none.
+        nesterov: bool; Nesterov's momentum instead of the heavy ball.
+        bias_correction: bool; correct the means for their start, as Adam does.
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    State:
+        `nu`, one array like each parameter; `mu` too if centred; `trace` too with momentum.
+
+    Raises:
+        ValueError: a number outside its range.
+
+    References:
+        Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Alex Graves (2013),
+        Generating Sequences With Recurrent Neural Networks. Chapter 11, "RMSProp".
+
+    Use when: gradients of different layers differ in size, in recurrent networks above all.
+    Avoid when: Adam would do: it adds momentum and bias correction.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.rmsprop(0.1, decay=0.75), jnp.array([1.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates))
+        [0.8]
+    """
+    scale = scale_by_stddev if centered else scale_by_rms
+    return chain(
+        scale(decay, eps, initial_scale, eps_in_sqrt, bias_correction),
+        scale_by_learning_rate(learning_rate),
+        momentum_stage(momentum, nesterov, None),
+    )

@@ -1,0 +1,225 @@
+"""Lines over time and over layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.schedule_values import values_of
+from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
+
+if TYPE_CHECKING:
+    from jaxopt_cards.training import History
+
+_QUANTITIES = {
+    "train_loss": "training loss",
+    "valid_loss": "validation loss",
+    "valid_accuracy": "validation accuracy, %",
+}
+
+
+@named_in_errors
+def learning_curves(
+    ax: Axes, runs: Mapping[str, "Sequence[History]"], quantity: str = "valid_accuracy"
+) -> Axes:
+    """One quantity by epoch: a line for the mean over seeds, a band from the least to the greatest.
+
+    Where some of the runs have ended, those that go on are drawn alone, as thin lines: a mean over
+    the rest would jump. Losses have a logarithmic axis.
+
+    Args:
+        ax: the axes to draw into.
+        runs: for each name the histories of its runs, one a seed.
+        quantity: "valid_accuracy", "valid_loss" or "train_loss".
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: an unknown quantity, or `runs` that are not histories by name.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures, training
+        >>> accuracy = np.array([0.5, 0.75, 0.875])
+        >>> history = training.History(1 - accuracy, 1 - accuracy, accuracy, np.ones(3))
+        >>> ax = pictures.learning_curves(Figure().subplots(), {"adam": [history]})
+        >>> ax.lines[0].get_ydata()
+        array([50. , 75. , 87.5])
+    """
+    if quantity not in _QUANTITIES:
+        expected = f"be one of {list(_QUANTITIES)}"
+        raise HyperparameterError("learning_curves", "quantity", expected, quantity)
+    named("learning_curves", "runs", runs)
+    for index, (name, histories) in enumerate(runs.items()):
+        curves = _curves_of(name, histories, quantity)
+        common = min(map(len, curves))
+        epochs = np.arange(1, max(map(len, curves)) + 1)
+        look = line(ax, index)
+        together = np.stack([curve[:common] for curve in curves])
+        ax.plot(epochs[:common], together.mean(axis=0), label=plain(name), **look)
+        if len(curves) > 1:
+            low, high = together.min(axis=0), together.max(axis=0)
+            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+            ax.fill_between(epochs[:common], low, high, **band)
+        for curve in curves:
+            if len(curve) > common:
+                rest = slice(common - 1, len(curve))
+                ax.plot(epochs[rest], curve[rest], **look | {"linewidth": 0.7, "alpha": 0.7})
+    if quantity != "valid_accuracy":
+        ax.set_yscale("log")
+    return over(ax, "epoch", _QUANTITIES[quantity], len(runs))
+
+
+def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list[np.ndarray]:
+    """One array for each run; a history alone, itself a tuple, is no sequence of histories."""
+    is_sequence = isinstance(histories, Sequence) and not hasattr(histories, quantity)
+    if not is_sequence or not histories or not all(hasattr(h, quantity) for h in histories):
+        expected = "be a sequence of histories, one a run"
+        raise HyperparameterError("learning_curves", f"runs[{name!r}]", expected, histories)
+    scale = 100.0 if quantity == "valid_accuracy" else 1.0
+    argument = f"runs[{name!r}].{quantity}"
+    return [
+        scale * numbers("learning_curves", argument, getattr(history, quantity), "(epochs,)")
+        for history in histories
+    ]
+
+
+@named_in_errors
+def schedules(
+    ax: Axes, curves: Mapping[str, Callable[[Any], Any]], steps: int, label: str = "learning rate"
+) -> Axes:
+    """The value of each schedule at each step.
+
+    Args:
+        ax: the axes to draw into.
+        curves: for each name a schedule: a function from the step to a value.
+        steps: whole number > 0; steps to draw, from 0.
+        label: what the values are.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: `curves` that are not functions by name, or `steps` that are no whole number.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> from jaxopt_cards.schedules import linear_schedule
+        >>> curves = {"linear": linear_schedule(1.0, 0.0, 4)}
+        >>> pictures.schedules(Figure().subplots(), curves, steps=5).lines[0].get_ydata()
+        array([1.  , 0.75, 0.5 , 0.25, 0.  ])
+    """
+    named("schedules", "curves", curves)
+    check_count("schedules", "steps", steps)
+    for index, (name, schedule) in enumerate(curves.items()):
+        if not callable(schedule):
+            raise HyperparameterError("schedules", f"curves[{name!r}]", "be a function", schedule)
+        ax.plot(
+            np.arange(steps),
+            values_of(schedule, np.arange(steps)),
+            label=plain(name),
+            **line(ax, index),
+        )
+    return over(ax, "step", label, len(curves))
+
+
+@named_in_errors
+def gradient_norms(
+    ax: Axes, norms: Mapping[str, Any], steps: Any = None, label: str = "norm of the gradient"
+) -> Axes:
+    """The norm of each layer's gradient over time, on a logarithmic axis.
+
+    The colours run from the lowest layer, the first, to the highest.
+
+    Args:
+        ax: the axes to draw into.
+        norms: for each layer, from below, an array of shape (steps,).
+        steps: array of shape (steps,): the step of each norm. Default: 0, 1, …
+        label: what the numbers are.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: `norms` that are not arrays by name, or of another length than `steps`.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> norms = {"hidden1": np.array([1e-3, 1e-2]), "logits": np.array([1.0, 0.5])}
+        >>> ax = pictures.gradient_norms(Figure().subplots(), norms, steps=[0, 100])
+        >>> ax.get_yscale(), ax.lines[0].get_xdata()
+        ('log', array([  0., 100.]))
+    """
+    named("gradient_norms", "norms", norms)
+    given = None if steps is None else numbers("gradient_norms", "steps", steps, "(steps,)")
+    colours = _in_order(ax, len(norms))
+    for index, (name, values) in enumerate(norms.items()):
+        values = numbers("gradient_norms", f"norms[{name!r}]", values, "(steps,)")
+        x = np.arange(len(values)) if given is None else given
+        if len(x) != len(values):
+            expected = f"have {len(x)} numbers, as many as steps"
+            raise HyperparameterError(
+                "gradient_norms", f"norms[{name!r}]", expected, f"{len(values)}"
+            )
+        ax.plot(x, values, label=plain(name), **line(ax, index) | {"color": colours[index]})
+    ax.set_yscale("log")
+    return over(ax, "step", label, len(norms))
+
+
+@named_in_errors
+def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
+    """One number for each layer, on a logarithmic axis: what vanishes falls, what explodes rises.
+
+    Zeros, which no logarithmic axis has, are triangles on its lower edge.
+
+    Args:
+        ax: the axes to draw into.
+        profiles: for each name an array of shape (layers,), from below, of numbers >= 0.
+        label: what the numbers are.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: `profiles` that are not arrays by name, or have negative numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> profiles = {"logistic": np.array([1e-6, 1e-4, 1e-2])}
+        >>> ax = pictures.by_layer(Figure().subplots(), profiles, "norm of the gradient")
+        >>> ax.get_yscale(), ax.lines[0].get_xdata()
+        ('log', array([1, 2, 3]))
+    """
+    named("by_layer", "profiles", profiles)
+    for index, (name, values) in enumerate(profiles.items()):
+        values = numbers("by_layer", f"profiles[{name!r}]", values, "(layers,)")
+        if np.any(values < 0):
+            raise HyperparameterError("by_layer", f"profiles[{name!r}]", "be >= 0", values)
+        layers = np.arange(1, len(values) + 1)
+        look = line(ax, index)
+        positive = np.where(values > 0, values, np.nan)
+        ax.plot(layers, positive, label=plain(name), marker=marker(index), markersize=4, **look)
+        zeros = layers[values == 0]
+        if zeros.size:
+            at_edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+            ax.plot(zeros, np.zeros(zeros.size), "v", color=colour(ax, index), **at_edge)
+    ax.set_yscale("log")
+    return over(ax, "layer", label, len(profiles))
+
+
+def _in_order(ax: Axes, count: int) -> np.ndarray:
+    """Colours of one scale; its end that the background would swallow is left out."""
+    low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
+    return mpl.colormaps["cividis"](np.linspace(low, high, count))

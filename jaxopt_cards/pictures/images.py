@@ -1,0 +1,181 @@
+"""Pictures of images and of what a model takes them for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.pictures.inputs import classes_of, square_images
+from jaxopt_cards.pictures.theme import colour, ink, paper, plain, tones
+
+
+@named_in_errors
+def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
+    """A row for each image: itself at the left, then its changed versions.
+
+    Args:
+        ax: the axes to draw into.
+        originals: array of shape (images, height, width), or (images, pixels) of square images.
+        versions: for each version an array like `originals`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: arrays of other shapes.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> originals = np.eye(8)[None]
+        >>> ax = pictures.augmentation_sheet(Figure().subplots(), originals, [originals[:, ::-1]])
+        >>> len(ax.images)
+        2
+    """
+    left = square_images("augmentation_sheet", "originals", originals)
+    columns = [left]
+    for index, version in enumerate(versions):
+        argument = f"versions[{index}]"
+        images = square_images("augmentation_sheet", argument, version)
+        if images.shape != left.shape:
+            expected = f"have the shape of originals, {left.shape}"
+            raise HyperparameterError("augmentation_sheet", argument, expected, images.shape)
+        columns.append(images)
+    if len(columns) == 1:
+        raise HyperparameterError("augmentation_sheet", "versions", "have one at least", versions)
+    for column, images in enumerate(columns):
+        # A gap after the originals tells them apart from their versions.
+        at = column * 1.1 + 0.3 * (column > 0)
+        for row, image in enumerate(images):
+            _tile(ax, image, at, row * 1.1)
+    ax.text(0.5, -0.15, "original", ha="center", fontsize=9)
+    ax.text(0.85 + 0.55 * len(columns), -0.15, "versions", ha="center", fontsize=9)
+    return _sheet(ax, len(columns) * 1.1 + 0.2, len(left) * 1.1 - 0.1, above=0.5)
+
+
+@named_in_errors
+def misclassified(
+    ax: Axes,
+    images: Any,
+    labels: Any,
+    guesses: Any,
+    classes: Sequence[str] | None = None,
+    most: int = 20,
+) -> Axes:
+    """The images that a model takes for another class, each with its class and the guess.
+
+    Shows the first of them, ten a line, in the order given: sort before, by how sure the model is.
+
+    Args:
+        ax: the axes to draw into.
+        images: array of shape (images, height, width), or (images, pixels) of square images.
+        labels: whole numbers of shape (images,): the class of each image.
+        guesses: whole numbers of shape (images,): what the model takes each for.
+        classes: names of the classes. Default: their numbers.
+        most: whole number > 0; images to show.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: arrays of other shapes, classes without a name, or `most` not above 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> images = np.zeros((3, 8, 8))
+        >>> ax = pictures.misclassified(Figure().subplots(), images, [1, 2, 3], [1, 7, 3])
+        >>> ax.get_title(), [text.get_text() for text in ax.texts]
+        ('1 of 3 are wrong: class → guess', ['2 → 7'])
+    """
+    images = square_images("misclassified", "images", images)
+    labels, guesses, names = classes_of("misclassified", labels, guesses, classes)
+    check_count("misclassified", "most", most)
+    if len(images) != len(labels):
+        raise HyperparameterError("misclassified", "labels", f"be {len(images)}", len(labels))
+    wrong = np.flatnonzero(labels != guesses)
+    shown = wrong[:most]
+    columns = min(len(shown), 10)
+    for place, row in enumerate(shown):
+        x, y = place % columns * 1.15, place // columns * 1.5
+        _tile(ax, images[row], x, y)
+        text = plain(f"{names[labels[row]]} → {names[guesses[row]]}")
+        ax.text(x + 0.5, y - 0.06, text, ha="center", va="bottom", fontsize=8)
+    some = f", the first {most}" if len(wrong) > most else ""
+    ax.set_title(f"{len(wrong)} of {len(labels)} are wrong{some}: class → guess")
+    lines = -(-len(shown) // max(columns, 1))
+    return _sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
+
+
+@named_in_errors
+def confusion_matrix(
+    ax: Axes, labels: Any, guesses: Any, classes: Sequence[str] | None = None
+) -> Axes:
+    """How many examples of each class, a row, the model takes for which, a column.
+
+    The more mistakes, the darker the cell (on a dark background, the lighter); what is right, on
+    the diagonal, is framed and not shaded, since it would outshine every mistake.
+
+    Args:
+        ax: the axes to draw into.
+        labels: whole numbers of shape (examples,): the class of each example.
+        guesses: whole numbers of shape (examples,): what the model takes each for.
+        classes: names of the classes. Default: their numbers.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: arrays of other shapes, or classes without a name.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from jaxopt_cards import pictures
+        >>> ax = pictures.confusion_matrix(Figure().subplots(), [0, 0, 1], [0, 1, 1])
+        >>> [text.get_text() for text in ax.texts]
+        ['1', '1', '1']
+    """
+    labels, guesses, names = classes_of("confusion_matrix", labels, guesses, classes)
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (labels, guesses), 1)
+    mistakes = np.where(np.eye(len(names), dtype=bool), 0, counts)
+    share = mistakes / max(mistakes.max(), 1)
+    ax.imshow(share, cmap=tones(ax), vmin=0, vmax=1)
+    for row, column in np.argwhere(counts):
+        # The shade behind decides whether ink or paper can be read on it.
+        text = paper(ax) if share[row, column] > 0.5 else ink(ax)
+        cell: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": text}
+        ax.text(column, row, str(counts[row, column]), **cell)
+    places = np.arange(len(names))
+    for place in places:
+        corner = (place - 0.5, place - 0.5)
+        frame = Rectangle(corner, 1, 1, fill=False, linewidth=1.2, edgecolor=colour(ax, 0))
+        ax.add_patch(frame)
+    shown = list(map(plain, names))
+    ax.set_xticks(places, shown)
+    ax.set_yticks(places, shown)
+    ax.tick_params(length=0)
+    ax.set(xlabel="guess", ylabel="class")
+    return ax
+
+
+def _tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
+    """One image as a unit square whose upper left corner is at x, y; dark is 1, as ink on paper."""
+    low, high = min(image.min(), 0.0), max(image.max(), 1.0)
+    shade = {"cmap": tones(ax), "vmin": low, "vmax": high, "interpolation": "nearest"}
+    ax.imshow(image, extent=(x, x + 1, y + 1, y), **shade)
+    border = Rectangle((x, y), 1, 1, fill=False, linewidth=0.4, edgecolor=ink(ax), alpha=0.4)
+    ax.add_patch(border)
+
+
+def _sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
+    """No axes, room for the words above the images and for the frames' lines all around."""
+    ax.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -above), aspect="equal")
+    ax.set_axis_off()
+    return ax

@@ -1,0 +1,63 @@
+"""Checks of what is to be drawn, with errors that name the function the user called."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxopt_cards.core.checks import HyperparameterError
+
+
+def named(function: str, argument: str, things: Any) -> None:
+    """Raises unless `things` is a mapping from names that has at least one."""
+    if not isinstance(things, Mapping) or not things:
+        expected = "be a mapping from a name to what to draw, with at least one"
+        raise HyperparameterError(function, argument, expected, things)
+
+
+def numbers(function: str, argument: str, values: Any, shape: str) -> np.ndarray:
+    """The values as float64; raises unless they are real numbers of as many axes as `shape` names.
+
+    The shape is written as in the documentation: "(steps, 2)". An axis that is a number there must
+    be that long; no axis may be empty.
+    """
+    array = np.asarray(values)
+    wanted = [axis.strip() for axis in shape.strip("()").split(",") if axis.strip()]
+    fits = array.ndim == len(wanted) and array.size > 0
+    fits = fits and all(
+        not axis.isdigit() or int(axis) == length
+        for axis, length in zip(wanted, array.shape, strict=True)
+    )
+    if not fits or not (array.dtype.kind in "iufb" or array.dtype.name == "bfloat16"):
+        got = f"{array.dtype} of shape {array.shape}"
+        raise HyperparameterError(function, argument, f"be numbers of shape {shape}", got)
+    return array.astype(np.float64)
+
+
+def classes_of(
+    function: str, labels: Any, guesses: Any, classes: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Labels and guesses as whole numbers, and the names of the classes."""
+    labels, guesses = np.asarray(labels), np.asarray(guesses)
+    for argument, array in (("labels", labels), ("guesses", guesses)):
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size or array.min() < 0:
+            expected = "be whole numbers >= 0 of shape (examples,)"
+            raise HyperparameterError(function, argument, expected, array)
+    if len(labels) != len(guesses):
+        raise HyperparameterError(function, "guesses", f"be {len(labels)}", len(guesses))
+    count = int(max(labels.max(), guesses.max())) + 1
+    names = [str(index) for index in range(count)] if classes is None else list(map(str, classes))
+    if len(names) < count:
+        raise HyperparameterError(function, "classes", f"name {count} classes at least", names)
+    return labels, guesses, names
+
+
+def square_images(function: str, argument: str, images: Any) -> np.ndarray:
+    """Images of shape (images, height, width); rows of pixels are taken as squares."""
+    array = np.asarray(images)
+    if array.ndim == 2 and (side := round(array.shape[1] ** 0.5)) ** 2 == array.shape[1]:
+        array = array.reshape(-1, side, side)
+    if array.ndim != 3 or not array.size:
+        expected = "have shape (images, height, width), or (images, pixels) of square images"
+        raise HyperparameterError(function, argument, expected, f"shape {array.shape}")
+    return numbers(function, argument, array, "(images, height, width)")

@@ -1,0 +1,154 @@
+"""The pictures of a report, each drawn for a light page and for a dark one."""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.reports.page import Drawn, from_file
+from jaxopt_cards.training.run import FitResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxopt_cards.reports.guesses import Guesses
+
+Rows = Mapping[str, Sequence[FitResult]]
+_TOGETHER = 6  # rows in one picture, each with a colour of its own and a name inside the axes
+
+
+def learning_curves(rows: Rows) -> Iterator[tuple[str, Drawn]]:
+    """Captions and pictures: losses and accuracy by epoch, a few rows at a time."""
+    names = list(rows)
+    for first in range(0, len(names), _TOGETHER):
+        some = {name: rows[name] for name in names[first : first + _TOGETHER]}
+        if len(rows) == 1:
+            yield from _both_losses(next(iter(some.values())))
+        else:
+            yield from _one_quantity(some, "valid_loss", "Validation loss")
+        yield from _one_quantity(some, "valid_accuracy", "Validation accuracy, in percent")
+
+
+def _both_losses(results: Sequence[FitResult]) -> Iterator[tuple[str, Drawn]]:
+    """Training and validation loss of one row: how far they part is overfitting."""
+    histories = [result.history for result in results]
+    runs = {
+        "training": [history._replace(valid_loss=history.train_loss) for history in histories],
+        "validation": histories,
+    }
+
+    def draw(ax: "Axes") -> None:
+        _pictures().learning_curves(ax, runs, "valid_loss")
+        ax.set_ylabel("loss")
+
+    yield "Loss: training and validation", drawn(draw, "Loss by epoch, training and validation")
+
+
+def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str, Drawn]]:
+    """One line a row, if there is a number to draw: labels that are no classes have no accuracy."""
+    runs = {name: [result.history for result in results] for name, results in rows.items()}
+    finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
+    if all(finite):
+        names = "" if len(rows) == 1 else f" of {', '.join(rows)}"
+        draw = lambda ax: _pictures().learning_curves(ax, runs, quantity)  # noqa: E731
+        yield caption, drawn(draw, f"{caption} by epoch{names}")
+
+
+def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
+    """What the model takes for what, and the images it is most surely wrong about."""
+    labels, took = found.labels, found.guesses
+    yield (
+        "Examples of each class, a row, by the class that the model takes them for, a column",
+        drawn(
+            lambda ax: _pictures().confusion_matrix(ax, labels, took),
+            "Confusion matrix; its numbers are in the table below",
+            size=(4.8, 4.8),
+        ),
+    )
+    wrong = int((labels != took).sum())
+    if found.images is not None and wrong:
+        # By how much the wrong class is ahead: first what the model is most surely wrong about.
+        order = np.argsort(-found.excess, kind="stable")
+        some = (found.images[order], labels[order], took[order])
+        yield (
+            "The surest mistakes first, each with its class and what the model takes it for",
+            drawn(
+                lambda ax: _pictures().misclassified(ax, *some),
+                f"Misclassified test images: {wrong} of {len(labels)} are wrong",
+                size=(6.4, 0.5 + 0.8 * -(-min(wrong, 20) // 10)),
+            ),
+        )
+
+
+def drawn(draw: Callable[["Axes"], Any], alt: str, size: tuple[float, float] = (4.8, 3.3)) -> Drawn:
+    """The picture that a function draws into axes, in both colours."""
+    from matplotlib.figure import Figure
+
+    def made() -> "Figure":
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.subplots())
+        return figure
+
+    return _in_both(made, alt)
+
+
+def given(function: str, name: str, figure: Any) -> Drawn:
+    """A picture of the user's: a figure, a function that makes one, or a file."""
+    if hasattr(figure, "savefig"):
+        width = round(96 * figure.get_figwidth())  # a page has 96 pixels to the inch
+        return Drawn("image/png", _png(figure), None, f"{name}: {_alt(figure)}", width)
+    if callable(figure):
+        return _in_both(figure, name)
+    if isinstance(figure, str | os.PathLike):
+        return from_file(function, figure)
+    expected = "be a figure of matplotlib, a function that makes one, or the path of a picture"
+    raise HyperparameterError(function, f"figures[{name!r}]", expected, figure)
+
+
+def _in_both(make: Callable[[], "Figure"], alt: str) -> Drawn:
+    pictures = _pictures()
+    with pictures.style():
+        figure = make()
+        light, told = _svg(figure), _alt(figure)
+    with pictures.style(dark=True):
+        dark = _svg(make())
+    return Drawn("image/svg+xml", light, dark, f"{alt}: {told}" if told else alt)
+
+
+def _svg(figure: "Figure") -> bytes:
+    """Drawn so that the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    file = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "jaxopt_cards"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _png(figure: "Figure") -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _alt(figure: "Figure") -> str:
+    """What the axes say of themselves, for those who cannot see them."""
+    told = []
+    for ax in figure.axes:
+        what = " over ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+        if part := ", ".join(filter(None, (ax.get_title(), what))):
+            told.append(part)
+    return "; ".join(dict.fromkeys(told))
+
+
+def _pictures() -> Any:
+    """Our pictures, which need matplotlib."""
+    try:
+        from jaxopt_cards import pictures
+    except ModuleNotFoundError as error:
+        raise ImportError("report: needs matplotlib: pip install matplotlib") from error
+    return pictures

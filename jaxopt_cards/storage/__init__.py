@@ -1,0 +1,1 @@
+"""What is kept on disk by this package: locks, arrays, and the environment they came from."""

@@ -1,0 +1,332 @@
+"""Checkpoints with Orbax: proven whole when they are read, and read only into the same run."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, escaped
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.paths import listed
+from jaxopt_cards.core.warnings import warn
+from jaxopt_cards.storage.arrays import (
+    MOST_METADATA,
+    as_json,
+    check_same_arrays,
+    checksum,
+    described,
+    differences,
+    if_full,
+    json_checksum,
+    plain_arrays,
+    with_keys,
+)
+from jaxopt_cards.storage.locks import FileLock, InUseError
+from jaxopt_cards.training.identity import unlike
+
+PyTree = Any
+
+
+# Errors that say nothing of the file: too many open ones, no permission, interrupted.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR, errno.ENOMEM}
+
+
+class Checkpointer:
+    r"""Writes trees of arrays to a folder, and gives the last good one back to the same bits.
+
+    Orbax writes in the background, under a temporary name until all is there, so that a process
+    killed at any moment leaves whole checkpoints only. What disks do to files later is found by
+    checksums: a damaged checkpoint is named in a warning and set aside, and the one before it is
+    used. Use it in a `with` statement, which waits for the last one.
+
+    Equation:
+        .. math:: \mathrm{restore}(x_0) = (n, x_n), \qquad
+            n = \max \{i : \mathrm{crc}(x_i) = c_i\}
+
+        with :math:`x_i` the tree saved at step :math:`i`, :math:`c_i` its CRC-32 at that time.
+
+    Args:
+        directory: folder of one run; made if it is not there.
+        identity: dictionary that JSON can hold, such as the seed and the settings; a checkpoint
+            with another one is refused. Default: only names, shapes and dtypes of the arrays count.
+        max_to_keep: whole number > 0; older checkpoints are deleted. Default: 2, so that one is
+            left when the last is damaged.
+
+    Returns:
+        An object with `save(step, tree, notes)`, `restore(like)`, `wait()` and `close()`.
+
+    State:
+        On disk, the arrays of `max_to_keep` trees; in memory, one more while it is written.
+
+    Raises:
+        ValueError: a checkpoint of another run; steps that do not rise; leaves that are no arrays.
+        OSError: a checkpoint could not be written, or none of those there can be read; another
+            process is using the folder.
+
+    References:
+        Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Chapter 11,
+        exercise 8: checkpoints at regular intervals.
+
+    Use when: a loop of your own should survive; `fit` has it built in.
+    Avoid when: arrays are spread over several hosts, or a part is wanted: see `transfer.restore`.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_cards.training import Checkpointer
+        >>> with tempfile.TemporaryDirectory() as folder, Checkpointer(folder) as checkpoints:
+        ...     checkpoints.save(1, {"x": jnp.arange(3)}, notes="one")
+        ...     checkpoints.restore({"x": jnp.zeros(3, int)})
+        (1, {'x': Array([0, 1, 2], dtype=int32)}, 'one')
+    """
+
+    _function, _argument = "Checkpointer", "directory"  # as errors call them
+
+    @named_in_errors
+    def __init__(
+        self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
+    ):
+        """Opens the folder; the arguments are described with the class."""
+        # Here, not above: it takes longer to import than a small run without checkpoints takes.
+        import orbax.checkpoint as ocp
+
+        check_count(self._function, "max_to_keep", max_to_keep)
+        self._directory = Path(directory).absolute()
+        if self._directory.exists() and not self._directory.is_dir():
+            raise HyperparameterError(
+                self._function, self._argument, "be a folder", str(self._directory)
+            )
+        self._identity = as_json(self._function, "identity", identity or {})
+        self._args = ocp.args
+        self._last: int | None = None  # the step that is being written, or was written last
+        self._lock = self._locked()
+        try:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=max_to_keep, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except BaseException as error:
+            self._lock.release()
+            if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
+                raise
+            # Orbax reads the `_CHECKPOINT_METADATA` of all checkpoints, and says not of which.
+            raise OSError(
+                f"{self._function}: the checkpoints in {escaped(self._directory)} cannot be "
+                f"listed; is a _CHECKPOINT_METADATA there damaged? {escaped(error, 200)}"
+            ) from error
+
+    def __enter__(self) -> Self:
+        """For use in a `with` statement."""
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits for what was saved; an error of the block comes first, with ours as a note."""
+        try:
+            self.close()
+        except OSError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))
+
+    def close(self) -> None:
+        """Waits until what was saved is on disk, and ends Orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            try:
+                self._manager.close()
+            finally:
+                self._lock.release()
+
+    def wait(self) -> None:
+        """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def save(self, step: int, tree: PyTree, notes: Any = None) -> None:
+        """Starts to write a tree of arrays and notes that JSON can hold, once the last is done."""
+        arrays = plain_arrays(self._function, tree)
+        notes = as_json(self._function, "notes", notes)
+        about = {"identity": self._identity, "arrays": described(tree), "notes": notes}
+        about["arrays (CRC-32)"] = checksum(arrays)
+        self.wait()
+        self._check_step(step)
+        self._last = int(step)
+        with self._writing():
+            self._manager.save(
+                self._last,
+                args=self._args.Composite(
+                    run=self._args.StandardSave(arrays),
+                    about=self._args.JsonSave({"about": about, "checksum": json_checksum(about)}),
+                ),
+                force=True,  # Orbax would leave out, without a word, what it finds not worth saving
+            )
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
+        """The last good checkpoint: step, tree and notes; `None` if none was ever written.
+
+        `like` has the structure, shapes, dtypes and devices that are expected.
+        """
+        target = plain_arrays(self._function, like)
+        self.wait()
+        damaged: dict[int, str] = {}
+        for step in self._steps():
+            try:
+                about, arrays = self._read(step, target, described(like))
+            except _DamagedError as error:
+                damaged[step] = f"{step}: {error}"
+            else:
+                self._set_aside(damaged, step)
+                return step, with_keys(arrays, like), about["notes"]
+        if damaged:
+            raise OSError(
+                f"{self._function}: all checkpoints in {escaped(self._directory)} are damaged:"
+                f"{listed(damaged.values())}\n"
+                "Put a copy of that folder in its place, or remove it to start from the beginning."
+            )
+        return None
+
+    def _locked(self) -> FileLock:
+        """The folder for this process alone: Orbax would delete what another one is writing."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock(self._directory / ".lock")
+        except InUseError as error:
+            folder = escaped(self._directory)
+            raise InUseError(
+                error.errno,
+                f"{self._function}: {self._argument} {folder} {error.strerror}: give this run a "
+                "folder of its own, or wait for the other one to end",
+            ) from None
+
+    def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
+        """What is known about a checkpoint, and its arrays, both proven by their checksums."""
+        self._check_metadata(step)
+        stored = self._item(step, about=self._args.JsonRestore())
+        about = stored.get("about") if isinstance(stored, dict) else None
+        if (
+            about is None
+            or not _is_description(about)
+            or json_checksum(about) != stored.get("checksum")
+        ):
+            raise _DamagedError("its description was changed")
+        # Before any array is read: of another run, it is neither ours to read nor to set aside.
+        self._check_same_run(about, described)
+        restored = self._item(step, run=self._args.StandardRestore(target))
+        arrays = {path: restored.get(path) for path in target}
+        if checksum(arrays) != about["arrays (CRC-32)"]:
+            raise _DamagedError("its arrays were changed")
+        return about, arrays
+
+    def _check_metadata(self, step: int) -> None:
+        """Raises if texts, which are read whole, are longer than any that was written."""
+        folder = self._directory / str(step)
+        for name in ("_CHECKPOINT_METADATA", "about/metadata", "run/_METADATA", "run/_sharding"):
+            file = folder / name
+            if file.exists() and file.stat().st_size > MOST_METADATA:
+                raise _DamagedError(f"{name} has more than {MOST_METADATA:,} bytes")
+
+    def _item(self, step: int, **item: Any) -> Any:
+        """One of the two parts of a checkpoint; damaged files make Orbax raise all sorts."""
+        (name,) = item
+        try:
+            return self._manager.restore(step, args=self._args.Composite(**item))[name]
+        except MemoryError:
+            raise  # says nothing of the file
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise
+            reason = escaped(str(error).partition("\n")[0], 200)
+            raise _DamagedError(f"{type(error).__name__}: {reason}") from error
+
+    def _steps(self) -> list[int]:
+        """The steps in the folder, the last first. Orbax's own list leaves out what is damaged."""
+        folders = (path for path in self._directory.iterdir() if path.is_dir())
+        return sorted((int(path.name) for path in folders if path.name.isdecimal()), reverse=True)
+
+    def _set_aside(self, damaged: dict[int, str], good: int) -> None:
+        """Moves damaged checkpoints away: their steps will be saved again."""
+        if not damaged:
+            return
+        for step in damaged:
+            aside = self._directory / f"{step}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._directory / str(step)).rename(aside)
+        self._manager.reload()
+        warn(
+            f"{self._function}: damaged checkpoints in {escaped(self._directory)}:"
+            f"{listed(damaged.values())}\n"
+            f"They are kept as STEP.damaged; the one of step {good} is used.",
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Makes of any error while writing one that says where, and what is left."""
+        try:
+            yield
+        except Exception as error:
+            good = [step for step in self._steps() if step != self._last]
+            left = f"that of step {good[0]} is kept" if good else "there is none before it"
+            raise OSError(
+                f"{self._function}: the checkpoint of step {self._last} could not be written to "
+                f"{escaped(self._directory)}{if_full(error)}; {left}\n{error}"
+            ) from error
+
+    def _check_step(self, step: int) -> None:
+        check_count(self._function, "step", step, least=0)
+        if (steps := self._steps()) and step <= steps[0]:
+            raise HyperparameterError(
+                self._function, "step", f"be above {steps[0]}, which is saved already", step
+            )
+
+    def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
+        check_same_arrays(self._function, about["arrays"], arrays)
+        self._refuse(differences(about["identity"], self._identity))
+
+    def _refuse(self, differing: list[str]) -> None:
+        if differing:
+            raise NamedError(
+                self._function,
+                f"{self._argument} {escaped(self._directory)} holds another run:"
+                f"{listed(differing)}\nGive this run a folder of its own.",
+            )
+
+
+def _is_description(about: Any) -> bool:
+    """Whether it has what `save` writes about a checkpoint."""
+    kinds = {"identity": dict, "arrays": list, "arrays (CRC-32)": int}
+    fits = isinstance(about, dict) and "notes" in about
+    return fits and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
+
+
+class FitCheckpointer(Checkpointer):
+    """The checkpoints of `fit`, whose name and argument the errors bear.
+
+    Its identity also has the checksums of the parts of the program, and the environment: what that
+    differs in is told of, since the bits may then differ, but is no reason to refuse a checkpoint.
+    """
+
+    _function, _argument = "fit", "checkpoint_dir"
+    _unlike = ""  # what the last checkpoint that was looked at may differ in
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
+        """As of any `Checkpointer`; warns where training may not go on to the same bits."""
+        restored = super().restore(like)
+        if restored and self._unlike:
+            warn(f"fit: the checkpoint in {escaped(self._directory)} {self._unlike}")
+        return restored
+
+    def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
+        check_same_arrays(self._function, about["arrays"], arrays)
+        differing, self._unlike = unlike(about["identity"], self._identity)
+        self._refuse(differing)
+
+
+class _DamagedError(Exception):
+    """A checkpoint that is not what was written."""

@@ -1,0 +1,111 @@
+"""Where arrays lie when there is more than one device: JAX's own meshes and shardings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.paths import listed, path_name, path_names
+from jaxopt_cards.selection import compiled
+from jaxopt_cards.storage.arrays import is_key
+
+PyTree = Any
+Rules = Mapping[str, PartitionSpec]
+
+
+class Layout:
+    """A mesh, and rules on paths for the parameters and the optimizer's state."""
+
+    def __init__(self, function: str, mesh: Mesh, rules: Rules | None = None):
+        """The first axis of the mesh is that of the data."""
+        if not isinstance(mesh, Mesh):
+            raise HyperparameterError(function, "mesh", "be a jax.sharding.Mesh", mesh)
+        # XLA chooses how arrays lie inside of the program, whatever the axes were made for.
+        automatic = (AxisType.Auto,) * len(mesh.axis_names)
+        self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+        self._function = function
+        for spec in (rules or {}).values():
+            if not isinstance(spec, PartitionSpec):
+                raise HyperparameterError(function, "sharding", "map to PartitionSpec", spec)
+        self._rules = {compiled(function, key): spec for key, spec in (rules or {}).items()}
+
+    def batch(self, batch_size: int) -> NamedSharding:
+        """How the rows of a batch are spread."""
+        axis = self.mesh.axis_names[0]
+        if batch_size % self.mesh.shape[axis]:
+            expected = f"be a multiple of the {self.mesh.shape[axis]} devices along {axis!r}"
+            raise HyperparameterError(self._function, "batch_size", expected, batch_size)
+        return NamedSharding(self.mesh, PartitionSpec(axis))
+
+    def replicated(self, tree: PyTree) -> PyTree:
+        """The tree, whole on every device."""
+        sharding = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+    def spread(self, tree: PyTree) -> PyTree:
+        """A tree whose leaves have one more axis in front, spread over all devices."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+    def shardings(self, tree: PyTree, params: PyTree) -> PyTree:
+        """How a tree with parameters and what an optimizer keeps of them lies, as the rules say.
+
+        A leaf is a parameter's if its path ends in the parameter's and it has the same shape; the
+        rest lies whole on every device.
+        """
+        shapes = dict(zip(path_names(params), map(jnp.shape, jax.tree.leaves(params)), strict=True))
+        for pattern in self._rules:
+            if not any(map(pattern.search, shapes)):
+                raise NamedError(
+                    self._function,
+                    f"sharding has {pattern.pattern!r}, which matches none of "
+                    f"the paths{listed(shapes)}",
+                )
+
+        def of_leaf(path: Any, leaf: Any) -> NamedSharding:
+            parts = path_name(path).split("/")
+            ends = ["/".join(parts[i:]) for i in range(len(parts))]
+            name = next((end for end in ends if shapes.get(end) == jnp.shape(leaf)), None)
+            return self._of_parameter(name, jnp.shape(leaf))
+
+        return jax.tree_util.tree_map_with_path(of_leaf, tree)
+
+    def _of_parameter(self, name: str | None, shape: tuple[int, ...]) -> NamedSharding:
+        specs = [spec for pattern, spec in self._rules.items() if name and pattern.search(name)]
+        sharding = NamedSharding(self.mesh, specs[0] if specs else PartitionSpec())
+        try:
+            sharding.shard_shape(shape)
+        except ValueError as error:
+            raise NamedError(
+                self._function,
+                f"{name}, of shape {list(shape)}, cannot lie as sharding says, "
+                f"{sharding.spec}: {error}",
+            ) from None
+        return sharding
+
+
+def placed(tree: PyTree, shardings: PyTree) -> PyTree:
+    """The tree on its devices; what lies there already stays."""
+    return jax.tree.map(
+        lambda leaf, sharding: (
+            leaf if getattr(leaf, "sharding", None) == sharding else _put(leaf, sharding)
+        ),
+        tree,
+        shardings,
+    )
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> Any:
+    """An array on the devices of the mesh, some of which may be another process's."""
+    if jax.process_count() == 1 or not getattr(leaf, "is_fully_addressable", True):
+        return jax.device_put(leaf, sharding)
+    # Between processes only NumPy's arrays can be handed over, and each has the same ones.
+    if is_key(leaf):
+        data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jax.device_put(np.asarray(leaf), sharding)

@@ -1,0 +1,347 @@
+"""Many runs at once: a population of models, hyperparameters, seeds and folds."""
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards.core.checks import (
+    HyperparameterError,
+    check_count,
+    check_number,
+    check_seed,
+    check_tx,
+)
+from jaxopt_cards.core.errors import NamedError, named_in_errors, names_kept
+from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training.devices import Layout
+from jaxopt_cards.training.inputs import (
+    as_float32,
+    check_model,
+    check_model_fits,
+    default_loss,
+    on_device,
+)
+from jaxopt_cards.training.population import MakeTx, Member, Whole, whole_runs
+from jaxopt_cards.training.run import (
+    Augment,
+    FitResult,
+    History,
+    Loss,
+    Options,
+    Regularizer,
+    check_settings,
+    check_trainable,
+    checked_options,
+    prepared,
+    stops,
+    trouble_in,
+)
+
+Folds = Sequence[tuple[Any, Any]]
+_FOREVER = np.iinfo(np.int32).max
+
+
+@named_in_errors
+def fit_many(
+    models: Sequence[nnx.Module],
+    tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
+    hyperparameters: Sequence[Mapping[str, float]] | None = None,
+    *,
+    train: Sequence[Any],
+    valid: Sequence[Any] | None = None,
+    folds: Folds | None = None,
+    batch_size: int | Sequence[int] = 32,
+    epochs: int = 100,
+    patience: int | None = None,
+    seeds: Sequence[int] | None = None,
+    loss: Loss = default_loss,
+    regularizer: Regularizer | None = None,
+    augment: Augment | None = None,
+    plateau: optax.GradientTransformation | None = None,
+    trainable: Any = nnx.Param,
+    side_by_side: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    progress: bool = True,
+) -> list[FitResult]:
+    r"""Trains many models as one compiled program: seeds, folds, learning rates, dropout rates.
+
+    Each run is `fit` as a pure function, early stopping and best snapshot included, so that many
+    are mapped over at once and the host waits but once. A run gives what the same run gives alone,
+    up to the rounding of float32; one that has stopped no longer changes. Runs of other shapes
+    (units, layers, batch size, size of the fold) are grouped, and compiled once a group.
+
+    Equation:
+        .. math:: (\theta^*_1, \dots, \theta^*_m) =
+            \mathrm{map}(\mathrm{fit})\,((\theta_1, \lambda_1), \dots, (\theta_m, \lambda_m))
+
+        with :math:`\lambda_i` the hyperparameters of run :math:`i`.
+
+    Args:
+        models: one NNX module for each run. Modules that differ in arrays only, such as weights or
+            the rate of `layers.Dropout`, share a group.
+        tx: a gradient transformation for all runs, or a function of a run's hyperparameters that
+            makes one: `lambda learning_rate: adam(learning_rate)`.
+        hyperparameters: for each run the numbers that `tx` takes, by name.
+        train: pair (x, y), or (x, y, weight), shared by all runs.
+        valid: pair (x, y), or (x, y, weight), shared by all runs.
+        folds: instead of `valid`, for each run the rows of `train` to train on, and those to
+            validate on, as scikit-learn's splitters give them. Weights count in both parts.
+        batch_size: whole number > 0, or one for each run.
+        epochs: whole number > 0; the most epochs to train.
+        patience: whole number > 0; as in `fit`.
+        seeds: for each run the seed of the examples' order. Default: 0 for all.
+        loss: as in `fit`.
+        regularizer: as in `fit`.
+        augment: as in `fit`.
+        plateau: as in `fit`.
+        trainable: as in `fit`.
+        side_by_side: whole number > 0; runs that share each operation, under `vmap`; such parts of
+            a group follow each other, in the same program. Default: the whole group, but 1 on a
+            CPU, where operations of one run keep the cores busy and early stopping saves more.
+        mesh: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
+        progress: bool; a line for each group.
+
+    Returns:
+        A list of `FitResult`, one for each run. Times are equal shares of the group's. Where the
+        validation loss was never finite, `best_epoch` is 0, and the model is as it was given.
+
+    State:
+        On the device: as for `fit`, once for each run; the data once.
+
+    Raises:
+        ValueError: as `fit`; lists of unequal lengths; hyperparameters that are no numbers or that
+            `tx` does not take; neither `valid` nor `folds`.
+
+    References:
+        Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
+        high-level tracing. Chapter 11, exercise 8.3.
+
+    Use when: models are small and there are many runs: seeds, folds, a search.
+    Avoid when: one run fills the device; or progress and checkpoints by epoch are wanted.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, training
+        >>> train, valid, _ = data.digits()
+        >>> rates = [{"learning_rate": 1e-4}, {"learning_rate": 1e-2}]
+        >>> models = [layers.MLP(64, 10, units=(20,), rngs=nnx.Rngs(0)) for _ in rates]
+        >>> slow, fast = training.fit_many(
+        ...     models, jc.adam, rates, train=train, valid=valid, epochs=3, progress=False
+        ... )
+        >>> bool(fast.history.valid_loss[-1] < slow.history.valid_loss[-1])
+        True
+    """
+    _check_kinds(models, hyperparameters)
+    n = len(models)
+    _check_lengths(n, hyperparameters=hyperparameters, seeds=seeds, folds=folds)
+    train_data = on_device("fit_many", "train", train, weighted=True)
+    valid_data, rows = _validation(train_data, valid, folds, n)
+    sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size] * n
+    _check_lengths(n, batch_size=sizes)
+    make_tx = _made_by(tx)
+    options = checked_options("fit_many", Options(regularizer, augment, plateau))
+    layout = None if mesh is None else Layout("fit_many", mesh)
+    if layout and side_by_side is not None:
+        expected = "be None with a mesh, where all runs are side by side"
+        raise HyperparameterError("fit_many", "side_by_side", expected, side_by_side)
+
+    groups: dict[Any, list[tuple[int, Member]]] = {}
+    for index, model in enumerate(models):
+        check_model("fit_many", model)
+        program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
+        check_trainable("fit_many", trainable, arrays, frozen)
+        seed = 0 if seeds is None else seeds[index]
+        check_seed("fit_many", "each of seeds", seed)
+        member = Member(
+            _numbers(make_tx, hyperparameters[index] if hyperparameters else {}),
+            arrays,
+            frozen,
+            *rows[index],
+            jax.random.key(int(seed)),
+        )
+        size = train_data._replace(rows=member.train_rows).size
+        check_settings("fit_many", sizes[index], epochs, patience, size)
+        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(member))
+        kind = (program, tuple(member.hyperparameters), shapes)
+        if kind not in groups:
+            for what, examples in (("train", train_data), ("valid", valid_data)):
+                check_model_fits("fit_many", what, model, loss, examples)
+        groups.setdefault(kind, []).append((index, member))
+
+    results: dict[int, FitResult] = {}
+    for (program, *_), group in groups.items():
+        indices, members = zip(*group, strict=True)
+        run = functools.partial(
+            _run_group, program, make_tx, epochs, patience, side_by_side, layout
+        )
+        results |= zip(indices, run(members, train_data, valid_data), strict=True)
+        if progress:
+            print(f"fit_many: {len(results)} of {n} runs done", flush=True)
+    return [results[index] for index in range(n)]
+
+
+def _run_group(
+    program: epoch_program.Program,
+    make_tx: MakeTx,
+    epochs: int,
+    patience: int | None,
+    side_by_side: int | None,
+    layout: Layout | None,
+    members: Sequence[Member],
+    train: epoch_program.Data,
+    valid: epoch_program.Data,
+) -> list[FitResult]:
+    """Compiles and runs one group, and takes the results apart."""
+    if side_by_side is None:
+        side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
+    check_count("fit_many", "side_by_side", side_by_side)
+    # Every device gets as many runs; those that fill up are not looked at.
+    missing = -len(members) % layout.mesh.size if layout else 0
+    filled = [*members, *[members[0]] * missing]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+    inputs = (stacked, train, valid, jnp.int32(_FOREVER if patience is None else patience))
+    if layout:
+        side_by_side = len(members) + missing
+        inputs = (layout.spread(stacked), *layout.replicated(inputs[1:]))
+    started = time.perf_counter()
+    lowered = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs)
+    compiled = lowered.compile(epoch_program.compiler_options())
+    compiled_at = time.perf_counter()
+    whole = jax.device_get(compiled(*inputs))
+    seconds = time.perf_counter() - compiled_at
+    ended = whole.run.epoch[: len(members)]
+    return [
+        _result(
+            program,
+            member,
+            jax.tree.map(lambda leaf, i=index: leaf[i], whole),
+            patience,
+            seconds / ended.sum(),
+            (compiled_at - started) / len(members),
+        )
+        for index, member in enumerate(members)
+    ]
+
+
+def _result(
+    program: epoch_program.Program,
+    member: Member,
+    whole: Whole,
+    patience: int | None,
+    epoch_seconds: float,
+    compile_seconds: float,
+) -> FitResult:
+    epochs = int(whole.run.epoch)
+    losses = np.asarray(whole.history[:epochs], float)
+    train_loss, valid_loss, accuracy = losses.T
+    history = History(train_loss, valid_loss, accuracy, np.full(epochs, epoch_seconds))
+    stopped = stops(losses.tolist(), epochs, patience)
+    return FitResult(
+        model=epoch_program.merge(
+            program.eval_graph, jax.tree.map(jnp.asarray, whole.run.best), member.frozen
+        ),
+        history=history,
+        best_epoch=int(whole.run.best_epoch),
+        stopped=stopped,
+        compile_seconds=compile_seconds,
+        trouble=trouble_in(losses.tolist(), whole.measured, whole.run.model.params),
+    )
+
+
+def _validation(
+    train: epoch_program.Data, valid: Any, folds: Folds | None, n: int
+) -> tuple[epoch_program.Data, list[tuple[Any, Any]]]:
+    """The validation data, and for each run the rows to train and to validate on."""
+    if (valid is None) == (folds is None):
+        raise NamedError("fit_many", "give either valid or folds, and not both")
+    if folds is None:
+        return on_device("fit_many", "valid", valid, weighted=True), [(None, None)] * n
+    rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
+    if train.weight is not None:
+        weight, least = np.asarray(train.weight), np.finfo(np.float32).tiny
+        for part, of_part in zip(("training", "validation"), zip(*rows, strict=True), strict=True):
+            if any(weight[np.asarray(chosen)].max() < least for chosen in of_part):
+                problem = f"a fold has no {part} example of a weight above 0"
+                raise NamedError("fit_many", problem)
+    return train, rows
+
+
+def _checked_rows(rows: Any, n: int) -> jax.Array:
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
+        raise NamedError(
+            "fit_many", f"each part of a fold must be a list of row numbers, got {rows!r}"
+        )
+    if rows.min() < 0 or rows.max() >= n:
+        raise NamedError(
+            "fit_many",
+            f"the rows of folds must lie in [0, {n - 1}], got values from "
+            f"{rows.min()} to {rows.max()}",
+        )
+    return jnp.asarray(rows, jnp.int32)
+
+
+@functools.lru_cache(maxsize=256)  # one object for each, so that programs are compiled once
+def always(tx: optax.GradientTransformation) -> MakeTx:
+    """A function without hyperparameters that returns `tx`."""
+    return lambda: tx
+
+
+def _made_by(tx: Any) -> MakeTx:
+    """A function of hyperparameters, whether `tx` is one or a transformation."""
+    if callable(tx) and not hasattr(tx, "init"):
+        return tx
+    check_tx("fit_many", tx)
+    return always(tx)
+
+
+def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str, jax.Array]:
+    """The hyperparameters of a run as arrays, if `tx` takes these."""
+    for name, value in hyperparameters.items():
+        check_number("fit_many", f"hyperparameter {name}", value, "(-inf, inf)")
+    try:
+        inspect.signature(make_tx).bind(**hyperparameters)
+    except TypeError as error:
+        raise NamedError(
+            "fit_many", f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
+        ) from None
+    with names_kept():  # which refuses by name what is out of range
+        tx = make_tx(**hyperparameters)
+    check_tx("fit_many", tx)
+    return {
+        name: as_float32("fit_many", f"hyperparameter {name}", value)
+        for name, value in hyperparameters.items()
+    }
+
+
+def _check_kinds(models: Any, hyperparameters: Any) -> None:
+    """Raises unless there are several models, and a dictionary for each."""
+    if isinstance(models, nnx.Module) or not isinstance(models, Sequence):
+        expected = "be a list of models, of which some may be the same"
+        raise HyperparameterError("fit_many", "models", expected, models)
+    if hyperparameters is None:
+        return
+    is_list = isinstance(hyperparameters, Sequence) and not isinstance(hyperparameters, str)
+    if not is_list or not all(isinstance(each, Mapping) for each in hyperparameters):
+        expected = 'be a list of dictionaries such as {"learning_rate": 0.1}'
+        raise HyperparameterError("fit_many", "hyperparameters", expected, hyperparameters)
+
+
+def _check_lengths(n: int, **lists: Sequence[Any] | None) -> None:
+    """Raises unless there is one of each for each model."""
+    if n == 0:
+        raise NamedError("fit_many", "models is empty")
+    for argument, values in lists.items():
+        if values is not None and len(values) != n:
+            raise HyperparameterError(
+                "fit_many", argument, f"have one entry for each of the {n} models", len(values)
+            )

@@ -1,0 +1,136 @@
+"""The learning rate found by short runs over a range of rates."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.training.many_runs import fit_many
+
+
+@dataclasses.dataclass(frozen=True)
+class RateRange:
+    """What `learning_rate_range` returns.
+
+    Attributes:
+        rates: the rates, shape (points,), rising.
+        train_loss: for each the mean training loss of the last epoch; NaN where it diverged.
+        valid_loss: for each the validation loss at the end; NaN where it diverged.
+    """
+
+    rates: np.ndarray
+    train_loss: np.ndarray
+    valid_loss: np.ndarray
+
+    @property
+    def best(self) -> float:
+        """The rate with the least validation loss."""
+        return float(self.rates[np.nanargmin(self.valid_loss)])
+
+    def plot(self, axes: Any) -> Any:
+        """Draws both losses over the rates into axes of matplotlib, and returns the axes."""
+        axes.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
+        axes.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
+        axes.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
+        axes.annotate(
+            f"{self.best:.2g}", (self.best, np.nanmin(self.valid_loss)), (0, -14),
+            textcoords="offset points", ha="center", color="#d55e00",
+        )  # fmt: skip
+        axes.margins(y=0.15)
+        axes.set(xlabel="learning rate", ylabel="loss")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        return axes
+
+
+@named_in_errors
+def learning_rate_range(
+    model: nnx.Module,
+    make_tx: Callable[..., optax.GradientTransformation],
+    *,
+    train: Sequence[Any],
+    valid: Sequence[Any],
+    low: float = 1e-5,
+    high: float = 1.0,
+    points: int = 16,
+    epochs: int = 1,
+    **settings: Any,
+) -> RateRange:
+    r"""Trains a model for a short time at many learning rates, as one program.
+
+    All runs start from the same weights and see the same batches, so that only the rate differs.
+
+    Equation:
+        .. math:: \ell(\eta_i) = \frac{1}{|V|} \sum_{(x, y) \in V} \ell(f_{\theta(\eta_i)}(x), y),
+            \qquad \eta_i = \eta_{low} \left(\frac{\eta_{high}}{\eta_{low}}\right)^{i / (n - 1)}
+
+    Args:
+        model: the NNX module, not changed.
+        make_tx: function of `learning_rate` that makes a transformation: `adam`, or a chain.
+        train: pair (x, y).
+        valid: pair (x, y).
+        low: float in (0, inf); the first rate.
+        high: float in (0, inf); the last rate, above the first.
+        points: whole number > 0; how many rates, at least 2, evenly spaced on a log axis.
+        epochs: whole number > 0; of each run.
+        settings: by name, as in `fit_many`: `batch_size`, `seeds`, `progress`, …
+
+    Returns:
+        A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(axes)`.
+
+    State:
+        As for `fit_many`.
+
+    Raises:
+        ValueError: as `fit_many`; rates out of order; fewer than two points.
+        FloatingPointError: the loss was finite at no rate.
+
+    References:
+        Chapter 11, "Learning Rate Scheduling": short runs compared over rates on a log axis. Leslie
+        Smith (2017), Cyclical Learning Rates for Training Neural Networks, raises the rate within
+        one run instead.
+
+    Use when: a new model or optimizer is at hand: take the best rate, or a little less.
+    Avoid when: several hyperparameters depend on each other: `random_search` varies them together.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, training
+        >>> train, valid, _ = data.digits()
+        >>> model = layers.MLP(64, 10, units=(20,), rngs=nnx.Rngs(0))
+        >>> found = training.learning_rate_range(
+        ...     model, jc.adam, train=train, valid=valid, points=4, progress=False
+        ... )
+        >>> len(found.rates), 1e-3 < found.best < 0.1
+        (4, True)
+    """
+    name = "learning_rate_range"
+    check_number(name, "low", low, "(0, inf)")
+    check_number(name, "high", high, "(0, inf)")
+    check_count(name, "points", points, least=2)
+    if not callable(make_tx):
+        expected = "be a function of learning_rate that returns a transformation, such as adam"
+        raise HyperparameterError(name, "make_tx", expected, make_tx)
+    if low >= high:
+        raise HyperparameterError(name, "high", f"be above low, {low}", high)
+    rates = np.geomspace(low, high, points)
+    results = fit_many(
+        [model] * points,
+        make_tx,
+        [{"learning_rate": float(rate)} for rate in rates],
+        train=train,
+        valid=valid,
+        epochs=epochs,
+        **settings,
+    )
+    last = np.array([[column[-1] for column in result.history[:2]] for result in results])
+    last[~np.isfinite(last)] = np.nan
+    if np.isnan(last[:, 1]).all():
+        raise FloatingPointError(f"{name}: the loss was finite at none of the rates from {low} on")
+    return RateRange(rates, *last.T)

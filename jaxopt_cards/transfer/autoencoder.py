@@ -1,0 +1,156 @@
+"""Stacked denoising autoencoders."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards.core.checks import check_number, check_seed, check_tx
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.layers import MLP
+from jaxopt_cards.training import fit
+from jaxopt_cards.training.run import Loss
+from jaxopt_cards.transfer.mlp_parts import parts_of
+from jaxopt_cards.transfer.pretraining import (
+    Pretrained,
+    checked_depth,
+    checked_inputs,
+    greedily,
+    hidden,
+)
+
+
+def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """The mean over the features of each example."""
+    return jnp.mean((outputs - targets) ** 2, axis=-1)
+
+
+@named_in_errors
+def pretrain_autoencoder(
+    model: MLP,
+    tx: optax.GradientTransformation,
+    x: Any,
+    *,
+    noise: float = 0.25,
+    upto: int | None = None,
+    epochs: int = 20,
+    batch_size: int = 100,
+    seed: int = 0,
+    loss: Loss = squared_error,
+    progress: bool = True,
+) -> Pretrained:
+    r"""Pretrains hidden layers without labels: each learns to restore its input from a spoilt one.
+
+    From below, each layer gets a linear decoder, which is thrown away afterwards, and is trained to
+    give back its input where a share of it was set to zero. The layers below are frozen and their
+    outputs, without noise, are computed once. Dropout and DropConnect of the model are left out
+    meanwhile; batch normalisation is trained along. The model given is not changed.
+
+    Equation:
+        .. math:: \min_{W, b, W', b'}\ \mathrm{E}\,
+            \ell\bigl(\phi((m \odot h) W + b)\, W' + b',\ h\bigr), \qquad
+            m_i \sim \mathrm{Bernoulli}(1 - p)
+
+        with :math:`h` the output of the layer below, :math:`\phi` the activation, :math:`\ell` =
+        `loss`, :math:`p` = `noise`.
+
+    Args:
+        model: a `layers.MLP`.
+        tx: any gradient transformation, such as `adam(1e-3)`; begun anew for each layer.
+        x: inputs, shape (n, features).
+        noise: float in [0, 1); share of each input that is set to zero. The paper tries 0.1, 0.25
+            and 0.4; 0 is a plain autoencoder.
+        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
+        epochs: whole number > 0; for each layer. The best by the loss without noise is kept.
+        batch_size: whole number > 0, at most n.
+        seed: whole number >= 0; seed of decoders, order and noise.
+        loss: `loss(outputs, inputs)` returns one number an example, of the decoder's linear output.
+            Default: mean squared error.
+        progress: bool; as in `training.fit`.
+
+    Returns:
+        A `Pretrained`: `model`, a copy with pretrained hidden layers, and `losses`, for each layer
+        an array of the loss without noise after each epoch.
+
+    State:
+        While it trains, that of `training.fit` for one layer and its decoder.
+
+    Raises:
+        ValueError: not an MLP with hidden layers; `x` empty, not finite or of another width; a
+            number outside its range.
+        FloatingPointError: the loss was never finite.
+
+    References:
+        Pascal Vincent et al. (2010), Stacked Denoising Autoencoders. Yoshua Bengio et al. (2007),
+        Greedy Layer-Wise Training of Deep Networks. Chapter 11, "Unsupervised Pretraining".
+
+    Use when: labels are few, inputs are many, and no trained network is at hand.
+    Avoid when: labels are many: modern initialisation and optimizers need no pretraining.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, transfer
+        >>> model = layers.MLP(64, 10, units=(30, 20), rngs=nnx.Rngs(0))
+        >>> model, losses = transfer.pretrain_autoencoder(
+        ...     model, jc.adam(1e-3), data.digits().train.x, epochs=3, progress=False
+        ... )
+        >>> [bool(loss[-1] < loss[0]) for loss in losses]
+        [True, True]
+    """
+    name = "pretrain_autoencoder"
+    upto = checked_depth(name, model, upto)
+    check_tx(name, tx)
+    check_number(name, "noise", noise, "[0, 1)")
+    check_seed(name, "seed", seed)
+    x = checked_inputs(name, model, x)
+    rngs, mask = nnx.Rngs(seed), Masking(float(noise))
+
+    def train_layer(model: MLP, index: int, inputs: jax.Array) -> tuple[nnx.Module, np.ndarray]:
+        result = fit(
+            _autoencoder(model, index, rngs),
+            tx,
+            train=(inputs, inputs),
+            valid=(inputs, inputs),
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            loss=loss,
+            augment=mask,
+            progress=progress,
+        )
+        return result.model, result.history.valid_loss
+
+    return greedily(model, x, upto, train_layer, _copy_layer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Masking:
+    """Sets a share of the inputs to zero; a class, so that equal rates share a program."""
+
+    rate: float
+
+    def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
+        """The inputs, spoilt."""
+        return jnp.where(jax.random.bernoulli(key, 1 - self.rate, x.shape), x, jnp.zeros_like(x))
+
+
+def _autoencoder(model: MLP, index: int, rngs: nnx.Rngs) -> MLP:
+    """A network of this one hidden layer whose output layer is the decoder."""
+    layer = hidden(model, index)
+    width = layer.in_features
+    one = MLP(width, width, (layer.out_features,), model.activation, rngs=rngs)
+    for end, part in parts_of(model, index).items():
+        setattr(one, f"hidden1{end}", nnx.clone(part))
+    return one
+
+
+def _copy_layer(one: Any, model: MLP, index: int) -> None:
+    """Gives the model what its layer has learnt."""
+    for end, part in parts_of(model, index).items():
+        learnt = nnx.state(parts_of(one, 1)[end], nnx.Any(nnx.Param, nnx.BatchStat))
+        nnx.update(part, learnt)

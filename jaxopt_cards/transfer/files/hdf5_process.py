@@ -1,0 +1,161 @@
+"""Reads an HDF5 file in a process of its own, which a damaged file may crash, fill or hang.
+
+`_hdf5` runs this file with the weights as standard input. Of this package only `_reader_process` is
+imported: the rest would take longer.
+"""
+
+import math
+import mmap
+import os
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from jaxopt_cards.transfer.files.reader_process import UnfitError, answer, limit_memory
+
+MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
+MOST_ITEMS = 2**15  # groups and arrays; HDF5 takes a tenth of a millisecond for each
+DEPTH = 256  # of groups: Keras has three for each model in a model
+# Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
+
+
+def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
+    """What is in a file, by path; its arrays are written one after the other."""
+    check_texts(file)
+    with h5py.File(file, "r") as root:
+        is_legacy = "model_weights" in root or "layer_names" in root.attrs
+        optimizer = "optimizer_weights/" if is_legacy else "optimizer/"
+        items = [(path, item) for path, item in walked(root) if not path.startswith(optimizer)]
+        groups = [(path, item) for path, item in items if isinstance(item, h5py.Group)]
+        datasets = [(path, checked(path, item)) for path, item in items if hasattr(item, "shape")]
+        if (size := sum(size_of(dataset) for _, dataset in datasets)) > max_bytes:
+            raise UnfitError(f"would take {size} bytes, and max_bytes is {max_bytes}")
+        texts = Texts()
+        about: dict[str, Any] = {
+            "is_legacy": is_legacy,
+            "config": texts.read(root, "", "model_config"),
+            "version": texts.read(root.get("model_weights", root), "", "keras_version"),
+            "groups": [
+                (path, texts.read(group, path, "name"), is_layer(group)) for path, group in groups
+            ],
+            "arrays": [],
+        }
+        for path, dataset in datasets:
+            array = numbers_of(dataset)
+            name = "bfloat16" if array.dtype == np.dtype("V2") else array.dtype.name
+            about["arrays"].append((path, name, array.shape))
+            write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return about
+
+
+def check_texts(file: BinaryIO) -> None:
+    """Raises where the lengths of texts do not add up: the HDF5 library (2.0) would never end."""
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    for heap in re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL):
+        place, end = heap.end(), heap.start() + int.from_bytes(heap[1], "little")
+        while place + 16 <= min(end, len(data)):
+            number, length = struct.unpack_from("<H6xQ", data, place)
+            # Number 0 is what is free, with its header; texts are filled up to eight bytes.
+            place += 16 + (length + 7) // 8 * 8 if number else length
+            if place > end or (number == 0 and length < 16):
+                raise UnfitError("is damaged: the lengths of its texts do not add up")
+
+
+def walked(root: Any) -> Iterator[tuple[str, Any]]:
+    """All in a file by path; no name may lead elsewhere, to what has a name, or to nothing."""
+    seen, waiting, length, left = {root}, [("", root)], 0, MOST_ITEMS
+    while waiting:
+        path, group = waiting.pop()
+        if (left := left - len(group)) < 0:
+            raise UnfitError(f"has more than {MOST_ITEMS} groups and arrays")
+        for name in group:
+            if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
+                kind = "damaged link" if link is None else type(link).__name__
+                raise UnfitError(f"has a {kind} in {name[:60]!r}, which is not followed")
+            if (child := group[name]) in seen:
+                raise UnfitError(f"has a second name {name[:60]!r} for what has one already")
+            seen.add(child)
+            inner = f"{path}/{name}".removeprefix("/")
+            if (length := length + len(inner)) > MOST_TEXT:
+                raise UnfitError(f"has paths of more than {MOST_TEXT} characters")
+            if inner.count("/") >= DEPTH:
+                raise UnfitError(f"has groups in groups, deeper than {DEPTH}")
+            if isinstance(child, h5py.Group):
+                waiting.append((inner, child))
+            elif getattr(child, "shape", None) is None:
+                raise UnfitError(f"has no array in {inner[:60]!r}")
+            yield inner, child
+
+
+def is_layer(group: Any) -> bool:
+    """Whether a group lists weights, as those of layers do in a legacy file."""
+    return "weight_names" in group.attrs or "weight_names0" in group.attrs
+
+
+class Texts:
+    """Reads texts beside groups, all of them together of a limited length."""
+
+    def __init__(self) -> None:
+        self.left = MOST_TEXT
+
+    def read(self, group: Any, path: str, name: str) -> str | None:
+        """A text attribute of a group. HDF5 2.0 crashes when it reads another type as text."""
+        if name not in group.attrs:
+            return None
+        found = group.attrs.get_id(name)
+        if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
+            raise UnfitError(f"has a {name} in {path[:60]!r} that is not text")
+        # One of variable length lies in the file, and is 16 bytes here.
+        value = group.attrs[name] if found.dtype.itemsize <= self.left else b""
+        self.left -= max(len(value), found.dtype.itemsize)
+        if self.left < 0:
+            raise UnfitError(f"has texts of more than {MOST_TEXT} bytes beside its arrays")
+        return value.decode() if isinstance(value, bytes) else value
+
+
+def checked(name: str, dataset: Any) -> Any:
+    """A dataset of numbers that lie in this file."""
+    if dataset.external or dataset.is_virtual:
+        raise UnfitError(f"has the numbers of {name!r} in another file, which is not opened")
+    for code in filters_of(dataset):
+        if code not in FILTERS or not h5py.h5z.filter_avail(code):
+            known = ", ".join(FILTERS.values())
+            raise UnfitError(f"has {name!r} compressed by filter {code}, and only {known} are read")
+    # HDF5 has no bfloat16; of what Keras writes, only it is two bytes of no dtype.
+    if dataset.dtype.kind not in "biufc" and dataset.dtype != np.dtype("V2"):
+        raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is not a number")
+    return dataset
+
+
+def filters_of(dataset: Any) -> list[int]:
+    """The numbers of the filters that its bytes went through."""
+    settings = dataset.id.get_create_plist()
+    return [settings.get_filter(index)[0] for index in range(settings.get_nfilters())]
+
+
+def size_of(dataset: Any) -> int:
+    """The bytes that it takes to read a dataset: a chunk of it may be larger than all of it."""
+    return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
+
+
+def numbers_of(dataset: Any) -> np.ndarray:
+    """The numbers of a dataset, in the byte order of this machine."""
+    numbers = np.asarray(dataset[()])
+    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+
+
+def main(max_bytes: int) -> None:
+    """Reads standard input."""
+    # Once for an array, once for what is changed on the way; the file is mapped.
+    limit_memory("RLIMIT_AS", 2**30 + 2 * max_bytes + os.fstat(0).st_size)
+    answer(lambda write: read(sys.stdin.buffer, max_bytes, write))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

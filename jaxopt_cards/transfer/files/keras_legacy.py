@@ -1,0 +1,114 @@
+"""The arrays of a legacy `.h5`, where paths are TensorFlow's scopes."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxopt_cards.transfer.files.foreign import Names
+from jaxopt_cards.transfer.files.hdf5 import Group, members
+from jaxopt_cards.transfer.files.keras_config import Layer
+
+_NAMES = {
+    "gamma": "scale",
+    "beta": "bias",
+    "moving_mean": "mean",
+    "moving_variance": "var",
+    "embeddings": "embedding",
+}
+
+Named = Iterator[tuple[str, np.ndarray, Layer | None]]
+
+
+def legacy(root: Group, model: Layer | None, version: str) -> Named:
+    """Path, array and layer of `model_weights/hidden1/sequential/hidden1/kernel:0`.
+
+    The group of a layer has its name. In it, scopes come before the name of an array: the model's,
+    the layer's own, and those of layers in it. TensorFlow numbers a scope that it has already, as
+    `bn_1` to `bn_1_1`; Keras 3 does not. Without a configuration, other scopes are taken as they
+    stand.
+    """
+    numbers = "" if version.startswith("3.") else r"(_\d+)*"
+    groups = members(root.get("model_weights", root), "model_weights")
+    groups.pop("optimizer_weights", None)
+    names = Names()
+    for name, group in _layer_groups(groups):
+        layer = model.children.get(name) if model else None
+        arrays = list(_walked(group, ()))
+        placed = [_placed(name, parts, layer, numbers, names) for parts, _ in arrays]
+        if layer is None and len({path for path, _ in placed}) < len(placed):
+            # `conv_1` and `conv_2` in `conv`: not its own scope, numbered, but layers in it.
+            placed = [_placed(name, parts, layer, "", names) for parts, _ in arrays]
+        for (path, found), (_, array) in zip(placed, arrays, strict=True):
+            yield path, array, found
+
+
+def _layer_groups(groups: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The groups of layers by name, which Keras 2 allows to be of several parts: `block1/conv`."""
+    marked = list(_marked(groups, ()))
+    yield from marked or groups.items()
+
+
+def _marked(groups: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """The groups that list the weights of a layer."""
+    for name, group in groups.items():
+        if isinstance(group, Group):
+            if group.is_layer:
+                yield "/".join([*above, name]), group
+            yield from _marked(group, (*above, name))
+
+
+def _walked(group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """All arrays of a layer, by the names on the way to them."""
+    if not isinstance(group, Group):
+        yield above, group
+        return
+    for name, child in group.items():
+        if not (isinstance(child, Group) and child.is_layer):
+            yield from _walked(child, (*above, name))
+
+
+def _placed(
+    name: str, parts: tuple[str, ...], layer: Layer | None, numbers: str, names: Names
+) -> tuple[str, Layer | None]:
+    """Path and layer of the array that has this place in the group of a layer."""
+    *scopes, last = parts
+    path, found = name, layer
+    for scope in scopes[_own(name, scopes, layer, numbers) :]:
+        inner_names, inner = _inner(found, scope)
+        for part in inner_names:
+            path = names.joined(path, part)
+        found = inner or found
+    last = last.removesuffix(":0")
+    return names.joined(path, _NAMES.get(last, last)), found
+
+
+def _own(name: str, scopes: Sequence[str], layer: Layer | None, numbers: str) -> int:
+    """How many of the scopes are the model's and the layer's own."""
+    size, place = name.count("/") + 1, 0
+    while place < len(scopes):
+        if (place or scopes[0] != name) and _inner(layer, scopes[place])[1]:
+            break  # `dense_1` in the model `dense` is a layer of it
+        ends = range(place + size, len(scopes) + 1)
+        candidates = [(end, "/".join(scopes[end - size : end])) for end in ends]
+        own = [end for end, scope in candidates if scope == name]
+        own += [e for e, scope in candidates if re.fullmatch(re.escape(name) + numbers, scope)]
+        if not own:
+            break
+        place = own[0]
+    return place
+
+
+def _inner(layer: Layer | None, scope: str) -> tuple[list[str], Layer | None]:
+    """The names on the way to the layer in this one that a scope is named after, and that layer."""
+    while layer:
+        found = layer.descendants.get(scope, [])
+        nearest = [pair for pair in found if len(pair[0]) == 1] or found
+        if len(nearest) == 1:
+            return list(nearest[0][0]), nearest[0][1]
+        shorter = re.sub(r"_\d+$", "", scope)
+        if shorter == scope:
+            break
+        scope = shorter
+    return [scope], None

@@ -1,0 +1,106 @@
+"""Files and folders of any known format as trees of arrays; the format is told by the content."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxopt_cards.core.checks import check_count, escaped
+from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.storage.arrays import MOST_METADATA, checksum
+from jaxopt_cards.transfer.files.foreign import UnfitError, kind_of, nested, opened
+from jaxopt_cards.transfer.files.keras import from_keras, read_keras
+from jaxopt_cards.transfer.files.layouts import Source
+from jaxopt_cards.transfer.files.npz import from_numpy
+from jaxopt_cards.transfer.files.orbax import arrays_in
+from jaxopt_cards.transfer.files.safetensors import from_safetensors
+from jaxopt_cards.transfer.files.torch import from_torch
+from jaxopt_cards.transfer.files.zip import zip_archive
+
+
+def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
+    """The arrays in a file or folder, with NNX's names, and what is known of them."""
+    check_count(function, "max_bytes", max_bytes)
+    if Path(path).is_dir():
+        return _folder(function, Path(path), max_bytes), Source("flax")
+    with opened(function, path, max_bytes) as file:
+        reader = _reader(file)
+    if reader is from_keras:
+        arrays, epsilons = read_keras(path, max_bytes=max_bytes)
+        return arrays, Source("keras", epsilons)
+    return reader(path, max_bytes=max_bytes), Source("unknown")
+
+
+def _reader(file: Any) -> Callable[..., dict[str, Any]]:
+    """The function that reads a file, or that says best why it is not read."""
+    kind = kind_of(file)
+    if kind == "a safetensors file":
+        return from_safetensors
+    if kind == "an HDF5 file":
+        return from_keras
+    if kind.startswith("a pickle"):
+        return from_torch
+    if kind.startswith("a single array"):
+        return from_numpy
+    if kind != "a zip archive":
+        raise UnfitError("is of an unknown format: .npz, .safetensors, .pt, .keras, .h5")
+    names = zip_archive(file, 2**63).entries  # the reader has a limit of its own
+    if "model.weights.h5" in names:
+        return from_keras
+    return from_torch if any(name.endswith("/data.pkl") for name in names) else from_numpy
+
+
+def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
+    """What Orbax wrote, or the best model of a `checkpoint_dir` of `training.fit`."""
+    if (path / "_METADATA").is_file():
+        return _nested(function, path, _orbax(function, path, max_bytes))
+    steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
+    last = max(steps, key=lambda step: int(step.name), default=None)
+    if last is None:
+        raise NamedError(
+            function,
+            f"{escaped(path)} is neither a folder of "
+            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit",
+        )
+    saved = _orbax(function, last / "run", max_bytes)
+    if checksum(saved) != _noted(last):
+        raise NamedError(function, f"{escaped(last)} is damaged; remove it to take the one before")
+    best = {
+        name.removeprefix(prefix): array
+        for name, array in saved.items()
+        for prefix in ("best/params/", "best/variables/")
+        if name.startswith(prefix)
+    }
+    if not best:
+        raise NamedError(
+            function, f"{escaped(last)} has no best model: training.fit did not write it"
+        )
+    return _nested(function, last, best)
+
+
+def _nested(function: str, path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return nested(arrays.items())
+    except UnfitError as error:
+        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None
+
+
+def _noted(step: Path) -> int | None:
+    """The checksum of all arrays that `training.Checkpointer` wrote beside them."""
+    path = step / "about" / "metadata"
+    if not path.is_file():  # a pipe may never end
+        return None
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None  # as damaged as if it were another
+
+
+def _orbax(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
+    """The arrays of a folder by path."""
+    try:
+        return arrays_in(path.absolute(), max_bytes)
+    except UnfitError as error:
+        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None

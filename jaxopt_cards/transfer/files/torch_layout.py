@@ -1,0 +1,100 @@
+"""Arrays with PyTorch's names and axes, as NNX names and lays them out."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxopt_cards.core.checks import shown
+from jaxopt_cards.selection import compiled
+from jaxopt_cards.transfer.files.foreign import UnfitError, nested, with_slashes
+
+_NAMES = {"running_mean": "mean", "running_var": "var"}
+
+_Convert = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a state_dict does not tell of its weights: regular expressions over module paths.
+
+    Attributes:
+        embeddings: where two-dimensional weights without bias are tables.
+        inputs_first: where weights are stored as (inputs, outputs, ...), or None.
+    """
+
+    embeddings: re.Pattern[str]
+    inputs_first: re.Pattern[str] | None
+
+    def tree(self, arrays: Iterable[tuple[str, np.ndarray]], is_torch: bool) -> dict[str, Any]:
+        """The nested dictionary of arrays that are named and laid out as in PyTorch, or in Flax."""
+        found = with_slashes(arrays)
+        if not is_torch and self.inputs_first is not None:
+            raise UnfitError(
+                "is read with the names and axes of Flax, where inputs_first has no meaning: give "
+                'convention="torch", or leave it out'
+            )
+        return nested((self._in_nnx(found) if is_torch else found).items())
+
+    def _in_nnx(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays by NNX's names. Tied weights stay tied: one array becomes one array."""
+        converted: dict[str, np.ndarray] = {}
+        # Views: a copy would take the memory twice.
+        made: dict[tuple[int, _Convert], np.ndarray] = {}
+        is_matched = self.inputs_first is None
+        for path, array in arrays.items():
+            module, slash, name = path.rpartition("/")
+            if name == "num_batches_tracked":
+                continue
+            if name == "weight" and array.ndim:
+                name, convert = self._weight(module, array, f"{module}/bias" in arrays)
+                is_matched = is_matched or convert is _inputs_first
+                if (key := (id(array), convert)) not in made:
+                    made[key] = convert(array)
+                array = made[key]
+            if (new := f"{module}{slash}{_NAMES.get(name, name)}") in converted:
+                raise UnfitError(f"has {shown(new)} twice")
+            converted[new] = array
+        if self.inputs_first is not None and not is_matched:
+            raise UnfitError(
+                f"has no weight of two axes or more where inputs_first="
+                f"{shown(self.inputs_first.pattern)} matches"
+            )
+        return converted
+
+    def _weight(self, module: str, array: np.ndarray, has_bias: bool) -> tuple[str, _Convert]:
+        """The name of a weight, and what puts its axes in order."""
+        if array.ndim == 1:
+            return "scale", _as_it_is
+        if self.inputs_first is not None and self.inputs_first.search(module):
+            return "kernel", _inputs_first
+        if array.ndim == 2 and not has_bias and self.embeddings.search(module):
+            return "embedding", _as_it_is
+        return "kernel", _outputs_first
+
+
+def layout(function: str, embeddings: str, inputs_first: str | None) -> Layout:
+    """The two arguments of a reader, which must be regular expressions."""
+    first = None if inputs_first is None else compiled(function, inputs_first)
+    return Layout(compiled(function, embeddings), first)
+
+
+def _as_it_is(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _outputs_first(array: np.ndarray) -> np.ndarray:
+    """From (outputs, inputs, height, width) to (height, width, inputs, outputs)."""
+    return array.transpose(*range(2, array.ndim), 1, 0)
+
+
+def _inputs_first(array: np.ndarray) -> np.ndarray:
+    """From (inputs, outputs, height, width) to (height, width, inputs, outputs), flipped.
+
+    PyTorch's transposed convolution is the gradient of one, so that its kernel is applied upside
+    down; that of `nnx.ConvTranspose` is not.
+    """
+    flipped = array[(slice(None),) * 2 + (slice(None, None, -1),) * (array.ndim - 2)]
+    return flipped.transpose(*range(2, array.ndim), 0, 1)

@@ -1,0 +1,265 @@
+"""PyTorch's description of a state_dict, read as text: a stack machine that cannot call anything.
+
+A pickle is a program for a stack machine. Python's runs whatever the program asks for. This one
+knows the few operations of which `torch.save` makes a checkpoint, puts a `Tensor` where the program
+asks to build one and `OTHER` for anything else that is harmless, and refuses the rest by name.
+
+Nothing on the stack is hashed, compared or printed unless it is known to be small: the program may
+build lists that contain themselves and tuples of a size that doubles with each operation.
+"""
+
+import pickletools
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jaxopt_cards.core.checks import escaped
+from jaxopt_cards.transfer.files.foreign import UnfitError
+from jaxopt_cards.transfer.files.pickle_bytes import LITERALS, OTHER, Bytes
+from jaxopt_cards.transfer.files.torch_globals import (
+    Global,
+    Storage,
+    Tensor,
+    built,
+    known,
+    put,
+    storage,
+)
+
+OPERATIONS = 1_000_000  # those of 25,000 tensors, and about half a second
+_COST = 100  # bytes of memory that an operation takes at most, beside its text
+_MORE = 3  # operations that a container counts for: Python looks after it, which takes time
+
+_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
+_LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
+_CONTAINERS = frozenset(b"(]}\x85\x86\x87")
+_STOP = ord(".")
+_PERSISTENT = re.compile(
+    r"\('storage', <class '(torch(?:\.\w+)*)\.(\w+)'>, '([^']*)', '[^']*', (\d{1,19})(?:, None)?\)"
+)
+_DAMAGES = (LookupError, TypeError, AttributeError, ValueError, OverflowError)
+
+
+def unpickled(source: Bytes, memory: int, storages: dict[str, Storage] | None = None) -> Any:
+    """The dictionaries that a pickle describes, with a `Tensor` for each tensor.
+
+    Args:
+        source: where the pickle starts; its end is where the pickle ends.
+        memory: bytes that may be made of it, at most.
+        storages: filled with those that are named, the first one of each key.
+    """
+    machine = _Machine(source, {} if storages is None else storages)
+    try:
+        return machine.run(memory)
+    except UnfitError:
+        raise
+    except _DAMAGES:
+        at = f"at byte {source.place}"
+        raise UnfitError(f"is damaged: its pickle asks {at} for a missing value") from None
+
+
+class _Machine:
+    """Stack, marks and memo, as in `pickletools`."""
+
+    def __init__(self, source: Bytes, storages: dict[str, Storage]) -> None:
+        self.source, self.storages = source, storages
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.more = 0  # operations that the last one counts for beside itself
+
+    def run(self, memory: int) -> Any:
+        """What the last operation leaves on the stack."""
+        operations: dict[int, Callable[[], None]] = {
+            code: getattr(self, f"do_{name.lower()}")
+            for code, name in _NAMES.items()
+            if hasattr(self, f"do_{name.lower()}")
+        }
+        source, left = self.source, min(memory // _COST, OPERATIONS)
+        while (code := source.next()) != _STOP:
+            if (literal := _LITERALS.get(code)) is not None:
+                self.stack.append(value := literal(source))
+                left -= sys.getsizeof(value) // _COST  # a long text or integer
+            elif (operation := operations.get(code)) is not None:
+                operation()
+                left -= self.more
+                self.more = 0
+            else:
+                name = _NAMES.get(code, code)
+                raise UnfitError(f"asks for the operation {name}, which no state_dict needs")
+            left -= _MORE if code in _CONTAINERS else 1
+            if left < 0:
+                raise UnfitError("is damaged: its pickle describes more than fits in max_bytes")
+        return self.stack.pop()
+
+    def top(self, count: int) -> list[Any]:
+        """The last values of the stack, left there for the caller to replace."""
+        if len(self.stack) < count:
+            raise UnfitError("is damaged: a value is missing in its pickle")
+        return self.stack[-count:]
+
+    def since_mark(self) -> list[Any]:
+        """The values since the last mark, taken from the stack."""
+        values, self.stack = self.stack, self.marked.pop()
+        return values
+
+    def do_proto(self) -> None:
+        self.source.take(1)
+
+    def do_frame(self) -> None:
+        self.source.take(8)
+
+    def do_mark(self) -> None:
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def do_pop(self) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.since_mark()
+
+    def do_pop_mark(self) -> None:
+        self.since_mark()
+
+    def do_dup(self) -> None:
+        self.stack += self.top(1)
+
+    def do_tuple(self) -> None:
+        values = tuple(self.since_mark())
+        self.stack.append(values)
+
+    def do_tuple1(self) -> None:
+        self.stack[-1:] = [tuple(self.top(1))]
+
+    def do_tuple2(self) -> None:
+        self.stack[-2:] = [tuple(self.top(2))]
+
+    def do_tuple3(self) -> None:
+        self.stack[-3:] = [tuple(self.top(3))]
+
+    def do_list(self) -> None:
+        values = self.since_mark()
+        self.stack.append(values)
+
+    def do_dict(self) -> None:
+        values = self.since_mark()
+        self.stack.append({})
+        self.set_items(values)
+
+    def do_frozenset(self) -> None:
+        self.since_mark()
+        self.stack.append(OTHER)
+
+    def do_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
+    def do_setitems(self) -> None:
+        self.set_items(self.since_mark())
+
+    def set_items(self, values: list[Any]) -> None:
+        """Puts keys and values, in turn, into the dictionary on the stack."""
+        (target,) = self.top(1)
+        put(target, zip(values[::2], values[1::2], strict=True))
+
+    def do_append(self) -> None:
+        self.extend([self.stack.pop()])
+
+    def do_appends(self) -> None:
+        self.extend(self.since_mark())
+
+    def extend(self, values: list[Any]) -> None:
+        """Puts values at the end of the list on the stack."""
+        (target,) = self.top(1)
+        if type(target) is not list:
+            raise UnfitError("is damaged: its pickle appends to something that is not a list")
+        target.extend(values)
+
+    def do_additems(self) -> None:
+        self.since_mark()
+        if self.top(1)[0] is not OTHER:
+            raise UnfitError("is damaged: its pickle adds to something that is not a set")
+
+    def do_memoize(self) -> None:
+        (self.memo[len(self.memo)],) = self.top(1)
+
+    def do_put(self) -> None:
+        (self.memo[self.index()],) = self.top(1)
+
+    def do_binput(self) -> None:
+        (self.memo[self.source.take(1)[0]],) = self.top(1)
+
+    def do_long_binput(self) -> None:
+        (self.memo[int.from_bytes(self.source.take(4), "little")],) = self.top(1)
+
+    def do_get(self) -> None:
+        self.stack.append(self.memo[self.index()])
+
+    def do_binget(self) -> None:
+        self.stack.append(self.memo[self.source.take(1)[0]])
+
+    def do_long_binget(self) -> None:
+        self.stack.append(self.memo[int.from_bytes(self.source.take(4), "little")])
+
+    def index(self) -> int:
+        """A place in the memo, in digits."""
+        line = self.source.line()
+        if line is None or not re.fullmatch(rb"\d{1,10}", line):
+            raise UnfitError("is damaged: its pickle has a memo index that is not a number")
+        return int(line)
+
+    def do_global(self) -> None:
+        module, name = (self.source.line() or b"?" for _ in range(2))
+        self.stack.append(known(module.decode(), name.decode()))
+
+    def do_stack_global(self) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise UnfitError("is damaged: its pickle has an invalid name of a function or class")
+        self.stack.append(known(module, name))
+
+    def do_inst(self) -> None:
+        self.do_global()
+        raise UnfitError("asks for the operation INST, which no state_dict needs")
+
+    def do_persid(self) -> None:
+        """A storage, in the words that `print` has for it: so it is in the oldest protocol."""
+        line = (self.source.line() or b"?").decode()
+        if (found := _PERSISTENT.fullmatch(line)) is None:
+            raise UnfitError(
+                "is damaged: its pickle has an array reference that is not PyTorch's: "
+                f"{escaped(line, 60)}"
+            )
+        module, name, key, size = found.groups()
+        self.push_storage(known(module, name), key, int(size))
+
+    def do_binpersid(self) -> None:
+        parts = self.stack.pop()
+        if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
+            raise UnfitError("is damaged: its pickle has an invalid reference to an array")
+        _, kind, key, _, size, *part = parts
+        self.push_storage(kind, key, size, *part)
+
+    def push_storage(self, *parts: Any) -> None:
+        """Puts a storage on the stack."""
+        self.stack.append(found := storage(*parts))
+        self.storages.setdefault(found.key, found)
+
+    def do_newobj(self) -> None:
+        self.do_reduce()
+
+    def do_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not Global or type(arguments) is not tuple:
+            raise UnfitError("is damaged: its pickle calls something that is not a function")
+        self.stack.append(value := built(function.name, arguments))
+        if type(value) is Tensor:
+            self.more = len(value.shape)  # each of which is looked at
+
+    def do_build(self) -> None:
+        """Attributes of a dictionary: the versions of the layers, which say nothing of arrays."""
+        self.stack.pop()
+        if type(self.top(1)[0]) is not dict and self.top(1)[0] is not OTHER:
+            raise UnfitError("is damaged: its pickle sets attributes of a value without attributes")

@@ -1,0 +1,306 @@
+"""Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, check_seed
+from jaxopt_cards.core.errors import NamedError, named_in_errors, names_kept
+from jaxopt_cards.core.paths import listed, path_name, path_names, variable_names
+from jaxopt_cards.core.warnings import warn
+from jaxopt_cards.layers import MLP
+from jaxopt_cards.optimizers.adam import adam
+from jaxopt_cards.training import FitResult, History, fit
+from jaxopt_cards.training.inputs import check_model, on_device
+from jaxopt_cards.training.termination import Termination
+from jaxopt_cards.transfer.unfreezing import UnfreezeSchedule, migrate_state, unfreeze_schedule
+from jaxopt_cards.wrappers.layerwise import layerwise_decay
+
+MakeTx = Callable[[Any], optax.GradientTransformation]
+
+
+@named_in_errors
+def fine_tune(
+    model: nnx.Module,
+    make_tx: MakeTx = adam,
+    *,
+    train: Sequence[Any],
+    valid: Sequence[Any],
+    epochs: int,
+    freeze_epochs: int = 1,
+    base_lr: float = 2e-3,
+    lr_mult: float = 100.0,
+    head: str = "logits",
+    order: Sequence[str] | None = None,
+    schedule: UnfreezeSchedule | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    checkpoint_dir: Any = None,
+    **settings: Any,
+) -> FitResult:
+    r"""Fine-tunes a pretrained network: its head first, then all of it at discriminative rates.
+
+    First only the head is trained, at `base_lr`; then everything, the top layer at half of
+    `base_lr`, the lowest at `lr_mult` times less, those in between at rates of a geometric series.
+    Each stage is a cycle of warm-up and cosine decay. The meaning and the numbers are fastai's,
+    without its cycle of Adam's momentum; they suit thousands of steps. With a few hundred, raise
+    `base_lr` and lower `lr_mult`. Moments are kept from stage to stage.
+
+    Equation:
+        .. math:: \eta^{(l)}_t = \eta_t\, m^{-(L - l) / (L - 1)}
+
+        with :math:`m` = `lr_mult`, :math:`L` layers of which :math:`l = 1` is the lowest,
+        :math:`\eta_t` the cycle's rate.
+
+    Args:
+        model: NNX module with a fresh head, as `replace_head` makes it; not changed.
+        make_tx: function from a schedule to an optimizer, such as `adam` or a `functools.partial`
+            of `adamw`. Keep one function for many calls: what is compiled is then shared.
+        train: as in `fit`.
+        valid: as in `fit`.
+        epochs: whole number > 0; epochs after those of `freeze_epochs`.
+        freeze_epochs: whole number > 0; epochs for the head alone.
+        base_lr: float in (0, inf); the highest rate of the head's first stage.
+        lr_mult: float in [1, inf); how many times smaller the lowest layer's rate is.
+        head: regular expression over paths; what is trained first.
+        order: regular expressions over paths, from the bottom to the top; each parameter matches
+            one, as in `layerwise_decay`. Default: the layers of an `MLP`.
+        schedule: `unfreeze_schedule(...)` instead of head first, then all; it must end before
+            `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
+        batch_size: as in `fit`.
+        seed: whole number >= 0; seed of the examples' order, another one in each stage.
+        checkpoint_dir: as in `fit`, but the call must be the same to go on; each stage has a folder
+            in it, `stage0`, `stage1`, …. SIGTERM is heeded between stages, too.
+        settings: all else that `fit` takes, such as `augment`.
+
+    Returns:
+        A `FitResult` of all stages together; its `model` is the best of them all. Where a later
+        stage diverges, it is that of the stages until then, with `stopped` "not finite", `trouble`
+        and a `RuntimeWarning`: nothing that was trained is lost.
+
+    State:
+        As `fit`, stage by stage.
+
+    Raises:
+        ValueError: a number outside its range; no `order` where the model is no `MLP`; else as
+            `fit`.
+        FloatingPointError: the validation loss was never finite in the first stage.
+
+    References:
+        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Chapter 11,
+        "Tweaking, Dropping, or Replacing the Upper Layers".
+
+    Use when: there is a trained network and a small set for a similar task.
+    Avoid when: the features are to stay as they are; `freeze` them, or `cache_features`.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, transfer
+        >>> train, valid, test = data.digits()
+        >>> model = layers.MLP(64, 10, units=(30, 30), rngs=nnx.Rngs(0))  # as if it were trained
+        >>> result = transfer.fine_tune(model, train=train, valid=valid, epochs=2, progress=False)
+        >>> len(result.history.valid_loss)
+        3
+    """
+    with Termination(active=checkpoint_dir is not None) as termination:
+        check_model("fine_tune", model)
+        _check_functions(make_tx, schedule, settings)
+        check_count("fine_tune", "epochs", epochs)
+        check_count("fine_tune", "freeze_epochs", freeze_epochs)
+        check_count("fine_tune", "batch_size", batch_size)
+        check_seed("fine_tune", "seed", seed)
+        check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
+        check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
+        if schedule is None:
+            schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
+            epochs += freeze_epochs
+        size = on_device("fine_tune", "train", train, weighted=True).size
+        lengths = _lengths(schedule, epochs)
+        last_seed = seed * len(lengths) + len(lengths) - 1
+        check_seed("fine_tune", "seed times the number of stages", last_seed)
+        cycles = tuple(
+            (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
+            for stage, length in enumerate(lengths)
+        )
+        layers = _order(model, order)
+        decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
+        names = tuple(sorted(set(variable_names(model).values())))
+        results: list[FitResult] = []
+        stages = zip(_filters(schedule, model), lengths, strict=True)
+        for stage, (trainable, length) in enumerate(stages):
+            termination.leave()
+            tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)
+            start: Any = model
+            opt_state = None
+            if results:
+                start = results[-1].last
+                params = nnx.to_pure_dict(nnx.state(start, trainable))
+                opt_state = migrate_state(results[-1].opt_state, tx.init(params))
+            try:
+                result = fit(
+                    start,
+                    tx,
+                    train=train,
+                    valid=valid,
+                    batch_size=batch_size,
+                    epochs=length,
+                    trainable=trainable,
+                    opt_state=opt_state,
+                    # A stage counts its epochs from 0; it must not repeat the order of the last.
+                    seed=seed * len(lengths) + stage,
+                    checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
+                    **settings,
+                )
+            except FloatingPointError as error:
+                if not results:
+                    raise
+                return _without_stage(results, stage, error)
+            results.append(result)
+            if result.stopped == "not finite":
+                break
+    return _together(results)
+
+
+def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -> None:
+    """Raises unless what must be a function is one, and nothing is given that stages need."""
+    for argument in {"trainable", "opt_state", "patience"} & settings.keys():
+        raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
+    if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
+        raise NamedError("fine_tune", f"there is no argument {sorted(unknown)}; see also fit")
+    if not callable(make_tx) or not isinstance(make_tx, Hashable):
+        raise HyperparameterError(
+            "fine_tune",
+            "make_tx",
+            "be a function from a rate to an optimizer: adam, not adam(1e-3)",
+            make_tx,
+        )
+    if not isinstance(schedule, UnfreezeSchedule | None):
+        raise HyperparameterError("fine_tune", "schedule", "be made by unfreeze_schedule", schedule)
+
+
+def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
+    """How many epochs each stage has."""
+    starts = [start for start, _ in schedule.stages]
+    if starts[-1] >= epochs:
+        raise HyperparameterError("fine_tune", "epochs", f"be more than {starts[-1]}", epochs)
+    return np.diff([*starts, epochs]).tolist()
+
+
+def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
+    """What is trained in each stage: more than in the one before."""
+    names = path_names(nnx.state(model, nnx.Param))
+    filters: list[Any] = []
+    before = 0
+    for start, pattern in schedule.stages:
+        trainable = schedule(start).of(model)
+        trained = sum(not trainable.freezes(name) for name in names)
+        if trained == before:
+            raise NamedError(
+                "fine_tune",
+                f"{pattern!r} adds no parameter in epoch {start}; there are{listed(names)}",
+            )
+        before = trained
+        filters.append(nnx.Param if trained == len(names) else trainable)
+    return filters
+
+
+@functools.lru_cache(maxsize=64)  # one object for equal runs, which then share compiled programs
+def _optimizer(
+    make_tx: MakeTx,
+    cycles: tuple[tuple[int, float], ...],
+    stages: tuple[tuple[int, str], ...],
+    decay: float,
+    order: tuple[str, ...],
+    names: tuple[tuple[str, ...], ...],
+) -> optax.GradientTransformation:
+    """The optimizer of the last of these stages, where parameters have these paths.
+
+    What joined in one stage has a state of its own, whose steps are counted from there: Adam's
+    correction for moments that begin at zero would be wrong under a count of other parameters.
+    """
+    begins = np.cumsum([0, *(steps for steps, _ in cycles)]).tolist()
+    rates = optax.join_schedules(
+        [_cycle(*cycle, first=not stage) for stage, cycle in enumerate(cycles)], begins[1:-1]
+    )
+
+    def of_stage(begin: int) -> optax.GradientTransformation:
+        def rate(count: Any) -> Any:
+            with jax.numpy_dtype_promotion("standard"):  # Optax's cycle mixes bool and float
+                return rates(count + begin)
+
+        with names_kept():
+            return make_tx(rate)
+
+    def joined(params: Any) -> Any:
+        """In which stage each parameter joined: the first that matches one of its paths."""
+        paths = {path: places for places in names for path in places}
+
+        def one(path: Any, _: Any) -> int:
+            places = paths[path_name(path)]
+            found = (any(re.search(pattern, p) for p in places) for _, pattern in stages)
+            return [*found].index(True)
+
+        return jax.tree_util.tree_map_with_path(one, params)
+
+    parts = {stage: of_stage(begins[stage]) for stage in range(len(stages))}
+    return layerwise_decay(optax.partition(parts, joined), decay, order)
+
+
+def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
+    """Fastai's cycles: the head's is nearly all warm-up, later ones are mostly cosine decay."""
+    warm_up, div = (0.99, 25.0) if first else (0.3, 5.0)
+    return optax.cosine_onecycle_schedule(
+        steps, peak, pct_start=warm_up, div_factor=div, final_div_factor=1e5 / div
+    )
+
+
+def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
+    """The patterns of the layers; those of an `MLP` with their normalisation and activation."""
+    if order is None and isinstance(model, MLP):
+        return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/")
+    if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
+        names = path_names(nnx.state(model, nnx.Param))
+        raise HyperparameterError(
+            "fine_tune",
+            "order",
+            f"list patterns of the layers from the bottom to the top; there are {names}",
+            order,
+        )
+    return tuple(order)
+
+
+def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
+    """The stages before one whose validation loss was never finite, with a warning."""
+    trouble = f"stage {stage} gave nothing, and the result is that of those before it: {error}"
+    warn(f"fine_tune: {trouble}")
+    whole = _together(results)
+    return dataclasses.replace(
+        whole, stopped="not finite", trouble=" ".join(filter(None, [whole.trouble, trouble]))
+    )
+
+
+def _together(results: list[FitResult]) -> FitResult:
+    """Stages as one run, of which each goes on where the one before ended."""
+    histories = [result.history for result in results]
+    losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
+    best = int(np.argmin(losses))
+    before = sum(len(history.seconds) for history in histories[:best])
+    return FitResult(
+        model=results[best].model,
+        history=History(*map(np.concatenate, zip(*histories, strict=True))),
+        best_epoch=before + results[best].best_epoch,
+        stopped=results[-1].stopped,
+        compile_seconds=sum(result.compile_seconds for result in results),
+        trouble=" ".join(result.trouble for result in results if result.trouble),
+        last=results[-1].last,
+        opt_state=results[-1].opt_state,
+    )

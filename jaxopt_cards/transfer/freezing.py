@@ -1,0 +1,62 @@
+"""Frozen parameters: left out before the gradient is taken."""
+
+from typing import Any
+
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.selection import compiled
+from jaxopt_cards.training.frozen import Frozen
+
+
+@named_in_errors
+def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
+    r"""Says which parameters stay as they are, by a regular expression over paths.
+
+    Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
+    `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
+    frozen parameters out of the gradient, of the optimizer's state and of the update. Weight decay
+    cannot move them either. In a loop of your own,
+    `nnx.state(model, freeze(...))` shows what is left to train, and frozen batch normalisation is
+    put into eval mode by hand. (`optax.freeze` is another thing: a stage of a chain that zeroes
+    updates.)
+
+    A parameter that the model has in several places is frozen in `fit` and `fine_tune` if one of
+    its paths matches. NNX itself gives a filter only the first path, in alphabetical order: in a
+    loop of your own, the pattern must match that one.
+
+    Equation:
+        .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
+            \theta_{\text{frozen}})
+
+    Args:
+        pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
+            freezes two layers.
+        batch_stats: whether batch normalisation whose parameters are all frozen is frozen, too: in
+            `fit` it then normalises by its running statistics and keeps them, as in Keras. False:
+            its statistics follow the data, though its scale and bias stay.
+
+    Returns:
+        An NNX filter.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the pattern is no regular expression; (in `fit`) it matches no parameter, or
+            leaves none to train.
+
+    References:
+        Jason Yosinski et al. (2014), How transferable are features in deep neural networks? Chapter
+        11, "Freezing the Lower Layers".
+
+    Use when: there are few labels and the lower layers were trained on many.
+    Avoid when: there are labels enough to tune all layers; then it costs accuracy.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> model = layers.MLP(4, 3, units=(2, 2), rngs=nnx.Rngs(0))
+        >>> list(nnx.state(model, transfer.freeze("hidden")))
+        ['logits']
+    """
+    compiled("freeze", pattern)
+    return Frozen((pattern,), batch_stats)

@@ -1,0 +1,231 @@
+"""Restricted Boltzmann machines, trained by contrastive divergence."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.layers import MLP
+from jaxopt_cards.layers.noisy import Noisy
+from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training.progress import Reporter
+from jaxopt_cards.training.run import Options, check_settings, prepared, told
+from jaxopt_cards.transfer.pretraining import (
+    Pretrained,
+    checked_depth,
+    checked_inputs,
+    greedily,
+    hidden,
+)
+
+
+@named_in_errors
+def pretrain_rbm(
+    model: MLP,
+    tx: optax.GradientTransformation,
+    x: Any,
+    *,
+    k: int = 1,
+    upto: int | None = None,
+    epochs: int = 10,
+    batch_size: int = 100,
+    seed: int = 0,
+    progress: bool = True,
+) -> Pretrained:
+    r"""Pretrains hidden layers without labels, as a stack of restricted Boltzmann machines.
+
+    Each layer becomes the upper half of a machine of zeros and ones, trained by contrastive
+    divergence: up and down `k` times from the data, and the free energy is lowered at the data and
+    raised where that led. The probabilities of its hidden units are the data of the next. Weights
+    begin anew, with standard deviation 0.01, and visible biases at the log odds of the data. The
+    layers fit a network of logistic activation; under another one they are but a beginning. The
+    model given is not changed.
+
+    Equation:
+        .. math::
+            F(v) &= -v \cdot a - \sum_j \log\bigl(1 + e^{(v W + b)_j}\bigr) \\
+            h^{(i)} &\sim \mathrm{Bernoulli}(\sigma(v^{(i)} W + b)), \qquad
+                v^{(i+1)} \sim \mathrm{Bernoulli}(\sigma(h^{(i)} W^\top + a)) \\
+            g &= \nabla F(v^{(0)}) - \nabla F(v^{(k)})
+
+        with :math:`v^{(0)}` the data, :math:`\sigma` the logistic function, :math:`W, b` kernel and
+        bias of the layer, :math:`a` the visible biases, which are thrown away.
+
+    Args:
+        model: a `layers.MLP` without batch normalisation.
+        tx: any gradient transformation; it is given the parameters `kernel`, `hidden_bias` and
+            `visible_bias`, and begun anew for each layer. Hinton's guide: `momentum(0.1)`, the
+            momentum raised from 0.5 to 0.9, and a decay of 2e-4 of the kernel alone.
+        x: inputs in [0, 1], taken as probabilities, shape (n, features).
+        k: whole number > 0; steps of the Markov chain. Hinton's 1; more come nearer to the gradient
+            of the likelihood.
+        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
+        epochs: whole number > 0; for each layer. Hinton and Salakhutdinov's 10.
+        batch_size: whole number > 0, at most n.
+        seed: whole number >= 0; seed of weights, order and chains.
+        progress: bool; as in `training.fit`. The training loss is the free energy of the data minus
+            that of the chain's end, the validation loss the error of reconstruction.
+
+    Returns:
+        A `Pretrained`: `model`, a copy with pretrained hidden layers, and `losses`, for each layer
+        an array of the mean squared error of reconstruction after each epoch.
+
+    State:
+        While it trains, that of `training.fit` for one machine.
+
+    Raises:
+        ValueError: not an MLP with hidden layers and biases; `x` empty, outside [0, 1] or of
+            another width; a number outside its range.
+        FloatingPointError: an error or a free energy that is not finite.
+
+    References:
+        Geoffrey Hinton (2002), Training Products of Experts by Minimizing Contrastive Divergence.
+        Geoffrey Hinton, Simon Osindero, Yee-Whye Teh (2006), A Fast Learning Algorithm for Deep
+        Belief Nets. Geoffrey Hinton (2010), A Practical Guide to Training Restricted Boltzmann
+        Machines. Chapter 11, "Unsupervised Pretraining".
+
+    Use when: inputs are near zero or one, activations logistic, labels few.
+    Avoid when: activations are ELU or ReLU; `pretrain_autoencoder` trains these as they are.
+
+    Example:
+        >>> import jaxopt_cards as jc
+        >>> from flax import nnx
+        >>> from jaxopt_cards import data, layers, transfer
+        >>> model = layers.MLP(64, 10, (30, 20), "logistic", rngs=nnx.Rngs(0))
+        >>> rising = jc.schedules.momentum_warmup(0.5, 0.9, transition_steps=50)
+        >>> tx = jc.chain(
+        ...     jc.add_decayed_weights(2e-4, mask=lambda params: jc.select(params, "kernel")),
+        ...     jc.momentum(0.1, rising),
+        ... )
+        >>> model, losses = transfer.pretrain_rbm(
+        ...     model, tx, data.digits().train.x, batch_size=20, progress=False
+        ... )
+        >>> [bool(loss[-1] < loss[0]) for loss in losses]
+        [True, True]
+    """
+    name = "pretrain_rbm"
+    upto = checked_depth(name, model, upto)
+    check_tx(name, tx)
+    check_count(name, "k", k)
+    check_seed(name, "seed", seed)
+    if hidden(model, 1).bias is None:
+        raise HyperparameterError(name, "model", "have no batch normalisation", model)
+    x = checked_inputs(name, model, x)
+    if x.min() < 0 or x.max() > 1:
+        got = (float(x.min()), float(x.max()))
+        raise HyperparameterError(name, "x", "lie in [0, 1]", got)
+    check_settings(name, batch_size, epochs, None, len(x))
+    rngs = nnx.Rngs(seed)
+
+    def train_layer(model: MLP, index: int, inputs: jax.Array) -> tuple[nnx.Module, np.ndarray]:
+        rbm = RBM(inputs, hidden(model, index).out_features, k, rngs=rngs)
+        return _trained(rbm, tx, inputs, batch_size, epochs, seed, progress)
+
+    return greedily(model, x, upto, train_layer, _copy_layer)
+
+
+def _trained(
+    rbm: nnx.Module,
+    tx: optax.GradientTransformation,
+    x: jax.Array,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    progress: bool,
+) -> tuple[nnx.Module, np.ndarray]:
+    """The machine after the last epoch, in eval mode, and its error after each.
+
+    Not by `fit`, which keeps the epoch of the least error: that of reconstruction rises at first,
+    while the likelihood rises too.
+    """
+    examples = epoch_program.Data(x, jnp.zeros(len(x), jnp.int32))
+    program, arrays, frozen = prepared(rbm, nnx.Param, _as_it_is, batch_size, Options())
+    # In arrays of its own, since the compiled epoch reuses them.
+    run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
+    errors = []
+    with Reporter(epochs, shown=progress) as reporter:
+        for epoch in range(1, epochs + 1):
+            run, measured = epoch_program.compiled_epoch()(
+                program, tx, run, frozen, examples, examples, jax.random.key(seed)
+            )
+            losses = np.asarray(measured.losses, float).tolist()
+            reporter.epoch(epoch, *losses)
+            errors.append(losses[1])
+            if not np.isfinite(losses[:2]).all():
+                trouble = told(measured, epoch, arrays.params)
+                raise FloatingPointError(f"pretrain_rbm: {trouble}")
+    return epoch_program.merge(program.eval_graph, run.model, frozen), np.array(errors)
+
+
+class RBM(Noisy):
+    """A restricted Boltzmann machine, of which `fit` makes its own loss.
+
+    In training the output is, for each example, a number whose gradient is that of contrastive
+    divergence; in eval mode the error of reconstruction, since the likelihood is out of reach.
+    """
+
+    def __init__(self, x: jax.Array, units: int, k: int, *, rngs: nnx.Rngs):
+        """Makes the weights as Hinton's guide says, for these data."""
+        super().__init__(rngs)
+        # One more zero and one more one than there are, as some pixels are always zero.
+        share = (jnp.sum(x, axis=0) + 1) / (len(x) + 2)
+        weights = 0.01 * jax.random.normal(rngs.params(), (x.shape[1], units), x.dtype)
+        self.kernel = nnx.Param(weights)
+        self.visible_bias = nnx.Param(jnp.log(share) - jnp.log1p(-share))
+        self.hidden_bias = nnx.Param(jnp.zeros(units, x.dtype))
+        self.k = k
+
+    def __call__(self, v: jax.Array) -> jax.Array:
+        """One number an example."""
+        key = self.next_key()
+        if key is None:
+            return jnp.mean((v - self.below(self.features(v, 1))) ** 2, axis=-1)
+        end = jax.lax.stop_gradient(self.chain(key, v))
+        return self.free_energy(v) - self.free_energy(end)
+
+    def features(self, v: jax.Array, upto: int) -> jax.Array:
+        """The probabilities of the hidden units; with `upto` 0 the input."""
+        return jax.nn.sigmoid(self._input(v)) if upto else v
+
+    def below(self, h: jax.Array) -> jax.Array:
+        """The probabilities of the visible units."""
+        return jax.nn.sigmoid(h @ self.kernel[...].T + self.visible_bias[...][None])
+
+    def chain(self, key: jax.Array, v: jax.Array) -> jax.Array:
+        """The visible units after `k` steps of Gibbs sampling."""
+
+        def step(v: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+            up, down = jax.random.split(key)
+            h = _drawn(up, self.features(v, 1))
+            return _drawn(down, self.below(h)), None
+
+        return jax.lax.scan(step, v, jax.random.split(key, self.k))[0]
+
+    def free_energy(self, v: jax.Array) -> jax.Array:
+        """Minus the logarithm of the sum over all hidden states, for each example."""
+        visible = v @ self.visible_bias[...]
+        return -visible - jnp.sum(jax.nn.softplus(self._input(v)), axis=-1)
+
+    def _input(self, v: jax.Array) -> jax.Array:
+        return v @ self.kernel[...] + self.hidden_bias[...][None]
+
+
+def _drawn(key: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Zeros and ones."""
+    return jax.random.bernoulli(key, probabilities).astype(probabilities.dtype)
+
+
+def _as_it_is(outputs: jax.Array, _: jax.Array) -> jax.Array:
+    return outputs
+
+
+def _copy_layer(rbm: Any, model: MLP, index: int) -> None:
+    """Gives the model's layer the weights of the machine."""
+    layer = hidden(model, index)
+    for name, learnt in (("kernel", rbm.kernel), ("bias", rbm.hidden_bias)):
+        getattr(layer, name)[...] = np.asarray(learnt[...], layer.param_dtype)

@@ -1,0 +1,51 @@
+"""What `restore` says of each parameter."""
+
+import dataclasses
+
+from jaxopt_cards.core.checks import escaped
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreReport:
+    """What became of each parameter: `print` it.
+
+    Attributes:
+        taken: from paths to those that they were saved under.
+        skipped: from paths to why they were left alone.
+        refused: from paths to why what was saved does not fit.
+        cast: from paths to the dtype that was saved, where `cast=True` changed it.
+        unused: what else was saved.
+        warnings: from paths, of an array or of a layer, to what is ambiguous about it: the axes of
+            a square kernel, a transposed convolution that needs `transpose_kernel=True`, or the
+            epsilon of a normalisation.
+    """
+
+    taken: dict[str, str]
+    skipped: dict[str, str]
+    refused: dict[str, str]
+    cast: dict[str, str] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    warnings: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """One line a path."""
+        lines = [
+            f"taken    {path}"
+            + (f" from {origin}" if origin != path else "")
+            + (f", cast from {self.cast[path]}" if path in self.cast else "")
+            for path, origin in self.taken.items()
+        ]
+        lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
+        lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
+        lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
+        paths: dict[str, list[str]] = {}
+        for path, why in self.warnings.items():
+            paths.setdefault(why, []).append(path)
+        lines += [f"warning  {_few(names)}: {why}" for why, names in paths.items()]
+        return "\n".join(map(escaped, lines))
+
+
+def _few(names: list[str]) -> str:
+    """The first of some names, and how many there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,144 @@
+"""Unfreezing step by step: what trains from which epoch on, and what becomes of the moments."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.paths import named, path_name
+from jaxopt_cards.selection import compiled
+from jaxopt_cards.training.frozen import Frozen
+from jaxopt_cards.training.inputs import array_kind
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfreezeSchedule:
+    """What `unfreeze_schedule` returns: call it with an epoch, from 0, for the filter of then."""
+
+    stages: tuple[tuple[int, str], ...]  # first epoch, and a pattern of what it adds
+    batch_stats: bool = True
+
+    def __call__(self, epoch: int) -> Frozen:
+        """The NNX filter of the parameters that are trained in this epoch."""
+        patterns = tuple(pattern for start, pattern in self.stages if start <= epoch)
+        return Frozen(patterns, self.batch_stats, all_but=True)
+
+
+@named_in_errors
+def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:
+    r"""Says which parameters are trained from which epoch on, by regular expressions over paths.
+
+    Each stage adds parameters to those of the stages before. `fine_tune` follows the schedule, and
+    keeps the moments of what was trained already.
+
+    Equation:
+        .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : p \text{ matches } r_s\}
+
+        with :math:`r_s` the pattern of the stage that begins in epoch :math:`s`.
+
+    Args:
+        stages: from epochs, whole numbers in ascending order beginning with 0, to patterns:
+            `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches all.
+        batch_stats: whether batch normalisation that is still frozen keeps its statistics, as in
+            `freeze`.
+
+    Returns:
+        An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters as of `freeze`.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: epochs that do not begin with 0 or do not ascend, or a pattern that is no
+            regular expression.
+
+    References:
+        Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
+        Classification, section 3.3, "Gradual unfreezing". Chapter 11, exercise 9.5.
+
+    Use when: the upper layers must find their place before the lower ones may move.
+    Avoid when: head first, then all is enough: the default of `fine_tune`.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxopt_cards import layers, transfer
+        >>> model = layers.MLP(4, 3, units=(2, 2), rngs=nnx.Rngs(0))
+        >>> schedule = transfer.unfreeze_schedule({0: "logits", 5: "hidden2"})
+        >>> [list(nnx.state(model, schedule(epoch))) for epoch in (4, 5)]
+        [['logits'], ['hidden2', 'logits']]
+    """
+    starts = list(stages) if isinstance(stages, Mapping) else []
+    for start in starts:
+        check_count("unfreeze_schedule", "each epoch of stages", start, least=0)
+    if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+        raise HyperparameterError(
+            "unfreeze_schedule", "stages", "map ascending epochs, from 0, to patterns", stages
+        )
+    for pattern in stages.values():
+        compiled("unfreeze_schedule", pattern)
+    return UnfreezeSchedule(tuple(stages.items()), batch_stats)
+
+
+@named_in_errors
+def migrate_state(opt_state: Any, new_state: Any) -> Any:
+    r"""Carries the optimizer's moments over to a run that trains other parameters.
+
+    Where both states have an array of one path, shape and dtype, the new state takes the old one's;
+    elsewhere it keeps its own. Counts of steps are arrays as well, and are carried over: Adam then
+    takes the zero moments of new parameters for settled ones, and its first steps with them are
+    three times too long. Give new parameters a state of their own by `optax.partition`, as
+    `fine_tune` does, or warm the rate up.
+
+    Equation:
+        .. math:: s'_p \leftarrow s_p \quad\text{for all paths } p \text{ that both states have}
+
+    Args:
+        opt_state: the state to take from: `FitResult.opt_state`.
+        new_state: the state to fill: `tx.init(params)` with the parameters that now are trained.
+
+    Returns:
+        A state like `new_state`.
+
+    State:
+        None.
+
+    Raises:
+        ValueError: the states have not a single array in common.
+
+    References:
+        Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
+        Classification.
+
+    Use when: parameters are unfrozen, or frozen, in the middle of a training of your own.
+    Avoid when: `fine_tune` does the same for you.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> from jaxopt_cards import transfer
+        >>> tx, head = jc.momentum(0.1, 0.9), {"logits": jnp.ones(1)}
+        >>> _, state = tx.update(head, tx.init(head))
+        >>> whole = head | {"hidden1": jnp.ones(1)}
+        >>> print(transfer.migrate_state(state, tx.init(whole))[0].trace)
+        {'hidden1': Array([0.], dtype=float32), 'logits': Array([1.], dtype=float32)}
+    """
+    old = dict(named(opt_state))
+    taken = []
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = path_name(path)
+        if name not in old or array_kind(old[name]) != array_kind(leaf):
+            return leaf
+        taken.append(name)
+        return old[name]
+
+    filled = jax.tree_util.tree_map_with_path(one, new_state)
+    if old and not taken:
+        raise NamedError(
+            "migrate_state",
+            f"the states must have arrays in common, got {list(old)} and "
+            f"{[name for name, _ in named(new_state)]}",
+        )
+    return filled

@@ -1,0 +1,176 @@
+"""Exact zeros: the ℓ1 proximal step, and pruning."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.leafwise import leafwise, value_at
+from jaxopt_cards.core.sharding import laid_out_like, split_by
+from jaxopt_cards.selection import where
+
+
+class ProximalL1State(NamedTuple):
+    """State of `proximal_l1` when its strength follows a schedule."""
+
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+
+
+class MagnitudePruneState(NamedTuple):
+    """State of `magnitude_prune`."""
+
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+    kept: optax.Updates  # like the parameters, bool: which weights are not pruned
+
+
+@named_in_errors
+def proximal_l1(
+    strength: optax.ScalarOrSchedule, pattern: str | None = None
+) -> optax.GradientTransformation:
+    r"""Moves each parameter towards zero by a fixed amount after the step, and no further.
+
+    The soft threshold, the last stage of a chain: weights that the loss does not hold away from
+    zero become exactly zero. With `strength` the learning rate times λ it is proximal gradient
+    descent on the loss plus λ times the ℓ1 norm.
+
+    Equation:
+        .. math:: \theta \leftarrow \mathrm{sign}(\theta + u)\, \max(|\theta + u| - \tau, 0)
+
+        with :math:`u` the update so far and :math:`\tau` = `strength`.
+
+    Args:
+        strength: float in [0, inf), or a schedule of the step from 0: the learning rate times the
+            strength of the penalty.
+        pattern: regular expression over paths: which parameters. Default: all.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters; put it last.
+
+    State:
+        With a schedule `count`, int32 of shape (). Else none.
+
+    Raises:
+        ValueError: `strength` outside its range; a pattern that matches nothing; (when updating) no
+            parameters.
+
+    References:
+        Neal Parikh, Stephen Boyd (2014), Proximal Algorithms, section 6.5.2. Chapter 11, "ℓ1 and ℓ2
+        Regularization".
+
+    Use when: you want a sparse network, with zeros that are zeros.
+    Avoid when: after it in the chain anything changes the updates; the zeros would be lost.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.chain(jc.sgd(1.0), jc.proximal_l1(0.5))
+        >>> params = jnp.array([2.0, 0.3, -1.0])
+        >>> updates, _ = tx.update(jnp.zeros(3), tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates))
+        [ 1.5  0.  -0.5]
+    """
+    strength = check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
+
+    def init(param):
+        return ()
+
+    def update(grad, state, param, step):
+        after = param + grad
+        threshold = value_at(strength, step, param)
+        shrunk = jnp.sign(after) * jnp.maximum(jnp.abs(after) - threshold, 0)
+        return shrunk - param, state
+
+    state_type = ProximalL1State if callable(strength) else optax.EmptyState
+    tx = leafwise(init, update, state_type, needs_params=True)
+    return where("proximal_l1", tx, pattern, "pattern")
+
+
+@named_in_errors
+def magnitude_prune(
+    threshold: jax.typing.ArrayLike | None = None,
+    sparsity: optax.ScalarOrSchedule | None = None,
+    every: int = 1,
+    pattern: str | None = None,
+) -> optax.GradientTransformation:
+    r"""Sets small weights to zero after the step, and keeps them zero.
+
+    By `threshold`, all weights smaller than it; by `sparsity`, the given share of the smallest of
+    each array. A weight once pruned stays pruned, whatever its gradients. A schedule for `sparsity`
+    that rises from 0 prunes step by step while the rest of the network adapts.
+
+    Equation:
+        .. math::
+            k &\leftarrow k \wedge [\,|\theta + u| \ge \tau\,] \\
+            \theta &\leftarrow (\theta + u)\, [k]
+
+        with :math:`u` the update so far, :math:`k` the weights kept, :math:`\tau` = `threshold`, or
+        the value that leaves a share of `sparsity` below it.
+
+    Args:
+        threshold: float in (0, inf); weights smaller than this are pruned.
+        sparsity: float in [0, 1), or a schedule of the step from 0; the share of zeros in each
+            array. Just one of the two must be given.
+        every: whole number > 0; updates from one choice of weights to the next; sorting is dear.
+        pattern: regular expression over paths, such as `"kernel"`: which parameters. Default: all.
+
+    Returns:
+        An `optax.GradientTransformation` that needs the parameters; put it last.
+
+    State:
+        `MagnitudePruneState`: `count` (int32) and `kept`, one boolean array like each parameter.
+
+    Raises:
+        ValueError: neither or both of `threshold` and `sparsity`, a number outside its range, a
+            pattern that matches nothing; (when updating) no parameters.
+
+    References:
+        Song Han, Jeff Pool, John Tran, William Dally (2015), Learning both Weights and Connections
+        for Efficient Neural Networks. Michael Zhu, Suyog Gupta (2017), To prune, or not to prune.
+        Chapter 11, "Faster Optimizers": training sparse models.
+
+    Use when: a trained network should become small, then be trained a little more.
+    Avoid when: training from the start: which weights matter is not known yet; use `proximal_l1`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx = jc.chain(jc.sgd(1.0), jc.magnitude_prune(sparsity=0.5))
+        >>> params = jnp.array([2.0, 0.3, -1.0, -0.1])
+        >>> updates, state = tx.update(jnp.zeros(4), tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates))
+        [ 2.  0. -1.  0.]
+    """
+    if (threshold is None) == (sparsity is None):
+        raise HyperparameterError(
+            "magnitude_prune", "threshold", "be given, or sparsity, and not both", threshold
+        )
+    if threshold is not None:
+        threshold = check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
+    if sparsity is not None:
+        sparsity = check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
+    check_count("magnitude_prune", "every", every)
+
+    def init(param):
+        return jnp.ones_like(param, dtype=bool)
+
+    def chosen(size, step):
+        if threshold is not None:
+            return size >= threshold
+        share = value_at(sparsity, step, size)
+        # By rank, not by value, so that equal weights are not pruned all at once.
+        order = jnp.argsort(split_by(size), axis=None)
+        rank = laid_out_like(jnp.argsort(order).reshape(size.shape), size)
+        return rank >= jnp.floor(jnp.asarray(share, size.dtype) * size.size).astype(rank.dtype)
+
+    def update(grad, kept, param, step):
+        after = param + grad
+        # What is pruned has size -1: it stays below everything that is kept.
+        size = jnp.where(kept, jnp.abs(after), -1)
+        kept = jax.lax.cond(
+            (step - 1) % every == 0, lambda: kept & chosen(size, step), lambda: kept
+        )
+        return jnp.where(kept, after, 0) - param, kept
+
+    tx = leafwise(init, update, MagnitudePruneState, needs_params=True)
+    return where("magnitude_prune", tx, pattern, "pattern")

@@ -1,0 +1,229 @@
+"""Optimizer state in fewer bits."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_cards.core.abstract import applied, is_placeholder
+from jaxopt_cards.core.checks import HyperparameterError, NamedError, check_count, check_tx
+from jaxopt_cards.core.errors import wrapper_named_in_errors
+from jaxopt_cards.core.sharding import laid_out_like, split_evenly
+
+PyTree = Any
+
+# The 127 magnitudes of the 8-bit code lie a fifth of an octave apart and span 25 octaves: fine
+# enough for a first moment (7 % from its neighbour at most), wide enough for a second.
+STEPS_AN_OCTAVE = 5
+LEVELS = 127
+
+
+class CompressedState(NamedTuple):
+    """State of `compress_state`."""
+
+    key: jax.Array  # uint32: data of the key
+    count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
+    inner_state: PyTree  # the inner state, its large float32 arrays in bfloat16 or as int8 codes
+    scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
+
+
+@wrapper_named_in_errors
+def compress_state(
+    inner: optax.GradientTransformation,
+    bits: int = 16,
+    block_size: int = 256,
+    min_size: int = 4096,
+    key: jax.Array | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Stores the state of any optimizer in 16 or 8 bits a number.
+
+    Between steps each large float32 array of the inner state is bfloat16, or 8-bit codes with a
+    scale for each block; it is float32 again while the step is computed. Rounding is stochastic, so
+    that small changes add up on average instead of being lost each time. Numbers that are not zero
+    never become zero, since a second moment of zero would make a step infinite.
+
+    Equation:
+        .. math:: s_t = Q(\mathrm{update}(g_t, Q^{-1}(s_{t-1}))), \qquad
+            \mathbb{E}\,[Q^{-1}(Q(x))] = x
+
+        with 8 bits :math:`Q^{-1}(c) = a\, \mathrm{sign}(c)\, 2^{(|c| - 127) / 5}`, :math:`a` the
+        largest magnitude of the block; below :math:`a \cdot 2^{-25.2}` magnitudes are rounded up.
+
+    Args:
+        inner: any transformation, ours or Optax's.
+        bits: 16 (bfloat16) or 8.
+        block_size: whole number > 0; the most numbers that share a scale, for 8 bits. They lie side
+            by side along the longest axis of their array.
+        min_size: whole number > 0; arrays with fewer elements stay as they are.
+        key: a JAX random key; the same key gives the same bits. Default: `jax.random.key(0)`.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs`.
+
+    State:
+        `CompressedState`: `key`, `count`, and `inner_state`, which has the structure and shapes of
+        that of `inner`; its float32 arrays of at least `min_size` numbers are bfloat16, or int8
+        codes with one float32 number a block in `scales`. A state saved before there were `scales`
+        cannot be read: begin with a new one.
+
+    Raises:
+        ValueError: `inner` is no transformation, `bits` neither 16 nor 8, another number not a
+            whole number > 0; (when updating) the state has no `scales` that fit, or `inner` changes
+            the structure of its state.
+
+    References:
+        Tim Dettmers, Mike Lewis, Sam Shleifer, Luke Zettlemoyer (2022), 8-bit Optimizers via
+        Block-wise Quantization.
+
+    Use when: the optimizer's state does not fit beside model and data.
+    Avoid when: it fits: coding costs time; in 8 bits also around `lookahead` or `polyak_average`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxopt_cards as jc
+        >>> params = jnp.zeros(8192)
+        >>> for bits in (16, 8):
+        ...     state = jc.compress_state(jc.adam(1e-3), bits=bits).init(params)
+        ...     print(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        32784
+        16656
+    """
+    if bits not in (8, 16):
+        raise HyperparameterError("compress_state", "bits", "be 16 or 8", bits)
+    check_tx("compress_state", inner, "inner")
+    check_count("compress_state", "block_size", block_size)
+    check_count("compress_state", "min_size", min_size)
+    start = jax.random.key(0) if key is None else key
+    if not jnp.issubdtype(jnp.result_type(start), jax.dtypes.prng_key):
+        raise HyperparameterError("compress_state", "key", "be made by jax.random.key", key)
+    impl = jax.random.key_impl(start)
+    inner = optax.with_extra_args_support(inner)
+
+    def is_large(leaf):
+        return jnp.result_type(leaf) == jnp.float32 and math.prod(np.shape(leaf)) >= min_size
+
+    def code(key, leaf):
+        return (_to_bfloat16(key, leaf), ()) if bits == 16 else _encoded(key, leaf, block_size)
+
+    def init(params):
+        state, count = inner.init(params), jnp.zeros((), jnp.int32)
+        key_data = jnp.copy(jax.random.key_data(start))  # a step may donate it
+        if is_placeholder(params):
+            return CompressedState(key_data, count, state, jnp.zeros(()))
+        codes = _compressed(code, start, state, list(map(is_large, jax.tree.leaves(state))))
+        return CompressedState(key_data, count, *codes)
+
+    def update(updates, state, params=None, **extra_args):
+        _check_state(state)
+        count = optax.safe_increment(state.count)
+        now = jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=impl), count)
+        codes, treedef = _flatten(state.inner_state)
+        inner_state = treedef.unflatten(map(_read, codes, state.scales))
+        updates, inner_state = inner.update(updates, inner_state, params, **extra_args)
+        are_large = [scales is not None for scales in state.scales]
+        new = _compressed(code, now, inner_state, are_large)
+        return updates, CompressedState(state.key, count, *new)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _flatten(tree: PyTree) -> tuple[list, Any]:
+    return jax.tree.flatten(tree)
+
+
+def _check_state(state: Any) -> None:
+    """Raises for the state of another transformation, and for one of an earlier version."""
+    if not hasattr(state, "scales"):
+        got = f"{type(state).__name__}, which has no scales"
+        raise NamedError("compress_state", f"state must be CompressedState, got {got}")
+    leaves = len(jax.tree.leaves(state.inner_state))
+    if len(state.scales) != leaves:
+        got = f"{len(state.scales)} for {leaves} arrays"
+        raise NamedError("compress_state", f"state must have scales for each array, got {got}")
+
+
+def _compressed(
+    code: Callable[..., Any], key: jax.Array, state: PyTree, are_large: list[bool]
+) -> tuple[PyTree, tuple]:
+    """The state in codes, and what it takes to read them."""
+    leaves, treedef = _flatten(state)
+    if len(leaves) != len(are_large):
+        raise NamedError("compress_state", "inner must keep the structure of its state")
+    scales: list[Any] = [None] * len(leaves)
+    for index, leaf in enumerate(leaves):
+        if are_large[index]:
+            leaf_key = jax.random.fold_in(key, index)
+            leaves[index], scales[index] = applied(functools.partial(code, leaf_key), leaf)
+    return treedef.unflatten(leaves), tuple(scales)
+
+
+def _read(code: jax.Array, scales: Any) -> jax.Array:
+    """The array of the inner state that a leaf stands for."""
+    if scales is None:
+        return code
+    return code.astype(jnp.float32) if isinstance(scales, tuple) else _decoded(code, scales)
+
+
+def _to_bfloat16(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Stochastic rounding: random bits are added below the last one that is kept."""
+    pattern = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+    kept = ((pattern + noise) >> 16).astype(jnp.uint16)
+    rounded = jax.lax.bitcast_convert_type(kept, jnp.bfloat16)
+    # Infinities and NaN have no neighbours to be rounded to.
+    return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))
+
+
+def _encoded(key: jax.Array, x: jax.Array, block_size: int) -> tuple[jax.Array, jax.Array]:
+    """The codes, and the largest magnitude of each block."""
+    axis = _longest(x.shape)
+    count = -(-max(x.shape, default=1) // block_size)
+    blocks = _in_blocks(x, axis, count)
+    scales = jnp.max(jnp.abs(blocks), axis=axis + 1, keepdims=True)
+    size = jnp.abs(blocks) / jnp.where(scales == 0, 1, scales)
+    # The level below, from 1; then up to the next with the probability that keeps the mean.
+    level = jnp.clip(jnp.floor(LEVELS + STEPS_AN_OCTAVE * jnp.log2(size)), 1, LEVELS)
+    low, high = _magnitude(level), _magnitude(level + 1)
+    up = (size - low) / (high - low) > jax.random.uniform(key, blocks.shape)
+    level = jnp.minimum(level + up.astype(level.dtype), LEVELS)
+    return _merged((jnp.sign(blocks) * level).astype(jnp.int8), axis, x), jnp.squeeze(
+        scales, axis + 1
+    )
+
+
+def _decoded(codes: jax.Array, scales: jax.Array) -> jax.Array:
+    axis = _longest(codes.shape)
+    blocks = _in_blocks(codes, axis, scales.shape[axis]).astype(jnp.float32)
+    values = jnp.sign(blocks) * _magnitude(jnp.abs(blocks)) * jnp.expand_dims(scales, axis + 1)
+    return _merged(values, axis, codes)
+
+
+def _magnitude(level: jax.Array) -> jax.Array:
+    return jnp.exp2((level - LEVELS) / STEPS_AN_OCTAVE)
+
+
+def _longest(shape: tuple[int, ...]) -> int:
+    """The axis along which the blocks lie: few scales, and all others may be split over devices."""
+    return max(range(len(shape)), key=shape.__getitem__, default=0)
+
+
+def _in_blocks(x: jax.Array, axis: int, count: int) -> jax.Array:
+    """The array with an axis in so many blocks of one size, filled up with zeros."""
+    x = jnp.atleast_1d(x)
+    size = -(-x.shape[axis] // count)
+    missing = count * size - x.shape[axis]
+    x = split_evenly(x, axis, 0 if missing else count)
+    if missing:
+        x = jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
+    return x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+
+
+def _merged(blocks: jax.Array, axis: int, like: jax.Array) -> jax.Array:
+    """The blocks as an array of another's shape again, without what filled them up."""
+    merged = blocks.reshape(*blocks.shape[:axis], -1, *blocks.shape[axis + 2 :])
+    whole = jax.lax.slice_in_dim(merged, 0, max(like.shape, default=1), axis=axis)
+    return laid_out_like(whole.reshape(like.shape), like)

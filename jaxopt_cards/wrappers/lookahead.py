@@ -1,0 +1,123 @@
+"""Lookahead: slow weights that follow fast ones."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_cards.core.abstract import applied
+from jaxopt_cards.core.checks import check_count, check_number, check_tx
+from jaxopt_cards.core.errors import wrapper_named_in_errors
+from jaxopt_cards.core.leafwise import check_params, is_hole
+from jaxopt_cards.core.precision import in_precision, is_inexact, wider
+
+
+class LookaheadState(NamedTuple):
+    """State of `lookahead`."""
+
+    fast_state: optax.OptState  # of the inner optimizer
+    slow: optax.Params  # like the parameters: the slow weights
+    steps_since_sync: jax.Array  # shape (), int32
+
+
+@wrapper_named_in_errors
+def lookahead(
+    fast: optax.GradientTransformation,
+    sync_period: int = 5,
+    slow_step_size: jax.typing.ArrayLike = 0.5,
+    reset_state: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Lets an optimizer run ahead some steps, then goes part of the way: k steps forward, 1 back.
+
+    The variance of the fast steps is averaged out. Around any optimizer, on plain parameters: they
+    are the fast weights, and equal the slow ones after each synchronisation; Optax's `lookahead`
+    takes and gives pairs of both instead.
+
+    Equation:
+        .. math::
+            \theta_t &= \theta_{t-1} + u_t \\
+            \phi &\leftarrow \phi + \alpha\, (\theta_t - \phi), \quad \theta_t \leftarrow \phi
+            \qquad\text{every } k \text{ steps}
+
+        with :math:`\phi` the slow weights, :math:`k` = `sync_period`, :math:`\alpha` =
+        `slow_step_size`.
+
+    Args:
+        fast: the optimizer that makes the fast steps.
+        sync_period: whole number > 0; steps between synchronisations. The paper's 5.
+        slow_step_size: float in (0, 1]; the part of the way that is kept. The paper's 0.5.
+        reset_state: bool; start the fast optimizer's state anew after each synchronisation.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` that needs the parameters.
+
+    State:
+        `LookaheadState`: `fast_state`; `slow`, one array like each parameter, in float32 at least;
+        `steps_since_sync` (int32).
+
+    Raises:
+        ValueError: a number outside its range, no transformation to wrap; (when updating) no
+            parameters.
+
+    References:
+        Michael Zhang, James Lucas, Geoffrey Hinton, Jimmy Ba (2019), Lookahead Optimizer: k steps
+        forward, 1 step back.
+
+    Use when: an optimizer is noisy or its learning rate uncertain.
+    Avoid when: memory for another copy of the parameters is short.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.lookahead(jc.sgd(1.0), sync_period=2), jnp.zeros(1)
+        >>> state = tx.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = tx.update(-jnp.ones(1), state, params)
+        ...     params = jc.apply_updates(params, updates)
+        ...     print(params)
+        [1.]
+        [1.]
+    """
+    check_tx("lookahead", fast, "fast")
+    check_count("lookahead", "sync_period", sync_period)
+    slow_step_size = check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    fast = optax.with_extra_args_support(fast)
+
+    def init(params):
+        slow = jax.tree.map(lambda param: applied(_slow, param), params)
+        return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        check_params("lookahead", params)
+        updates, fast_state = fast.update(updates, state.fast_state, params, **extra_args)
+        steps = state.steps_since_sync + 1
+        sync = steps >= sync_period
+
+        def slow_step(param: Any, slow: Any, step: Any) -> Any:
+            if is_hole(slow) or is_hole(step):
+                return slow
+            way = (param.astype(slow.dtype) - slow) + step.astype(slow.dtype)
+            return jnp.where(sync, slow + jnp.asarray(slow_step_size, slow.real.dtype) * way, slow)
+
+        def fast_step(param: Any, slow: Any, step: Any) -> Any:
+            if is_hole(slow) or is_hole(step):
+                return step
+            dtype = wider(param, step)
+            return jnp.where(
+                sync, (slow - param.astype(slow.dtype)).astype(dtype), step.astype(dtype)
+            )
+
+        slow = jax.tree.map(slow_step, params, state.slow, updates)
+        updates = jax.tree.map(fast_step, params, slow, updates)
+        if reset_state:
+            fresh = fast.init(params)
+            fast_state = jax.tree.map(lambda new, old: jnp.where(sync, new, old), fresh, fast_state)
+        return updates, LookaheadState(fast_state, slow, jnp.where(sync, 0, steps))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _slow(param: Any) -> Any:
+    """Where the slow weights start; integers and keys have none."""
+    # A copy: a step may donate both.
+    return in_precision(32, jnp.array(param)) if is_inexact(param) else optax.MaskedNode()
