@@ -20,7 +20,7 @@ from optax import (
 )
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 __all__ = [
     "constant",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-@named_in_errors
+@declare
 def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
     r"""The same value at every step.
 
@@ -70,11 +70,11 @@ def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
         >>> schedules.constant(0.1)(1000)
         0.1
     """
-    value = check_number("constant", "value", value, "(-inf, inf)")
+    value = check_number("value", value, "(-inf, inf)")
     return optax.constant_schedule(value)
 
 
-@named_in_errors
+@declare
 def piecewise_constant(
     boundaries: Sequence[int], values: Sequence[jax.typing.ArrayLike]
 ) -> optax.Schedule:
@@ -117,16 +117,14 @@ def piecewise_constant(
     """
     steps = list(boundaries)
     for step in steps:
-        check_count("piecewise_constant", "each of boundaries", step)
+        check_count("each of boundaries", step)
     known = not any(isinstance(step, jax.core.Tracer) for step in steps)
     if known and any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-        raise HyperparameterError("piecewise_constant", "boundaries", "increase", steps)
+        raise HyperparameterError("boundaries", "increase", steps)
     if len(values) != len(steps) + 1:
-        raise HyperparameterError(
-            "piecewise_constant", "values", f"have {len(steps) + 1} entries", list(values)
-        )
+        raise HyperparameterError("values", f"have {len(steps) + 1} entries", list(values))
     for value in values:
-        check_number("piecewise_constant", "each of values", value, "(-inf, inf)")
+        check_number("each of values", value, "(-inf, inf)")
 
     def schedule(count: Any) -> jax.Array:
         passed = jnp.sum(jnp.asarray(steps, jnp.result_type(count)) <= count, dtype=jnp.int32)
@@ -135,7 +133,7 @@ def piecewise_constant(
     return schedule
 
 
-@named_in_errors
+@declare
 def exponential_decay(
     init_value: jax.typing.ArrayLike,
     transition_steps: jax.typing.ArrayLike,
@@ -186,13 +184,12 @@ def exponential_decay(
         >>> print(f"{schedule(0):.3f} {schedule(10):.3f}")
         0.100 0.010
     """
-    name = "exponential_decay"
-    init_value = check_number(name, "init_value", init_value, "(-inf, inf)")
-    transition_steps = check_number(name, "transition_steps", transition_steps, "(0, inf]")
-    decay_rate = check_number(name, "decay_rate", decay_rate, "[0, inf)")
-    transition_begin = check_number(name, "transition_begin", transition_begin, "[0, inf)")
+    init_value = check_number("init_value", init_value, "(-inf, inf)")
+    transition_steps = check_number("transition_steps", transition_steps, "(0, inf]")
+    decay_rate = check_number("decay_rate", decay_rate, "[0, inf)")
+    transition_begin = check_number("transition_begin", transition_begin, "[0, inf)")
     if end_value is not None:
-        end_value = check_number(name, "end_value", end_value, "(-inf, inf)")
+        end_value = check_number("end_value", end_value, "(-inf, inf)")
 
     def schedule(count: Any) -> Any:
         rate = jnp.asarray(decay_rate, float)
@@ -209,7 +206,7 @@ def exponential_decay(
     return schedule
 
 
-@named_in_errors
+@declare
 def power_decay(
     init_value: jax.typing.ArrayLike, transition_steps: int, power: jax.typing.ArrayLike = 1.0
 ) -> optax.Schedule:
@@ -250,9 +247,9 @@ def power_decay(
         >>> print(schedule(0), schedule(10))
         0.1 0.05
     """
-    init_value = check_number("power_decay", "init_value", init_value, "(-inf, inf)")
-    check_count("power_decay", "transition_steps", transition_steps)
-    power = check_number("power_decay", "power", power, "[0, inf)")
+    init_value = check_number("init_value", init_value, "(-inf, inf)")
+    check_count("transition_steps", transition_steps)
+    power = check_number("power", power, "[0, inf)")
 
     def schedule(count: Any) -> Any:
         return init_value / (1 + count / transition_steps) ** power
@@ -260,7 +257,7 @@ def power_decay(
     return schedule
 
 
-@named_in_errors
+@declare
 def momentum_warmup(
     init_value: jax.typing.ArrayLike = 0.5,
     end_value: jax.typing.ArrayLike = 0.9,
@@ -306,7 +303,7 @@ def momentum_warmup(
         0.5 0.7 0.9
         >>> tx = jc.nesterov(0.1, momentum=schedule)
     """
-    init_value = check_number("momentum_warmup", "init_value", init_value, "[0, 1]")
-    end_value = check_number("momentum_warmup", "end_value", end_value, "[0, 1]")
-    check_count("momentum_warmup", "transition_steps", transition_steps)
+    init_value = check_number("init_value", init_value, "[0, 1]")
+    end_value = check_number("end_value", end_value, "[0, 1]")
+    check_count("transition_steps", transition_steps)
     return optax.linear_schedule(init_value, end_value, transition_steps)

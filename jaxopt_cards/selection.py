@@ -11,30 +11,31 @@ from jax.tree_util import KeyPath
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.checks import HyperparameterError
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_name, path_names, shared, without_value
 
 PyTree = Any
 
 
-def compiled(function: str, pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
     """The pattern, compiled; an error names the public function that it was given to."""
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise NamedError(function, f"{pattern!r} is not a regular expression: {error}") from None
+        raise NamedError(f"{pattern!r} is not a regular expression: {error}") from None
 
 
-def marked(function: str, params: PyTree, pattern: str) -> PyTree:
+def marked(params: PyTree, pattern: str) -> PyTree:
     """`select`, for the public function that the pattern was given to."""
-    search = compiled(function, pattern).search
+    search = compiled(pattern).search
     chosen = [any(map(search, names)) for _, names in shared(params)]
     mask = jax.tree.unflatten(jax.tree.structure(params), chosen)
     if not any(jax.tree.leaves(mask)) and not is_placeholder(params):
         holes = _hole_paths(params)
         if not (_may_hide_leaves(params, holes) or any(search(path_name(p)) for p in holes)):
             paths = listed([*path_names(params), *map(path_name, holes)])
-            raise NamedError(function, f"the pattern {pattern!r} matches none of the paths{paths}")
+            raise NamedError(f"the pattern {pattern!r} matches none of the paths{paths}")
     return mask
 
 
@@ -56,7 +57,7 @@ def _may_hide_leaves(params: PyTree, holes: list[KeyPath]) -> bool:
 
 
 def where(
-    function: str, tx: optax.GradientTransformation, mask: Any, argument: str = "mask"
+    tx: optax.GradientTransformation, mask: Any, argument: str = "mask"
 ) -> optax.GradientTransformation:
     """The transformation on some parameters, the identity on the others.
 
@@ -65,17 +66,17 @@ def where(
     if mask is None:
         return tx
     if isinstance(mask, str):
-        compiled(function, mask)
-        return optax.masked(tx, lambda params: marked(function, params, mask))
+        compiled(mask)
+        return optax.masked(tx, lambda params: marked(params, mask))
     # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
     is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
     if callable(mask) and is_function:
-        return optax.masked(tx, lambda params: _of_bools(function, argument, mask(params)))
-    bools = _of_bools(function, argument, mask)
+        return optax.masked(tx, lambda params: _of_bools(argument, mask(params)))
+    bools = _of_bools(argument, mask)
     return optax.masked(tx, lambda _: bools)
 
 
-def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
+def _of_bools(argument: str, mask: PyTree) -> PyTree:
     """The mask with Python's bools; `optax.masked` would take any number or text for true."""
 
     def as_bool(leaf: Any) -> bool:
@@ -83,13 +84,13 @@ def _of_bools(function: str, argument: str, mask: PyTree) -> PyTree:
         known = known and not isinstance(leaf, jax.core.Tracer) and np.ndim(leaf) == 0
         if not (known and np.asarray(leaf) in (0, 1)):
             expected = "be a regular expression, a tree of bools, or a function of one to the other"
-            raise HyperparameterError(function, argument, expected, leaf)
+            raise HyperparameterError(argument, expected, leaf)
         return bool(leaf)
 
     return jax.tree.map(as_bool, mask)
 
 
-@named_in_errors
+@declare
 def select(params: PyTree, pattern: str) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression.
 
@@ -130,10 +131,10 @@ def select(params: PyTree, pattern: str) -> PyTree:
         >>> jc.select(params, "hidden.*kernel")
         {'hidden1': {'bias': False, 'kernel': True}, 'logits': {'kernel': False}}
     """
-    return marked("select", params, pattern)
+    return marked(params, pattern)
 
 
-@named_in_errors
+@declare
 def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     r"""Splits a tree in two by a regular expression over paths.
 
@@ -175,10 +176,9 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
         >>> print(jax.grad(loss)(trained))
         {'hidden1': None, 'logits': Array(12., dtype=float32, weak_type=True)}
     """
-    mask = marked("partition_params", params, pattern)
+    mask = marked(params, pattern)
     if twice := next((names for _, names in shared(params) if len(names) > 1), None):
         raise NamedError(
-            "partition_params",
             f"{twice[0]} and {twice[1]} are one parameter, which two trees cannot share: give "
             "nnx.state(model), or the state of nnx.split(model)",
         )
@@ -187,7 +187,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     return selected, rest
 
 
-@named_in_errors
+@declare
 def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     r"""Puts the two parts of `partition_params` together again.
 
@@ -224,16 +224,14 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
 
     def one_of(path: KeyPath, first: Any, second: Any) -> Any:
         if first is not None and second is not None:
-            raise NamedError("merge_params", f"both parts have a leaf at {path_name(path)}")
+            raise NamedError(f"both parts have a leaf at {path_name(path)}")
         return second if first is None else first
 
     structures: list[Any] = [
         jax.tree.structure(part, is_leaf=lambda leaf: leaf is None) for part in (selected, rest)
     ]
     if structures[0] != structures[1]:
-        raise NamedError(
-            "merge_params", f"the parts differ in structure:{listed(map(str, structures))}"
-        )
+        raise NamedError(f"the parts differ in structure:{listed(map(str, structures))}")
     return jax.tree_util.tree_map_with_path(
         one_of, selected, rest, is_leaf=lambda leaf: leaf is None
     )

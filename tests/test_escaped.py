@@ -151,7 +151,7 @@ def an_identity(text, folder):
 
 
 def a_hyperparameter(text, folder):
-    return str(HyperparameterError("f", "a", "be a number", text))
+    return str(HyperparameterError("a", "be a number", text))
 
 
 def a_card_of_a_zoo(text, folder):

@@ -89,7 +89,7 @@ def entry(name: str) -> Entry:
         hint = f"; nearest: {', '.join(near)}"
     else:
         hint = "; `jaxopt-cards list` has all of them"
-    raise NamedError("card", f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
+    raise NamedError(f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
 
 
 def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:

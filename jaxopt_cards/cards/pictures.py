@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from jaxopt_cards.cards.reading import Card, card
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@named_in_errors
+@declare
 def picture(ax: "Axes", thing: Card | str) -> "Axes":
     """Draws what a technique does, computed with the technique itself wherever that is possible.
 

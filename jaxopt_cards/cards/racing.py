@@ -14,7 +14,7 @@ from jaxopt_cards.cards import spec_text
 from jaxopt_cards.cards.spec_checks import check_step
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 # Four rates a decade, from 1e-5 to 10: finer would tune to the surface more than anybody does.
 RATES = tuple(10.0 ** (exponent / 4) for exponent in range(-20, 5))
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     steps_to_valley: int | None
 
 
-@named_in_errors
+@declare
 def race(
     surface: str | Surface,
     optimizers: Sequence[str],
@@ -72,14 +72,14 @@ def race(
         sgd:lr=0.5 5
     """
     ground: Surface = spec_text.named(surface, SURFACES) if isinstance(surface, str) else surface
-    check_count("race", "steps", steps)
+    check_count("steps", steps)
     begin = np.asarray(ground.start if start is None else start, np.float64)
     if begin.shape != (2,) or not np.all(np.isfinite(begin)):
-        raise HyperparameterError("race", "start", "be two finite numbers", start)
+        raise HyperparameterError("start", "be two finite numbers", start)
     point = jnp.asarray(begin, float)
     if not jnp.isfinite(ground.function(point)):
         expected = "be where the surface is finite in float32"
-        raise HyperparameterError("race", "start", expected, begin.tolist())
+        raise HyperparameterError("start", expected, begin.tolist())
     # All are built before the first runs: a misspelt name should not have to wait for the others.
     runners = [_runner(text) for text in optimizers]
     for text, make, _ in runners:

@@ -13,7 +13,7 @@ from docstring_parser.google import GoogleParser, Section, SectionType
 from jaxopt_cards.cards.facts import Facts, facts
 from jaxopt_cards.cards.index import entries, entry
 from jaxopt_cards.cards.signature import parameters, signature
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 _ONE_LINERS = ("Use when", "Avoid when")
 _SECTIONS = [
@@ -100,7 +100,7 @@ class Card:
         return tuple(name for name in dict.fromkeys(named) if name in entries())
 
 
-@named_in_errors
+@declare
 def card(thing: str | Callable[..., Any]) -> Card:
     r"""The card of a public technique: what it says of itself, and what was measured of it.
 
@@ -143,7 +143,7 @@ def card(thing: str | Callable[..., Any]) -> Card:
     return _card(known.name)
 
 
-@named_in_errors
+@declare
 def catalogue() -> Mapping[str, Card]:
     r"""The cards of all public techniques.
 

@@ -25,11 +25,11 @@ def check_values(name: str, bound: inspect.BoundArguments) -> None:
             for each in value if parameter.kind == parameter.VAR_POSITIONAL else [value]:
                 if not is_transformation(each):
                     expected = "be a transformation such as sgd(0.1)"
-                    raise HyperparameterError(name, key, expected, each)
+                    raise HyperparameterError(key, expected, each)
         if key in MASKS and isinstance(value, str):
-            raise HyperparameterError(name, key, "be True or False", value)
+            raise HyperparameterError(key, "be True or False", value)
         if COUNTS.get(name) == key:
-            check_count(name, key, value)
+            check_count(key, value)
     if name == "join_schedules" and _length(given["schedules"]) != _length(given["boundaries"]) + 1:
         raise ValueError(f"{name}: schedules must be a list, one longer than that of boundaries")
 

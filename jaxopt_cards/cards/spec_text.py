@@ -15,7 +15,7 @@ import jax
 
 from jaxopt_cards.cards.index import nearest
 from jaxopt_cards.cards.spec_checks import check_call, check_values
-from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.errors import NamedError, named_as
 
 WORDS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 SHORT = {"lr": "learning_rate"}
@@ -75,7 +75,8 @@ def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
     args = tuple(_built(value, among) for value in args)
     kwargs = {key: _built(value, among) for key, value in kwargs.items()}
     try:
-        check_values(name, signature.bind(*args, **kwargs))
+        with named_as(name):
+            check_values(name, signature.bind(*args, **kwargs))
         return function(*args, **kwargs)
     except NamedError as error:
         error.is_final = True  # the user wrote this name, not that of the function that builds it

@@ -8,15 +8,16 @@ import optax
 
 from jaxopt_cards.cards.closures import Stage, is_transformation, read
 from jaxopt_cards.cards.description import DescribedStage, Description
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import is_hole
 from jaxopt_cards.core.paths import path_names
 
 PyTree = Any
 
 
-@named_in_errors
-def describe(tx: optax.GradientTransformation, params: PyTree | None = None) -> Description:
+@declare
+def describe(tx: Any, params: PyTree | None = None) -> Description:
     r"""Tells what a transformation consists of: stages, hyperparameters, state, leaves.
 
     For any chain, ours or Optax's, with masks, partitions, injected hyperparameters and wrappers.
@@ -64,7 +65,7 @@ def describe(tx: optax.GradientTransformation, params: PyTree | None = None) -> 
         in all                                                         8,004 B       1
     """
     if not is_transformation(tx):
-        raise NamedError("describe", f"tx must have init and update, got {type(tx).__name__}")
+        raise NamedError(f"tx must have init and update, got {type(tx).__name__}")
     if params is not None:
         jax.eval_shape(tx.init, params)  # if they do not fit, this says why
     return Description(list(_stages(tx, params, 0, "")), _paths(params))

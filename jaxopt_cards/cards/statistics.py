@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training.inputs import check_model, check_model_fits, default_loss, on_device
 
@@ -33,7 +34,7 @@ class LayerStatistics(NamedTuple):
     weight_gradient_norm: float  # root mean square of the mean loss by the layer's kernel
 
 
-@named_in_errors
+@declare
 def layer_statistics(
     model: nnx.Module,
     x: Any,
@@ -93,15 +94,14 @@ def layer_statistics(
         >>> first.layer, last.layer, 0.3 < first.zeros < 0.7
         ('hidden1', 'hidden5', True)
     """
-    check_model("layer_statistics", model)
+    check_model(model)
     examples = on_device("layer_statistics", "the data", (x, y))
-    check_model_fits("layer_statistics", "the data", model, loss, examples)
+    check_model_fits("the data", model, loss, examples)
     parts: Any = nnx.split(_without_noise(model), nnx.Param, ...)  # typed for one filter only
     graph, params, rest = parts
     calls = _calls(graph, params, rest, examples.x)
     if len(calls) < 2:
         raise NamedError(
-            "layer_statistics",
             "model must have a hidden layer with a kernel, got "
             f"{calls or 'none'} in {type(model).__name__}",
         )

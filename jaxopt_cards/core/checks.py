@@ -1,7 +1,9 @@
 """Checks of hyperparameters, with errors that name the function the user called."""
 
 import operator
-from typing import Any
+from collections import abc
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -42,15 +44,17 @@ def _escape(letter: str) -> str:
 class HyperparameterError(NamedError):
     """A hyperparameter outside its range: which function, which argument, expected, got."""
 
-    def __init__(self, function: str, argument: str, expected: str, got: object):
+    def __init__(self, argument: str, expected: str, got: object):
         """Keeps the argument, what was expected and what was got."""
-        super().__init__(function, f"{argument} must {expected}, got {shown(got)}")
+        super().__init__(f"{argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
+    def __reduce__(self) -> Any:
+        """For pickling, as multiprocessing does with errors of other processes."""
+        return NamedError, (self.message,), {"function": self.function}
 
-def check_number(
-    function: str, argument: str, value: Any, interval: str, *, or_schedule: bool = False
-) -> Any:
+
+def check_number(argument: str, value: Any, interval: str, *, or_schedule: bool = False) -> Any:
     """The number, or the schedule where one may stand; raises unless the number is in `interval`.
 
     The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
@@ -67,42 +71,57 @@ def check_number(
     # Arrays of several numbers are refused: they would scale elements, not the whole.
     is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
     if numbers.ndim or not is_number:
-        raise HyperparameterError(function, argument, f"be {kind} in {interval}", value)
+        raise HyperparameterError(argument, f"be {kind} in {interval}", value)
     if is_traced:
         return value
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     above = numbers >= low if interval[0] == "[" else numbers > low
     below = numbers <= high if interval[-1] == "]" else numbers < high
     if not np.all(above & below):  # NaN compares false with everything, so it ends here too
-        raise HyperparameterError(function, argument, f"lie in {interval}", value)
+        raise HyperparameterError(argument, f"lie in {interval}", value)
     return value
 
 
-def check_eps(function: str, eps: Any, eps_root: Any) -> tuple[Any, Any]:
+def of_type(kind: Any, interval: str) -> Callable[[str, Any], Any]:
+    """The check of an argument that is declared as `Annotated[kind, interval]`."""
+    if kind is not int:
+        kinds = (kind, *get_args(kind))
+        or_schedule = any(get_origin(each) is abc.Callable for each in kinds)
+        return lambda name, value: check_number(name, value, interval, or_schedule=or_schedule)
+
+    def whole(name: str, value: Any) -> Any:
+        check_count(name, value, least=int(interval[1:].split(",")[0]))
+        return value
+
+    return whole
+
+
+def check_eps(eps: Any, eps_root: Any) -> tuple[Any, Any]:
     """Both; raises unless one is above zero: a gradient that was always zero would give NaN."""
-    eps_root = check_number(function, "eps_root", eps_root, "[0, inf)")
+    eps_root = check_number("eps_root", eps_root, "[0, inf)")
     no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
-    return check_number(function, "eps", eps, "(0, inf)" if no_root else "[0, inf)"), eps_root
+    return check_number("eps", eps, "(0, inf)" if no_root else "[0, inf)"), eps_root
 
 
-def check_float_dtype(function: str, argument: str, dtype: Any) -> None:
+def check_float_dtype(argument: str, dtype: Any) -> None:
     """Raises unless `dtype` is `None` or one of floating point."""
     try:
         valid = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.inexact)
     except TypeError:  # no dtype at all, such as "bfloat17"
         valid = False
     if not valid:
-        raise HyperparameterError(function, argument, "be a dtype of floating point", dtype)
+        raise HyperparameterError(argument, "be a dtype of floating point", dtype)
 
 
-def check_tx(function: str, tx: Any, argument: str = "tx") -> None:
-    """Raises unless `tx` has the two functions of a gradient transformation."""
+def check_tx(argument: str, tx: Any) -> Any:
+    """The transformation; raises unless it has the two functions of a gradient transformation."""
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
         expected = "be a gradient transformation, such as adam(1e-3)"
-        raise HyperparameterError(function, argument, expected, tx)
+        raise HyperparameterError(argument, expected, tx)
+    return tx
 
 
-def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> None:
+def check_count(argument: str, value: Any, *, least: int = 1) -> None:
     """Raises unless `value` is a whole number of at least `least`."""
     if isinstance(value, jax.core.Tracer):
         return
@@ -112,13 +131,13 @@ def check_count(function: str, argument: str, value: Any, *, least: int = 1) -> 
     except TypeError:
         valid = False
     if not valid:
-        raise HyperparameterError(function, argument, f"be a whole number >= {least}", value)
+        raise HyperparameterError(argument, f"be a whole number >= {least}", value)
 
 
-def check_seed(function: str, argument: str, seed: Any) -> None:
+def check_seed(argument: str, seed: Any) -> None:
     """Raises unless `seed` is a whole number >= 0 of which `jax.random.key` uses every bit."""
-    check_count(function, argument, seed, least=0)
+    check_count(argument, seed, least=0)
     # Without 64-bit types JAX keeps the lower 32 bits: 2**32 would be the same seed as 0.
     bits = 63 if jax.dtypes.canonicalize_dtype("int64") == "int64" else 32
     if not isinstance(seed, jax.core.Tracer) and operator.index(seed) >= 2**bits:
-        raise HyperparameterError(function, argument, f"be below 2**{bits}", seed)
+        raise HyperparameterError(argument, f"be below 2**{bits}", seed)

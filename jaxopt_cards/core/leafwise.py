@@ -10,7 +10,8 @@ import optax
 
 from jaxopt_cards.core.abstract import is_abstract, owned, with_values
 from jaxopt_cards.core.checks import NamedError, shown
-from jaxopt_cards.core.errors import named_stages, wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_stages
 from jaxopt_cards.core.paths import listed, path_name, path_names
 from jaxopt_cards.core.precision import (
     LeafMismatch,
@@ -32,7 +33,7 @@ class LeafwiseState(NamedTuple):
     leaves: PyTree  # like the parameters; for each leaf what `init` returned
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def leafwise(
     init: Callable[[jax.Array], Any],
     update: Callable[[jax.Array, Any, Any, Any], tuple[jax.Array, Any]],
@@ -123,12 +124,12 @@ def leafwise(
         state = jax.tree.map(lambda array: owned(array, taken), state)
         row = (state,) if single else tuple(state)
         if len(row) != len(fields):
-            raise NamedError(name, f"init must return {len(fields)} arrays, got {len(row)}")
+            raise NamedError(f"init must return {len(fields)} arrays, got {len(row)}")
         return row
 
     def init_tree(params):
         leaves, treedef = _flatten(params)
-        _check_parameters(name, params, leaves)
+        _check_parameters(params, leaves)
         taken: dict[int, Any] = {}  # the arrays whose buffers are in use
         rows = [init_row(leaf, taken) for leaf in leaves]
         return to_state(jnp.zeros((), jnp.int32), rows, treedef)
@@ -142,10 +143,10 @@ def leafwise(
 
     def update_tree(updates, state, params=None):
         if needs_params:
-            check_params(name, params)
+            check_params(params)
         if missing := [field for field in all_fields if not hasattr(state, field)]:
             got = f"{type(state).__name__}, which has no {missing[0]}"
-            raise NamedError(name, f"state must be {state_type.__name__}, got {got}")
+            raise NamedError(f"state must be {state_type.__name__}, got {got}")
         grads, treedef = _flatten(updates)
         columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
         weights = [None] * len(grads)
@@ -158,7 +159,7 @@ def leafwise(
                 row = tuple(column[index] for column in columns)
                 new_grad, new_row = update_leaf(grad, row, weights[index], count)
             except LeafMismatch as mismatch:
-                raise NamedError(name, f"{_at(updates, index)}{mismatch}") from None
+                raise NamedError(f"{_at(updates, index)}{mismatch}") from None
             new_grads.append(new_grad)
             new_rows.append(new_row)
         return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
@@ -181,22 +182,21 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
     return jnp.asarray(scheduled, like.real.dtype).reshape(())
 
 
-def check_params(function: str, params: Any) -> None:
+def check_params(params: Any) -> None:
     """Raises unless the caller of `update` gave the parameters."""
     if params is None:
         raise NamedError(
-            function,
             "needs the parameters, got params=None: call update(updates, state, params)",
         )
 
 
-def found_state(function: str, state: PyTree, state_type: type) -> Any:
+def found_state(state: PyTree, state_type: type) -> Any:
     """The one state of a type inside the state of a chain."""
     leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
     found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
     if len(found) != 1:
         got = f"{len(found)} in {type(state).__name__}"
-        raise NamedError(function, f"state must hold one {state_type.__name__}, got {got}")
+        raise NamedError(f"state must hold one {state_type.__name__}, got {got}")
     return found[0]
 
 
@@ -224,7 +224,7 @@ def _at(tree: PyTree, index: int) -> str:
     return f"at {path_name(path)} " if path else ""
 
 
-def _check_parameters(name: str, params: PyTree, leaves: list) -> None:
+def _check_parameters(params: PyTree, leaves: list) -> None:
     """Raises unless all leaves are arrays, and some of them can be trained."""
     dtypes = []
     for index, leaf in enumerate(leaves):
@@ -232,11 +232,11 @@ def _check_parameters(name: str, params: PyTree, leaves: list) -> None:
             dtypes.append(None if is_hole(leaf) else dtype_of(leaf))
         except TypeError:
             got = f"the parameter must be an array, got {shown(leaf)}"
-            raise NamedError(name, f"{_at(params, index)}{got}") from None
+            raise NamedError(f"{_at(params, index)}{got}") from None
     # Where a part is masked out, the rest may well be nothing but counters.
     if leaves and not any(d is None or jnp.issubdtype(d, jnp.inexact) for d in dtypes):
         got = f"the parameter must be of floating point, got {dtypes[0]}"
-        raise NamedError(name, f"{_at(params, 0)}{got}, and no other one is")
+        raise NamedError(f"{_at(params, 0)}{got}, and no other one is")
 
 
 def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: str) -> list:
@@ -246,7 +246,6 @@ def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: s
     except ValueError as error:
         got, expected = set(path_names(updates)), set(path_names(tree))
         raise NamedError(
-            name,
             f"the updates are unlike {what}; only in the updates:"
             f"{listed(sorted(got - expected))}\nonly in {what}:{listed(sorted(expected - got))}\n"
             f"({error})",

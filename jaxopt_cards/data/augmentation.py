@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.data.resampling import affine, resample, smooth, sources
 
 # What each strength may be; those of colour come with the value around which factors are drawn.
@@ -29,7 +29,7 @@ _RANGES = {
 _COLOURS = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
-@named_in_errors
+@declare
 def augment(
     image_shape: Sequence[int] = (28, 28),
     *,
@@ -128,13 +128,13 @@ def augment(
         "hue": hue,
     }
     for name, value in numbers.items():
-        check_number("augment", name, value, _RANGES[name])
+        check_number(name, value, _RANGES[name])
     shape = _checked_shape(image_shape)
-    check_count("augment", "crop", crop, least=0)
+    check_count("crop", crop, least=0)
     if crop >= min(shape[:2]):
-        raise HyperparameterError("augment", "crop", f"be below the sides of {shape}", crop)
+        raise HyperparameterError("crop", f"be below the sides of {shape}", crop)
     if not isinstance(flip, bool | np.bool):
-        raise HyperparameterError("augment", "flip", "be True or False", flip)
+        raise HyperparameterError("flip", "be True or False", flip)
     strengths = {name: float(value) for name, value in numbers.items()}
     change = _Augmentation(shape, flip=bool(flip), crop=int(crop), **strengths)
     if change.flip or change.crop or change.colours:
@@ -187,12 +187,12 @@ class _Augmentation:
         shapes = [(height * width * (channels or [1])[0],), (height, width, *channels)]
         if x.shape[1:] not in shapes and (channels or x.ndim != 4 or x.shape[1:3] != shapes[1]):
             expected = " or ".join(str(("batch", *shape)) for shape in shapes).replace("'", "")
-            raise HyperparameterError("augment", "x", f"have shape {expected}", x.shape)
+            raise HyperparameterError("x", f"have shape {expected}", x.shape)
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise HyperparameterError("augment", "x", "be of floating point", x.dtype.name)
+            raise HyperparameterError("x", "be of floating point", x.dtype.name)
         count = x.shape[-1] if x.ndim == 4 else (channels or [1])[0]
         if (self.saturation or self.hue) and count != 3:
-            raise HyperparameterError("augment", "x", "have 3 channels for colour", x.shape)
+            raise HyperparameterError("x", "have 3 channels for colour", x.shape)
         images = x.reshape(len(x), height, width, count)
         return images.astype(x.dtype if jnp.finfo(x.dtype).bits >= 32 else jnp.float32)
 
@@ -227,9 +227,9 @@ class _Augmentation:
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     if not isinstance(image_shape, Sequence) or len(image_shape) not in (2, 3):
         expected = "be (height, width) or (height, width, channels)"
-        raise HyperparameterError("augment", "image_shape", expected, image_shape)
+        raise HyperparameterError("image_shape", expected, image_shape)
     for size in image_shape:
-        check_count("augment", "each of image_shape", size)
+        check_count("each of image_shape", size)
     return tuple(int(size) for size in image_shape)
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.data.examples import Examples, Splits
 
 
-@named_in_errors
+@declare
 def digits() -> Splits:
     r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 

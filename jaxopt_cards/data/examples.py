@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxopt_cards.core.checks import check_count
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 
 
 class Examples(NamedTuple):
@@ -24,7 +25,7 @@ class Splits(NamedTuple):
     test: Examples
 
 
-@named_in_errors
+@declare
 def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     r"""Keeps the examples of some classes, and numbers these classes from 0.
 
@@ -68,7 +69,6 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     if not classes or missing or len(set(classes)) != len(classes):
         why = f", of which {missing} do not occur" if missing else ""
         raise NamedError(
-            "subset",
             f"classes must be different labels that occur, at least one, got {classes}"
             f"{why}; the labels are {np.unique(examples.y).tolist()}",
         )
@@ -78,7 +78,7 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     return Examples(examples.x[kept], y)
 
 
-@named_in_errors
+@declare
 def per_class(examples: Examples, n: int) -> Examples:
     r"""Keeps the first `n` examples of each class, in their order.
 
@@ -115,11 +115,11 @@ def per_class(examples: Examples, n: int) -> Examples:
         array([[0.],
                [2.]])
     """
-    check_count("per_class", "n", n)
+    check_count("n", n)
     labels, counts = np.unique(examples.y, return_counts=True)
     if len(labels) == 0 or (counts < n).any():
         few = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        raise NamedError("per_class", f"n = {n} examples asked of each class, but there are {few}")
+        raise NamedError(f"n = {n} examples asked of each class, but there are {few}")
     firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]
     kept = np.sort(np.concatenate(firsts))
     return Examples(examples.x[kept], examples.y[kept])

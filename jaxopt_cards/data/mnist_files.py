@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxopt_cards.core.checks import escaped
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.data.examples import Examples, Splits
 
 MIRRORS = (
@@ -45,7 +46,7 @@ _TEST_X = _IdxFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea",
 _TEST_Y = _IdxFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10_000,))
 
 
-@named_in_errors
+@declare
 def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) -> Splits:
     r"""Loads MNIST: 70,000 handwritten digits of 28×28 pixels.
 
@@ -130,7 +131,7 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
             contents = stream.read(file.size + 1)  # never more, whatever the file unpacks to
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         found = f"{escaped(path)} is damaged ({escaped(error)}); delete it and try again"
-        raise NamedError("mnist", found) from None
+        raise NamedError(found) from None
     if (
         len(contents) != file.size
         or hashlib.md5(contents, usedforsecurity=False).hexdigest() != file.md5
@@ -138,7 +139,6 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
         at_least = "more than " if len(contents) > file.size else ""
         got = f"{at_least}{min(len(contents), file.size):,} bytes"
         raise NamedError(
-            "mnist",
             f"{escaped(path)} is not MNIST's {file.name}: expected {file.size:,} bytes with MD5 "
             f"{file.md5}, got {got} with another sum; delete it and try again",
         )

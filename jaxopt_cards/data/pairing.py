@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, check_seed
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.data.examples import Examples
 from jaxopt_cards.data.resampling import smooth_modes
 
 
-@named_in_errors
+@declare
 def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
     r"""Draws pairs of images, half of one class and half of two: are these the same digit?
 
@@ -51,14 +51,14 @@ def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
         >>> same_or_not.x.shape, same_or_not.y.mean()
         ((1000, 2, 64), np.float64(0.5))
     """
-    check_count("pairs", "n", n, least=2)
-    check_seed("pairs", "seed", seed)
+    check_count("n", n, least=2)
+    check_seed("seed", seed)
     _check_lengths("pairs", examples)
     labels, classes, counts = np.unique(examples.y, return_inverse=True, return_counts=True)
     if len(labels) < 2 or counts.min() < 2:
         have = dict(zip(labels.tolist(), counts.tolist(), strict=True))
         expected = "have two classes or more, each of two examples or more"
-        raise HyperparameterError("pairs", "examples", expected, have)
+        raise HyperparameterError("examples", expected, have)
     # Sorted by class, the examples of one class lie in a row, and those of all others are the rest
     # of the circle.
     by_class = np.argsort(classes, kind="stable")
@@ -76,7 +76,7 @@ def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
     return Examples(examples.x[by_class[np.stack([first, second], axis=1)]], y)
 
 
-@named_in_errors
+@declare
 def corrupted(
     examples: Examples,
     *,
@@ -130,8 +130,8 @@ def corrupted(
         >>> good_or_bad.x.shape, good_or_bad.y.mean()
         ((2194, 64), np.float64(0.5))
     """
-    check_number("corrupted", "sigma", sigma, "[0.5, 1000]")
-    check_seed("corrupted", "seed", seed)
+    check_number("sigma", sigma, "[0.5, 1000]")
+    check_seed("seed", seed)
     _check_lengths("corrupted", examples)
     size = _checked_size(image_shape, examples.x)
     other_key, noise_key = jax.random.split(jax.random.key(seed))
@@ -153,20 +153,20 @@ def _patches(key: jax.Array, n: int, size: tuple[int, int], sigma: float) -> jax
 
 def _check_lengths(function: str, examples: Examples) -> None:
     if not isinstance(examples, Examples):
-        raise HyperparameterError(function, "examples", "be Examples(x, y)", type(examples))
+        raise HyperparameterError("examples", "be Examples(x, y)", type(examples))
     shapes = examples.x.shape, examples.y.shape
     if examples.y.ndim != 1 or examples.x.ndim < 2 or len(examples.x) != len(examples.y):
         expected = "have x of shape (n, ...) and y of shape (n,)"
-        raise HyperparameterError(function, "examples", expected, shapes)
+        raise HyperparameterError("examples", expected, shapes)
 
 
 def _checked_size(image_shape: Sequence[int], x: np.ndarray) -> tuple[int, int]:
     if not isinstance(image_shape, Sequence) or len(image_shape) != 2:
-        raise HyperparameterError("corrupted", "image_shape", "be (height, width)", image_shape)
+        raise HyperparameterError("image_shape", "be (height, width)", image_shape)
     for length in image_shape:
-        check_count("corrupted", "each of image_shape", length)
+        check_count("each of image_shape", length)
     height, width = map(int, image_shape)
     if x.shape[1:] != (height * width,) or len(x) < 2:
         expected = f"have x of shape (2 or more, {height * width})"
-        raise HyperparameterError("corrupted", "examples", expected, x.shape)
+        raise HyperparameterError("examples", expected, x.shape)
     return height, width

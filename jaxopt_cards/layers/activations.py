@@ -10,13 +10,13 @@ from flax import nnx
 from flax.nnx import PReLU as PReLU
 
 from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.noisy import Noisy
 
 LOWER, UPPER = 1 / 8, 1 / 3
 
 
-@named_in_errors
+@declare
 def rrelu(
     x: jax.Array,
     key: jax.Array | None = None,
@@ -63,8 +63,8 @@ def rrelu(
         >>> print(rrelu(jnp.array([-48.0, 2.0])))
         [-11.   2.]
     """
-    check_slopes("rrelu", lower, upper)
-    check_float_dtype("rrelu", "x", jnp.result_type(x))
+    check_slopes(lower, upper)
+    check_float_dtype("x", jnp.result_type(x))
     if key is None:
         slope = (jnp.asarray(lower, x.dtype) + jnp.asarray(upper, x.dtype)) / 2
     else:
@@ -115,10 +115,10 @@ class RReLU(Noisy):
         [-11.   2.]
     """
 
-    @named_in_errors
+    @declare
     def __init__(self, lower: float = LOWER, upper: float = UPPER, *, rngs: nnx.Rngs):
         """Keeps the range of slopes; the arguments are described with the class."""
-        check_slopes("RReLU", lower, upper)
+        check_slopes(lower, upper)
         super().__init__(rngs)
         self.lower, self.upper = float(lower), float(upper)
 
@@ -141,13 +141,13 @@ ACTIVATIONS: dict[str, Any] = {
 }
 
 
-def activation_of(function: str, activation: Any) -> Any:
+def activation_of(activation: Any) -> Any:
     """The function or class of a name, or the one given."""
     found = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
     is_class = isinstance(found, type)
     if not callable(found) or (is_class and not issubclass(found, nnx.Module)):
         expected = f"be a function, a class of NNX modules or one of {list(ACTIVATIONS)}"
-        raise HyperparameterError(function, "activation", expected, activation)
+        raise HyperparameterError("activation", expected, activation)
     return found
 
 
@@ -157,10 +157,10 @@ def made(module: Any, rngs: nnx.Rngs) -> nnx.Module:
     return module(rngs=rngs) if takes_rngs else module()
 
 
-def check_slopes(function: str, lower: Any, upper: Any) -> None:
+def check_slopes(lower: Any, upper: Any) -> None:
     """Raises unless both are slopes, and in order."""
-    check_number(function, "lower", lower, "[0, 1]")
-    check_number(function, "upper", upper, "[0, 1]")
+    check_number("lower", lower, "[0, 1]")
+    check_number("upper", upper, "[0, 1]")
     traced = isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer)
     if not traced and lower > upper:
-        raise HyperparameterError(function, "lower", f"be at most upper = {upper}", lower)
+        raise HyperparameterError("lower", f"be at most upper = {upper}", lower)

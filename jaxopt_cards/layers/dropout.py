@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxopt_cards.core.checks import check_count, check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.initializers import he_normal
 from jaxopt_cards.layers.noisy import Noisy
 
@@ -67,16 +67,16 @@ class Dropout(Noisy):
         [1. 1. 1.]
     """
 
-    @named_in_errors
+    @declare
     def __init__(self, rate: jax.typing.ArrayLike, *, rngs: nnx.Rngs):
         """Keeps the rate as an array; the arguments are described with the class."""
-        check_number("Dropout", "rate", rate, "[0, 1)")
+        check_number("rate", rate, "[0, 1)")
         super().__init__(rngs)
         self.rate = Rate(jnp.asarray(rate, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The inputs, some of them dropped in training."""
-        check_float_dtype("Dropout", "the dtype of x", x.dtype)
+        check_float_dtype("the dtype of x", x.dtype)
         key = self.next_key()
         if key is None:
             return x
@@ -132,7 +132,7 @@ class DropConnect(nnx.Linear):
         (2, 3)
     """
 
-    @named_in_errors
+    @declare
     def __init__(
         self,
         in_features: int,
@@ -143,9 +143,9 @@ class DropConnect(nnx.Linear):
         rngs: nnx.Rngs,
     ):
         """Makes the weights; the arguments are described with the class."""
-        check_count("DropConnect", "in_features", in_features)
-        check_count("DropConnect", "out_features", out_features)
-        check_number("DropConnect", "rate", rate, "[0, 1)")
+        check_count("in_features", in_features)
+        check_count("out_features", out_features)
+        check_number("rate", rate, "[0, 1)")
         super().__init__(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
         self.dropout = Dropout(rate, rngs=rngs)
 

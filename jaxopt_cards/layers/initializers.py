@@ -24,12 +24,11 @@ INITIALIZERS: dict[str, nnx.Initializer] = {
 }
 
 
-def initializer(function: str, kernel_init: Any) -> nnx.Initializer:
+def initializer(kernel_init: Any) -> nnx.Initializer:
     """The initialiser of a name, or the one given."""
     found = INITIALIZERS.get(kernel_init) if isinstance(kernel_init, str) else kernel_init
     if not callable(found):
         raise HyperparameterError(
-            function,
             "kernel_init",
             f"be an initialiser or one of {list(INITIALIZERS)}",
             kernel_init,

@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.activations import Activation, activation_of, made
 from jaxopt_cards.layers.dropout import Dropout, with_dropped_kernel
 from jaxopt_cards.layers.initializers import he_normal, initializer
@@ -79,7 +79,7 @@ class MLP(nnx.Module):
         ((2, 5), (2, 100))
     """
 
-    @named_in_errors
+    @declare
     def __init__(
         self,
         in_features: int,
@@ -97,22 +97,22 @@ class MLP(nnx.Module):
     ):
         """Makes the layers; the arguments are described with the class."""
         if not isinstance(rngs, nnx.Rngs):
-            raise HyperparameterError("MLP", "rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
+            raise HyperparameterError("rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
         if isinstance(units, str) or not isinstance(units, Iterable):
-            raise HyperparameterError("MLP", "units", "be a list of widths, such as [100]", units)
-        check_count("MLP", "in_features", in_features)
-        check_count("MLP", "out_features", out_features)
+            raise HyperparameterError("units", "be a list of widths, such as [100]", units)
+        check_count("in_features", in_features)
+        check_count("out_features", out_features)
         for width in units:
-            check_count("MLP", "each of units", width)
+            check_count("each of units", width)
         for name, number in {
             "dropout_rate": dropout_rate,
             "batch_norm_momentum": batch_norm_momentum,
             "input_dropout_rate": input_dropout_rate,
             "drop_connect_rate": drop_connect_rate,
         }.items():
-            check_number("MLP", name, number, "[0, 1)")
-        self.activation = activation_of("MLP", activation)
-        kernel_init = initializer("MLP", kernel_init)
+            check_number(name, number, "[0, 1)")
+        self.activation = activation_of(activation)
+        kernel_init = initializer(kernel_init)
         self.depth = len(units)
         # All weights come first, so that a seed gives the same ones whatever is added to them.
         widths = [in_features, *units]
@@ -137,9 +137,9 @@ class MLP(nnx.Module):
     def features(self, x: jax.Array, upto: int | None = None) -> jax.Array:
         """The output of hidden layer number `upto`, from 1; 0 is the input, default the last."""
         upto = self.depth if upto is None else upto
-        check_count("MLP.features", "upto", upto, least=0)
+        check_count("upto", upto, least=0)
         if upto > self.depth:
-            raise HyperparameterError("MLP.features", "upto", f"be at most {self.depth}", upto)
+            raise HyperparameterError("upto", f"be at most {self.depth}", upto)
         for index in range(1, upto + 1):
             x = self._hidden(self._dropped(x, index), index)
         return x

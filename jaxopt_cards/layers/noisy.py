@@ -12,7 +12,7 @@ class Noisy(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
         """Takes a stream of random numbers of its own, as `nnx.Dropout` does."""
         if not isinstance(rngs, nnx.Rngs):
-            raise HyperparameterError(type(self).__name__, "rngs", "be an nnx.Rngs", rngs)
+            raise HyperparameterError("rngs", "be an nnx.Rngs", rngs)
         self.rngs = rngs["dropout"].fork()
         # Under this name `train()`, `eval()` and `nnx.view` find the switch.
         self.deterministic = False

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import shared
 from jaxopt_cards.core.precision import in_precision
@@ -16,7 +16,7 @@ from jaxopt_cards.selection import compiled, marked
 Penalty = Callable[[Any], jax.Array]
 
 
-@named_in_errors
+@declare
 def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of absolute weights: a term for the loss.
 
@@ -60,11 +60,11 @@ def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
         >>> print(l1(0.5)(params), jax.grad(l1(0.5))(params)["kernel"])
         2.0 [ 0.5 -0.5]
     """
-    check_number("l1", "strength", strength, "[0, inf)")
-    return penalty("l1", pattern, lambda weights: scaled(strength, magnitudes(weights)))
+    check_number("strength", strength, "[0, inf)")
+    return penalty(pattern, lambda weights: scaled(strength, magnitudes(weights)))
 
 
-@named_in_errors
+@declare
 def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of squared weights: a term for the loss.
 
@@ -108,11 +108,11 @@ def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
         >>> print(l2(0.5)(params), jax.grad(l2(0.5))(params)["kernel"])
         5.0 [ 3. -1.]
     """
-    check_number("l2", "strength", strength, "[0, inf)")
-    return penalty("l2", pattern, lambda weights: scaled(strength, abs_sq(weights)))
+    check_number("strength", strength, "[0, inf)")
+    return penalty(pattern, lambda weights: scaled(strength, abs_sq(weights)))
 
 
-@named_in_errors
+@declare
 def elastic_net(
     l1: jax.typing.ArrayLike, l2: jax.typing.ArrayLike, pattern: str = "kernel"
 ) -> Penalty:
@@ -157,19 +157,17 @@ def elastic_net(
         >>> print(elastic_net(0.5, 0.1)({"kernel": jnp.array([3.0, -1.0])}))
         3.0
     """
-    check_number("elastic_net", "l1", l1, "[0, inf)")
-    check_number("elastic_net", "l2", l2, "[0, inf)")
-    return penalty(
-        "elastic_net", pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w))
-    )
+    check_number("l1", l1, "[0, inf)")
+    check_number("l2", l2, "[0, inf)")
+    return penalty(pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w)))
 
 
-def penalty(function: str, pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
+def penalty(pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
     """The sum of a function over the arrays whose path matches."""
-    compiled(function, pattern)
+    compiled(pattern)
 
     def total(params: Any) -> jax.Array:
-        chosen = jax.tree.leaves(marked(function, params, pattern))
+        chosen = jax.tree.leaves(marked(params, pattern))
         leaves = zip(shared(params), jax.tree.leaves(params), chosen, strict=True)
         # A parameter in several places of a module is one, and has one term.
         weights = {first: leaf for (first, _), leaf, is_chosen in leaves if is_chosen}

@@ -8,11 +8,11 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_float_dtype
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.noisy import Noisy
 
 
-@named_in_errors
+@declare
 def stochastic_pool(
     x: jax.Array,
     window_shape: Sequence[int],
@@ -122,7 +122,7 @@ class StochasticPool(Noisy):
         (1, 3, 2, 3)
     """
 
-    @named_in_errors
+    @declare
     def __init__(
         self,
         window_shape: Sequence[int],
@@ -133,7 +133,7 @@ class StochasticPool(Noisy):
         """Keeps the window; the arguments are described with the class."""
         self.window_shape = tuple(window_shape)
         self.strides = self.window_shape if strides is None else tuple(strides)
-        check_sizes("StochasticPool", self.window_shape, self.strides)
+        check_sizes(self.window_shape, self.strides)
         super().__init__(rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -154,21 +154,21 @@ def windows(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int]) -
 
 def check_windows(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int]) -> None:
     """Raises unless the windows fit into the input."""
-    check_float_dtype("stochastic_pool", "the dtype of x", x.dtype)
-    check_sizes("stochastic_pool", window_shape, strides)
+    check_float_dtype("the dtype of x", x.dtype)
+    check_sizes(window_shape, strides)
     inside = x.shape[1:-1]
     if len(inside) != len(window_shape) or any(np.less(inside, window_shape)):
         raise HyperparameterError(
-            "stochastic_pool", "window_shape", f"fit into x.shape[1:-1] = {inside}", window_shape
+            "window_shape", f"fit into x.shape[1:-1] = {inside}", window_shape
         )
 
 
-def check_sizes(function: str, window_shape: Sequence[int], strides: Sequence[int]) -> None:
+def check_sizes(window_shape: Sequence[int], strides: Sequence[int]) -> None:
     """Raises unless window and strides are whole numbers, as many of the one as of the other."""
     for size in window_shape:
-        check_count(function, "each of window_shape", size)
+        check_count("each of window_shape", size)
     for stride in strides:
-        check_count(function, "each of strides", stride)
+        check_count("each of strides", stride)
     if len(strides) != len(window_shape):
         expected = f"be {len(window_shape)} numbers, as window_shape is"
-        raise HyperparameterError(function, "strides", expected, strides)
+        raise HyperparameterError("strides", expected, strides)

@@ -8,7 +8,7 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
@@ -23,7 +23,7 @@ class ScaleByAmsboundState(NamedTuple):
     nu_max: optax.Updates  # like the parameters, real: the largest `nu` so far
 
 
-@named_in_errors
+@declare
 def scale_by_adabound(
     final_scale: jax.typing.ArrayLike = 100.0,
     gamma: jax.typing.ArrayLike = 1e-3,
@@ -85,11 +85,11 @@ def scale_by_adabound(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    final_scale = check_number("scale_by_adabound", "final_scale", final_scale, "(0, inf)")
-    gamma = check_number("scale_by_adabound", "gamma", gamma, "(0, inf)")
-    b1 = check_number("scale_by_adabound", "b1", b1, "[0, 1)")
-    b2 = check_number("scale_by_adabound", "b2", b2, "[0, 1)")
-    eps = check_number("scale_by_adabound", "eps", eps, "(0, inf)")
+    final_scale = check_number("final_scale", final_scale, "(0, inf)")
+    gamma = check_number("gamma", gamma, "(0, inf)")
+    b1 = check_number("b1", b1, "[0, 1)")
+    b2 = check_number("b2", b2, "[0, 1)")
+    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         zero = jnp.zeros_like(param.real)
@@ -109,7 +109,7 @@ def scale_by_adabound(
     return leafwise(init, update, ScaleByAmsboundState if amsbound else optax.ScaleByAdamState)
 
 
-@named_in_errors
+@declare
 def adabound(
     learning_rate: optax.ScalarOrSchedule,
     final_scale: jax.typing.ArrayLike = 100.0,
@@ -165,7 +165,7 @@ def adabound(
     )
 
 
-@named_in_errors
+@declare
 def amsbound(
     learning_rate: optax.ScalarOrSchedule,
     final_scale: jax.typing.ArrayLike = 100.0,

@@ -8,7 +8,7 @@ import optax
 from optax import chain, identity
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.selection import where
@@ -16,7 +16,7 @@ from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_adadelta(
     rho: jax.typing.ArrayLike = 0.9, eps: jax.typing.ArrayLike = 1e-6
 ) -> optax.GradientTransformation:
@@ -60,8 +60,8 @@ def scale_by_adadelta(
         >>> print(f"{updates[0]:.3f}")
         0.199
     """
-    rho = check_number("scale_by_adadelta", "rho", rho, "[0, 1)")
-    eps = check_number("scale_by_adadelta", "eps", eps, "(0, inf)")
+    rho = check_number("rho", rho, "[0, 1)")
+    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param.real), jnp.zeros_like(param.real)
@@ -76,7 +76,7 @@ def scale_by_adadelta(
     return leafwise(init, update, optax.ScaleByAdaDeltaState)
 
 
-@named_in_errors
+@declare
 def adadelta(
     learning_rate: optax.ScalarOrSchedule = 1.0,
     rho: jax.typing.ArrayLike = 0.9,
@@ -135,7 +135,7 @@ def adadelta(
     decays = not is_zero or weight_decay_mask is not None
     decay = add_decayed_weights(weight_decay) if decays else identity()
     return chain(
-        where("adadelta", decay, weight_decay_mask, "weight_decay_mask"),
+        where(decay, weight_decay_mask, "weight_decay_mask"),
         scale_by_adadelta(rho, eps),
         scale_by_learning_rate(learning_rate),
     )

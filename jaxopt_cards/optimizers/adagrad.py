@@ -6,13 +6,13 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_rss(
     initial_accumulator_value: jax.typing.ArrayLike = 0.1,
     eps: jax.typing.ArrayLike = 1e-7,
@@ -58,9 +58,9 @@ def scale_by_rss(
         [1. 0.]
     """
     initial_accumulator_value = check_number(
-        "scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+        "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
     )
-    eps = check_number("scale_by_rss", "eps", eps, "[0, inf)")
+    eps = check_number("eps", eps, "[0, inf)")
 
     def init(param):
         return jnp.full_like(param.real, initial_accumulator_value)
@@ -72,7 +72,7 @@ def scale_by_rss(
     return leafwise(init, update, optax.ScaleByRssState)
 
 
-@named_in_errors
+@declare
 def adagrad(
     learning_rate: optax.ScalarOrSchedule,
     initial_accumulator_value: jax.typing.ArrayLike = 0.1,

@@ -8,14 +8,14 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_eps, check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
 from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_adam(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -76,10 +76,10 @@ def scale_by_adam(
         >>> print(updates.round(3), state.count)
         [ 1. -1.] 1
     """
-    b1 = check_number("scale_by_adam", "b1", b1, "[0, 1)")
-    b2 = check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    eps, eps_root = check_eps("scale_by_adam", eps, eps_root)
-    check_float_dtype("scale_by_adam", "mu_dtype", mu_dtype)
+    b1 = check_number("b1", b1, "[0, 1)")
+    b2 = check_number("b2", b2, "[0, 1)")
+    eps, eps_root = check_eps(eps, eps_root)
+    check_float_dtype("mu_dtype", mu_dtype)
 
     def init(param):
         return jnp.zeros_like(param, dtype=mu_dtype), jnp.zeros_like(param.real)
@@ -96,7 +96,7 @@ def scale_by_adam(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@named_in_errors
+@declare
 def adam(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,
@@ -161,7 +161,7 @@ def adam(
     )
 
 
-@named_in_errors
+@declare
 def nadam(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,
@@ -225,7 +225,7 @@ def nadam(
     )
 
 
-@named_in_errors
+@declare
 def adamw(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,

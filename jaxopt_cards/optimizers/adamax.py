@@ -6,13 +6,13 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import bias_corrected
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_adamax(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -60,9 +60,9 @@ def scale_by_adamax(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    b1 = check_number("scale_by_adamax", "b1", b1, "[0, 1)")
-    b2 = check_number("scale_by_adamax", "b2", b2, "[0, 1)")
-    eps = check_number("scale_by_adamax", "eps", eps, "(0, inf)")
+    b1 = check_number("b1", b1, "[0, 1)")
+    b2 = check_number("b2", b2, "[0, 1)")
+    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param), jnp.zeros_like(param.real)
@@ -76,7 +76,7 @@ def scale_by_adamax(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@named_in_errors
+@declare
 def adamax(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,

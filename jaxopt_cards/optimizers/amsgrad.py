@@ -8,13 +8,13 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_eps, check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_amsgrad(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -74,10 +74,10 @@ def scale_by_amsgrad(
         >>> print(updates)
         [0.25]
     """
-    b1 = check_number("scale_by_amsgrad", "b1", b1, "[0, 1)")
-    b2 = check_number("scale_by_amsgrad", "b2", b2, "[0, 1)")
-    eps, eps_root = check_eps("scale_by_amsgrad", eps, eps_root)
-    check_float_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
+    b1 = check_number("b1", b1, "[0, 1)")
+    b2 = check_number("b2", b2, "[0, 1)")
+    eps, eps_root = check_eps(eps, eps_root)
+    check_float_dtype("mu_dtype", mu_dtype)
 
     def init(param):
         zero = jnp.zeros_like(param.real)
@@ -95,7 +95,7 @@ def scale_by_amsgrad(
     return leafwise(init, update, optax.ScaleByAmsgradState)
 
 
-@named_in_errors
+@declare
 def amsgrad(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,

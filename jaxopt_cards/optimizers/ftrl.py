@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 
 
@@ -19,7 +19,7 @@ class ScaleByFtrlState(NamedTuple):
     linear: optax.Updates  # like the parameters: the linear term of the objective
 
 
-@named_in_errors
+@declare
 def scale_by_ftrl(
     learning_rate: optax.ScalarOrSchedule,
     learning_rate_power: jax.typing.ArrayLike = -0.5,
@@ -85,23 +85,22 @@ def scale_by_ftrl(
         >>> updates[0] == 0, f"{updates[1]:.3f}"
         (Array(True, dtype=bool), '0.331')
     """
-    name = "scale_by_ftrl"
-    learning_rate = check_number(name, "learning_rate", learning_rate, "(0, inf)", or_schedule=True)
+    learning_rate = check_number("learning_rate", learning_rate, "(0, inf)", or_schedule=True)
     power: Any = learning_rate_power
     start: Any = initial_accumulator_value
     l1: Any = l1_regularization_strength
     l2: Any = l2_regularization_strength
     shrinkage: Any = l2_shrinkage_regularization_strength
-    power = check_number(name, "learning_rate_power", power, "(-inf, 0]")
-    start = check_number(name, "initial_accumulator_value", start, "[0, inf)")
-    l1 = check_number(name, "l1_regularization_strength", l1, "[0, inf)")
-    l2 = check_number(name, "l2_regularization_strength", l2, "[0, inf)")
-    shrinkage = check_number(name, "l2_shrinkage_regularization_strength", shrinkage, "[0, inf)")
-    beta = check_number(name, "beta", beta, "[0, inf)")
+    power = check_number("learning_rate_power", power, "(-inf, 0]")
+    start = check_number("initial_accumulator_value", start, "[0, inf)")
+    l1 = check_number("l1_regularization_strength", l1, "[0, inf)")
+    l2 = check_number("l2_regularization_strength", l2, "[0, inf)")
+    shrinkage = check_number("l2_shrinkage_regularization_strength", shrinkage, "[0, inf)")
+    beta = check_number("beta", beta, "[0, inf)")
 
     def init(param):
         if jnp.iscomplexobj(param):
-            raise HyperparameterError(name, "params", "be real", param.dtype)
+            raise HyperparameterError("params", "be real", param.dtype)
         return jnp.full_like(param, start), jnp.zeros_like(param)
 
     def update(grad, state, param, step):
@@ -117,7 +116,7 @@ def scale_by_ftrl(
     return leafwise(init, update, ScaleByFtrlState, needs_params=True)
 
 
-@named_in_errors
+@declare
 def ftrl(
     learning_rate: optax.ScalarOrSchedule,
     learning_rate_power: jax.typing.ArrayLike = -0.5,

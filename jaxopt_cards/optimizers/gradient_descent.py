@@ -9,7 +9,7 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
@@ -21,7 +21,7 @@ class ScheduledTraceState(NamedTuple):
     trace: optax.Updates  # like the parameters
 
 
-@named_in_errors
+@declare
 def trace(
     decay: jax.typing.ArrayLike | Callable[[Any], Any],
     nesterov: bool = False,
@@ -76,8 +76,8 @@ def trace(
         >>> print(updates)
         [1.9]
     """
-    decay = check_number("trace", "decay", decay, "[0, 1]", or_schedule=True)
-    check_float_dtype("trace", "accumulator_dtype", accumulator_dtype)
+    decay = check_number("decay", decay, "[0, 1]", or_schedule=True)
+    check_float_dtype("accumulator_dtype", accumulator_dtype)
 
     def init(param):
         return jnp.zeros_like(param, dtype=accumulator_dtype)
@@ -96,11 +96,11 @@ def momentum_stage(
     """The trace, or nothing; an error speaks of `momentum`, as the optimizers call its decay."""
     if momentum is None:
         return optax.identity()
-    momentum = check_number("trace", "momentum", momentum, "[0, 1]", or_schedule=True)
+    momentum = check_number("momentum", momentum, "[0, 1]", or_schedule=True)
     return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
-@named_in_errors
+@declare
 def sgd(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule | None = None,
@@ -153,7 +153,7 @@ def sgd(
     )
 
 
-@named_in_errors
+@declare
 def momentum(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule = 0.9,
@@ -205,7 +205,7 @@ def momentum(
     )
 
 
-@named_in_errors
+@declare
 def nesterov(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule = 0.9,

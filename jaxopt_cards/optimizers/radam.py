@@ -6,13 +6,13 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_eps, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@named_in_errors
+@declare
 def scale_by_radam(
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
@@ -73,10 +73,10 @@ def scale_by_radam(
         >>> print(updates.round(3))
         [ 0.5 -8. ]
     """
-    b1 = check_number("scale_by_radam", "b1", b1, "[0, 1)")
-    b2 = check_number("scale_by_radam", "b2", b2, "[0, 1)")
-    eps, eps_root = check_eps("scale_by_radam", eps, eps_root)
-    threshold = check_number("scale_by_radam", "threshold", threshold, "[4, inf]")
+    b1 = check_number("b1", b1, "[0, 1)")
+    b2 = check_number("b2", b2, "[0, 1)")
+    eps, eps_root = check_eps(eps, eps_root)
+    threshold = check_number("threshold", threshold, "[4, inf]")
     ro_inf = 2 / (1 - b2) - 1
 
     def init(param):
@@ -99,7 +99,7 @@ def scale_by_radam(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@named_in_errors
+@declare
 def radam(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,

@@ -8,7 +8,7 @@ import optax
 from optax import chain
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected
 from jaxopt_cards.core.optax_states import state_class
@@ -22,13 +22,13 @@ def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
 
 def _checked(name: str, decay: Any, eps: Any, initial_scale: Any) -> tuple[Any, Any, Any]:
     return (
-        check_number(name, "decay", decay, "[0, 1)"),
-        check_number(name, "eps", eps, "(0, inf)"),
-        check_number(name, "initial_scale", initial_scale, "[0, inf)"),
+        check_number("decay", decay, "[0, 1)"),
+        check_number("eps", eps, "(0, inf)"),
+        check_number("initial_scale", initial_scale, "[0, inf)"),
     )
 
 
-@named_in_errors
+@declare
 def scale_by_rms(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -94,7 +94,7 @@ def scale_by_rms(
     return leafwise(init, update, state_class(like))
 
 
-@named_in_errors
+@declare
 def scale_by_stddev(
     decay: jax.typing.ArrayLike = 0.9,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -165,7 +165,7 @@ def scale_by_stddev(
     return leafwise(init, update, state_class(like))
 
 
-@named_in_errors
+@declare
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule,
     decay: jax.typing.ArrayLike = 0.9,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import found_state, leafwise, value_at
 
 
@@ -19,7 +19,7 @@ class ScaleByTrueNesterovState(NamedTuple):
     ahead: optax.Updates  # like the parameters: momentum times its decay, the way to look ahead
 
 
-@named_in_errors
+@declare
 def scale_by_true_nesterov(
     learning_rate: optax.ScalarOrSchedule, decay: jax.typing.ArrayLike | Callable[[Any], Any] = 0.9
 ) -> optax.GradientTransformation:
@@ -68,9 +68,8 @@ def scale_by_true_nesterov(
         >>> print(f"{params[0]:.3f}")
         0.496
     """
-    name = "scale_by_true_nesterov"
-    learning_rate = check_number(name, "learning_rate", learning_rate, "[0, inf)", or_schedule=True)
-    decay = check_number(name, "decay", decay, "[0, 1]", or_schedule=True)
+    learning_rate = check_number("learning_rate", learning_rate, "[0, inf)", or_schedule=True)
+    decay = check_number("decay", decay, "[0, 1]", or_schedule=True)
 
     def init(param):
         return jnp.zeros_like(param)
@@ -82,7 +81,7 @@ def scale_by_true_nesterov(
     return leafwise(init, update, ScaleByTrueNesterovState)
 
 
-@named_in_errors
+@declare
 def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
     r"""Where `scale_by_true_nesterov` wants the gradient measured.
 
@@ -118,5 +117,5 @@ def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
         >>> print(jc.nesterov_point(params, state))
         [0.9]
     """
-    ahead = found_state("nesterov_point", state, ScaleByTrueNesterovState).ahead
+    ahead = found_state(state, ScaleByTrueNesterovState).ahead
     return jax.tree.map(lambda param, step: param + step.astype(param.dtype), params, ahead)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
@@ -23,7 +23,7 @@ _QUANTITIES = {
 }
 
 
-@named_in_errors
+@declare
 def learning_curves(
     ax: Axes, runs: Mapping[str, "Sequence[History]"], quantity: str = "valid_accuracy"
 ) -> Axes:
@@ -55,7 +55,7 @@ def learning_curves(
     """
     if quantity not in _QUANTITIES:
         expected = f"be one of {list(_QUANTITIES)}"
-        raise HyperparameterError("learning_curves", "quantity", expected, quantity)
+        raise HyperparameterError("quantity", expected, quantity)
     named("learning_curves", "runs", runs)
     for index, (name, histories) in enumerate(runs.items()):
         curves = _curves_of(name, histories, quantity)
@@ -82,7 +82,7 @@ def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list
     is_sequence = isinstance(histories, Sequence) and not hasattr(histories, quantity)
     if not is_sequence or not histories or not all(hasattr(h, quantity) for h in histories):
         expected = "be a sequence of histories, one a run"
-        raise HyperparameterError("learning_curves", f"runs[{name!r}]", expected, histories)
+        raise HyperparameterError(f"runs[{name!r}]", expected, histories)
     scale = 100.0 if quantity == "valid_accuracy" else 1.0
     argument = f"runs[{name!r}].{quantity}"
     return [
@@ -91,7 +91,7 @@ def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list
     ]
 
 
-@named_in_errors
+@declare
 def schedules(
     ax: Axes, curves: Mapping[str, Callable[[Any], Any]], steps: int, label: str = "learning rate"
 ) -> Axes:
@@ -118,10 +118,10 @@ def schedules(
         array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
     named("schedules", "curves", curves)
-    check_count("schedules", "steps", steps)
+    check_count("steps", steps)
     for index, (name, schedule) in enumerate(curves.items()):
         if not callable(schedule):
-            raise HyperparameterError("schedules", f"curves[{name!r}]", "be a function", schedule)
+            raise HyperparameterError(f"curves[{name!r}]", "be a function", schedule)
         ax.plot(
             np.arange(steps),
             values_of(schedule, np.arange(steps)),
@@ -131,7 +131,7 @@ def schedules(
     return over(ax, "step", label, len(curves))
 
 
-@named_in_errors
+@declare
 def gradient_norms(
     ax: Axes, norms: Mapping[str, Any], steps: Any = None, label: str = "norm of the gradient"
 ) -> Axes:
@@ -168,15 +168,13 @@ def gradient_norms(
         x = np.arange(len(values)) if given is None else given
         if len(x) != len(values):
             expected = f"have {len(x)} numbers, as many as steps"
-            raise HyperparameterError(
-                "gradient_norms", f"norms[{name!r}]", expected, f"{len(values)}"
-            )
+            raise HyperparameterError(f"norms[{name!r}]", expected, f"{len(values)}")
         ax.plot(x, values, label=plain(name), **line(ax, index) | {"color": colours[index]})
     ax.set_yscale("log")
     return over(ax, "step", label, len(norms))
 
 
-@named_in_errors
+@declare
 def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
     """One number for each layer, on a logarithmic axis: what vanishes falls, what explodes rises.
 
@@ -206,7 +204,7 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
     for index, (name, values) in enumerate(profiles.items()):
         values = numbers("by_layer", f"profiles[{name!r}]", values, "(layers,)")
         if np.any(values < 0):
-            raise HyperparameterError("by_layer", f"profiles[{name!r}]", "be >= 0", values)
+            raise HyperparameterError(f"profiles[{name!r}]", "be >= 0", values)
         layers = np.arange(1, len(values) + 1)
         look = line(ax, index)
         positive = np.where(values > 0, values, np.nan)

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.pictures.inputs import classes_of, square_images
 from jaxopt_cards.pictures.theme import colour, ink, paper, plain, tones
 
 
-@named_in_errors
+@declare
 def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
     """A row for each image: itself at the left, then its changed versions.
 
@@ -44,10 +44,10 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         images = square_images("augmentation_sheet", argument, version)
         if images.shape != left.shape:
             expected = f"have the shape of originals, {left.shape}"
-            raise HyperparameterError("augmentation_sheet", argument, expected, images.shape)
+            raise HyperparameterError(argument, expected, images.shape)
         columns.append(images)
     if len(columns) == 1:
-        raise HyperparameterError("augmentation_sheet", "versions", "have one at least", versions)
+        raise HyperparameterError("versions", "have one at least", versions)
     for column, images in enumerate(columns):
         # A gap after the originals tells them apart from their versions.
         at = column * 1.1 + 0.3 * (column > 0)
@@ -58,7 +58,7 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
     return _sheet(ax, len(columns) * 1.1 + 0.2, len(left) * 1.1 - 0.1, above=0.5)
 
 
-@named_in_errors
+@declare
 def misclassified(
     ax: Axes,
     images: Any,
@@ -95,10 +95,10 @@ def misclassified(
         ('1 of 3 are wrong: class → guess', ['2 → 7'])
     """
     images = square_images("misclassified", "images", images)
-    labels, guesses, names = classes_of("misclassified", labels, guesses, classes)
-    check_count("misclassified", "most", most)
+    labels, guesses, names = classes_of(labels, guesses, classes)
+    check_count("most", most)
     if len(images) != len(labels):
-        raise HyperparameterError("misclassified", "labels", f"be {len(images)}", len(labels))
+        raise HyperparameterError("labels", f"be {len(images)}", len(labels))
     wrong = np.flatnonzero(labels != guesses)
     shown = wrong[:most]
     columns = min(len(shown), 10)
@@ -113,7 +113,7 @@ def misclassified(
     return _sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
 
 
-@named_in_errors
+@declare
 def confusion_matrix(
     ax: Axes, labels: Any, guesses: Any, classes: Sequence[str] | None = None
 ) -> Axes:
@@ -141,7 +141,7 @@ def confusion_matrix(
         >>> [text.get_text() for text in ax.texts]
         ['1', '1', '1']
     """
-    labels, guesses, names = classes_of("confusion_matrix", labels, guesses, classes)
+    labels, guesses, names = classes_of(labels, guesses, classes)
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, guesses), 1)
     mistakes = np.where(np.eye(len(names), dtype=bool), 0, counts)

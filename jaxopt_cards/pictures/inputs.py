@@ -12,7 +12,7 @@ def named(function: str, argument: str, things: Any) -> None:
     """Raises unless `things` is a mapping from names that has at least one."""
     if not isinstance(things, Mapping) or not things:
         expected = "be a mapping from a name to what to draw, with at least one"
-        raise HyperparameterError(function, argument, expected, things)
+        raise HyperparameterError(argument, expected, things)
 
 
 def numbers(function: str, argument: str, values: Any, shape: str) -> np.ndarray:
@@ -30,25 +30,25 @@ def numbers(function: str, argument: str, values: Any, shape: str) -> np.ndarray
     )
     if not fits or not (array.dtype.kind in "iufb" or array.dtype.name == "bfloat16"):
         got = f"{array.dtype} of shape {array.shape}"
-        raise HyperparameterError(function, argument, f"be numbers of shape {shape}", got)
+        raise HyperparameterError(argument, f"be numbers of shape {shape}", got)
     return array.astype(np.float64)
 
 
 def classes_of(
-    function: str, labels: Any, guesses: Any, classes: Sequence[str] | None
+    labels: Any, guesses: Any, classes: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Labels and guesses as whole numbers, and the names of the classes."""
     labels, guesses = np.asarray(labels), np.asarray(guesses)
     for argument, array in (("labels", labels), ("guesses", guesses)):
         if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size or array.min() < 0:
             expected = "be whole numbers >= 0 of shape (examples,)"
-            raise HyperparameterError(function, argument, expected, array)
+            raise HyperparameterError(argument, expected, array)
     if len(labels) != len(guesses):
-        raise HyperparameterError(function, "guesses", f"be {len(labels)}", len(guesses))
+        raise HyperparameterError("guesses", f"be {len(labels)}", len(guesses))
     count = int(max(labels.max(), guesses.max())) + 1
     names = [str(index) for index in range(count)] if classes is None else list(map(str, classes))
     if len(names) < count:
-        raise HyperparameterError(function, "classes", f"name {count} classes at least", names)
+        raise HyperparameterError("classes", f"name {count} classes at least", names)
     return labels, guesses, names
 
 
@@ -59,5 +59,5 @@ def square_images(function: str, argument: str, images: Any) -> np.ndarray:
         array = array.reshape(-1, side, side)
     if array.ndim != 3 or not array.size:
         expected = "have shape (images, height, width), or (images, pixels) of square images"
-        raise HyperparameterError(function, argument, expected, f"shape {array.shape}")
+        raise HyperparameterError(argument, expected, f"shape {array.shape}")
     return numbers(function, argument, array, "(images, height, width)")

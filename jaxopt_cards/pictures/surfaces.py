@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, ink, legend, line, marker, over, plain, shades
 
@@ -21,7 +21,7 @@ _GRID = 201
 _LEVELS = 15
 
 
-@named_in_errors
+@declare
 def contours(ax: Axes, surface: "Surface") -> Axes:
     """A surface from above: the lower, the darker (on a dark background, the lighter).
 
@@ -79,7 +79,7 @@ def _heights(surface: "Surface") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, np.asarray(heights, np.float64).reshape(x.shape)
 
 
-@named_in_errors
+@declare
 def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     """The way of each optimizer over the contours of a surface, from a ring to a large marker.
 
@@ -126,7 +126,7 @@ def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     return ax
 
 
-@named_in_errors
+@declare
 def heights(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     """The height of each way above the minimum by step, on a logarithmic axis.
 

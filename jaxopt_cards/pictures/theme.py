@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from jaxopt_cards.core.checks import escaped
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 # Masataka Okabe, Kei Ito (2008), Color Universal Design. Yellow is too pale on white, and blue too
 # dark on black; each is left out there.
@@ -24,7 +24,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _INK, _PAPER = {False: "#202020", True: "#e6e6e6"}, {False: "#ffffff", True: "#16181d"}
 
 
-@named_in_errors
+@declare
 @contextlib.contextmanager
 def style(dark: bool = False) -> Iterator[None]:
     """The look of all pictures, for as long as the `with` block lasts.

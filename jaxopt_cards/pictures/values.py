@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxopt_cards.core.checks import HyperparameterError
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, legend, line, marker, plain
 
@@ -15,7 +15,7 @@ _BINS = 60
 _TALLEST = 0.85  # of the distance between two layers
 
 
-@named_in_errors
+@declare
 def activation_histograms(
     ax: Axes, activations: Mapping[str, Any], label: str = "activation"
 ) -> Axes:
@@ -51,9 +51,7 @@ def activation_histograms(
         flat = numbers("activation_histograms", f"activations[{name!r}]", np.ravel(values), "(n,)")
         if not np.all(np.isfinite(flat)):
             expected = "be finite"
-            raise HyperparameterError(
-                "activation_histograms", f"activations[{name!r}]", expected, values
-            )
+            raise HyperparameterError(f"activations[{name!r}]", expected, values)
         arrays[name] = flat
     low = min(flat.min() for flat in arrays.values())
     high = max(flat.max() for flat in arrays.values())
@@ -70,7 +68,7 @@ def activation_histograms(
     return ax
 
 
-@named_in_errors
+@declare
 def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
     """Accuracy against the share of weights that are zero: the higher to the right, the better.
 
@@ -98,7 +96,7 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         values = numbers("sparsity", f"points[{name!r}]", values, "(points, 2)")
         if np.any(values[:, 0] < 0) or np.any(values[:, 0] > 1):
             expected = "have shares of zeros in [0, 1]"
-            raise HyperparameterError("sparsity", f"points[{name!r}]", expected, values[:, 0])
+            raise HyperparameterError(f"points[{name!r}]", expected, values[:, 0])
         look: dict[str, Any] = {"marker": marker(index), "markersize": 5} | line(ax, index)
         ax.plot(100 * values[:, 0], values[:, 1], label=plain(name), **look)
     ax.set(xlabel="weights that are zero, %", ylabel="accuracy, %")

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.reports import guesses, page, pictures, tables
 from jaxopt_cards.reports.inputs import Rows, check_tables, checked_rows
 from jaxopt_cards.reports.page import Section
 from jaxopt_cards.training.run import FitResult
 
 
-@named_in_errors
+@declare
 def report(
     results: FitResult | Mapping[str, FitResult | Sequence[FitResult]] | None,
     path: str | os.PathLike,
@@ -89,30 +90,28 @@ def report(
         >>> from pathlib import Path
         >>> import jaxopt_cards as jc
         >>> from flax import nnx
-        >>> from jaxopt_cards import data, layers, training
+        >>> from jaxopt_cards import data, layers, reports, training
         >>> train, valid, test = data.digits()
         >>> model = layers.MLP(64, 10, units=(20,), rngs=nnx.Rngs(0))
         >>> result = training.fit(
         ...     model, jc.adam(1e-2), train=train, valid=valid, epochs=2, progress=False
         ... )
         >>> folder = tempfile.TemporaryDirectory()
-        >>> path = training.report(result, Path(folder.name, "report.html"), test=test)
+        >>> path = reports.report(result, Path(folder.name, "report.html"), test=test)
         >>> "Confusion matrix" in path.read_text()
         True
         >>> folder.cleanup()
     """
-    target = page.check_writable("report", path)
+    target = page.check_writable(path)
     rows = checked_rows(results)
     for argument, things in (("settings", settings), ("tables", tables), ("figures", figures)):
         if things is not None and not isinstance(things, Mapping):
-            raise HyperparameterError("report", argument, "be a mapping from names", things)
+            raise HyperparameterError(argument, "be a mapping from names", things)
     check_tables(tables or {})
     if test is not None and not rows:
-        raise HyperparameterError("report", "test", "be None without results", type(test))
+        raise HyperparameterError("test", "be None without results", type(test))
     if not (rows or tables or figures or text):
-        raise NamedError(
-            "report", "there is nothing to show: give results, tables, figures or text"
-        )
+        raise NamedError("there is nothing to show: give results, tables, figures or text")
     accuracy = {} if test is None else guesses.accuracies(rows, test)
     sections = [
         *_given_tables(tables or {}),
@@ -202,7 +201,7 @@ def _given_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator
 def _given_figures(figures: Mapping[str, Any]) -> Iterator[Section]:
     if figures:
         shown = [
-            page.figure(pictures.given("report", str(name), figure), str(name))
+            page.figure(pictures.given(str(name), figure), str(name))
             for name, figure in figures.items()
         ]
         yield Section("Pictures" if len(figures) > 1 else "Picture", "".join(shown))

@@ -29,7 +29,7 @@ def accuracies(
     """For each row the accuracy of each run, in percent."""
     examples = on_device("report", "test", test)
     for results in rows.values():
-        check_model_fits("report", "test", results[0].model, default_loss, examples)
+        check_model_fits("test", results[0].model, default_loss, examples)
     return {
         name: [100 * evaluate(result.model, *test)["accuracy"] for result in results]
         for name, results in rows.items()

@@ -17,7 +17,7 @@ def checked_rows(results: Any) -> Rows:
         return {"run": [results]}
     expected = "be a FitResult, a mapping from names to them or to sequences of them, or None"
     if not isinstance(results, Mapping) or not results:
-        raise HyperparameterError("report", "results", expected, results)
+        raise HyperparameterError("results", expected, results)
     rows = {
         str(name): [some] if isinstance(some, FitResult) else some for name, some in results.items()
     }
@@ -25,7 +25,7 @@ def checked_rows(results: Any) -> Rows:
         is_sequence = isinstance(some, Sequence) and len(some) > 0
         if not is_sequence or not all(isinstance(result, FitResult) for result in some):
             expected = "be a FitResult or a sequence of them"
-            raise HyperparameterError("report", f"results[{name!r}]", expected, some)
+            raise HyperparameterError(f"results[{name!r}]", expected, some)
     return {name: list(some) for name, some in rows.items()}
 
 
@@ -34,9 +34,9 @@ def check_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     for caption, rows in tables.items():
         argument = f"tables[{caption!r}]"
         if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
-            raise HyperparameterError("report", argument, "be a sequence of mappings", rows)
+            raise HyperparameterError(argument, "be a sequence of mappings", rows)
         if not rows or not rows[0]:
-            raise HyperparameterError("report", argument, "have a line and a column", rows)
+            raise HyperparameterError(argument, "have a line and a column", rows)
         if differing := [row for row in rows if list(row) != list(rows[0])]:
             expected = f"have the headings {list(rows[0])} in each line"
-            raise HyperparameterError("report", argument, expected, list(differing[0]))
+            raise HyperparameterError(argument, expected, list(differing[0]))

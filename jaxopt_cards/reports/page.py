@@ -171,11 +171,11 @@ def figures(*pictures: str) -> str:
     return f'<div class="figures">{"".join(pictures)}</div>'
 
 
-def from_file(function: str, path: str | os.PathLike) -> Drawn:
+def from_file(path: str | os.PathLike) -> Drawn:
     """A picture that is on disk."""
     path = Path(path)
     if path.suffix.lower() not in _KINDS:
-        raise HyperparameterError(function, "figures", f"be files of {list(_KINDS)}", str(path))
+        raise HyperparameterError("figures", f"be files of {list(_KINDS)}", str(path))
     return Drawn(_KINDS[path.suffix.lower()], path.read_bytes(), None, path.stem.replace("_", " "))
 
 
@@ -190,13 +190,13 @@ def preformatted(text: str, *, wrap: bool = False) -> str:
     return f'<pre{kind} tabindex="0">{escape(text)}</pre>'
 
 
-def check_writable(function: str, path: str | os.PathLike) -> Path:
+def check_writable(path: str | os.PathLike) -> Path:
     """Raises unless a file can come to be at the path, before anything is drawn."""
     target = Path(path)
     if target.is_dir():
-        raise HyperparameterError(function, "path", "be a file, not a folder", str(path))
+        raise HyperparameterError("path", "be a file, not a folder", str(path))
     if not target.parent.is_dir():
-        raise HyperparameterError(function, "path", "lie in a folder that is there", str(path))
+        raise HyperparameterError("path", "lie in a folder that is there", str(path))
     return target
 
 

@@ -96,7 +96,7 @@ def drawn(draw: Callable[["Axes"], Any], alt: str, size: tuple[float, float] = (
     return _in_both(made, alt)
 
 
-def given(function: str, name: str, figure: Any) -> Drawn:
+def given(name: str, figure: Any) -> Drawn:
     """A picture of the user's: a figure, a function that makes one, or a file."""
     if hasattr(figure, "savefig"):
         width = round(96 * figure.get_figwidth())  # a page has 96 pixels to the inch
@@ -104,9 +104,9 @@ def given(function: str, name: str, figure: Any) -> Drawn:
     if callable(figure):
         return _in_both(figure, name)
     if isinstance(figure, str | os.PathLike):
-        return from_file(function, figure)
+        return from_file(figure)
     expected = "be a figure of matplotlib, a function that makes one, or the path of a picture"
-    raise HyperparameterError(function, f"figures[{name!r}]", expected, figure)
+    raise HyperparameterError(f"figures[{name!r}]", expected, figure)
 
 
 def _in_both(make: Callable[[], "Figure"], alt: str) -> Drawn:

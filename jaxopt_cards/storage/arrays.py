@@ -18,18 +18,16 @@ PyTree = Any
 MOST_METADATA = 2**26  # bytes of JSON that are read; about 200,000 arrays
 
 
-def plain_arrays(function: str, tree: PyTree) -> dict[str, Any]:
+def plain_arrays(tree: PyTree) -> dict[str, Any]:
     """A flat dictionary: Orbax then has no containers to guess, and keys are plain integers."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     for path, leaf in leaves:
         if not isinstance(leaf, jax.Array | np.ndarray) or leaf.dtype == object:
-            raise HyperparameterError(function, f"leaf {path_name(path)!r}", "be an array", leaf)
+            raise HyperparameterError(f"leaf {path_name(path)!r}", "be an array", leaf)
     arrays = {path_name(path): _plain(leaf) for path, leaf in leaves}
     if not arrays or len(arrays) < len(leaves):
         kind = "have arrays, each with a path of its own"
-        raise HyperparameterError(
-            function, "the tree", kind, [path_name(path) for path, _ in leaves]
-        )
+        raise HyperparameterError("the tree", kind, [path_name(path) for path, _ in leaves])
     return arrays
 
 
@@ -65,19 +63,18 @@ def json_checksum(value: Any) -> int:
     return zlib.crc32(json.dumps(value).encode())
 
 
-def as_json(function: str, argument: str, value: Any) -> Any:
+def as_json(argument: str, value: Any) -> Any:
     """The value as it will be read again: lists for tuples, text for the keys of dictionaries."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):
-        raise HyperparameterError(function, argument, "be what JSON can hold", value) from None
+        raise HyperparameterError(argument, "be what JSON can hold", value) from None
 
 
-def check_same_arrays(function: str, saved: list[str], wanted: list[str]) -> None:
+def check_same_arrays(saved: list[str], wanted: list[str]) -> None:
     """Raises unless what was saved has the paths, shapes and dtypes of what is wanted."""
     if wanted != saved:
         raise NamedError(
-            function,
             f"the checkpoint is of another model or optimizer; only in it:"
             f"{listed(sorted(set(saved) - set(wanted)))}\nonly in this run:"
             f"{listed(sorted(set(wanted) - set(saved)))}",

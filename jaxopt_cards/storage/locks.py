@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jaxopt_cards.core.checks import escaped
+from jaxopt_cards.core.errors import NamedOSError
 
 try:
     import fcntl
@@ -19,7 +20,7 @@ WAIT = 60.0  # seconds; the work that is done under such a lock takes far less
 _POLL = 0.005
 
 
-class InUseError(OSError):
+class InUseError(NamedOSError):
     """Another process, or another thread of this one, holds the lock."""
 
 
@@ -37,7 +38,7 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
                 descriptor = os.open(folder, os.O_RDONLY)
         if descriptor is not None and not _wait(descriptor, shared, WAIT):
             raise InUseError(
-                errno.EAGAIN, f"{escaped(folder)} has been in use by another process for {WAIT} s"
+                f"{escaped(folder)} has been in use by another process for {WAIT} s", errno.EAGAIN
             )
         yield
     finally:
@@ -59,7 +60,7 @@ class FileLock:
                 return  # writing into that folder will fail, too, and its error says why
             if not _wait(stream.fileno(), shared=False, seconds=0):
                 with stream:
-                    raise InUseError(errno.EAGAIN, f"is in use by another process{_owner(stream)}")
+                    raise InUseError(f"is in use by another process{_owner(stream)}", errno.EAGAIN)
             if _is_at(file, stream):
                 self._stream = stream
                 with contextlib.suppress(OSError):  # a full disk

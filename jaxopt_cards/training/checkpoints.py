@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, escaped
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError, NamedOSError
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.storage.arrays import (
@@ -86,7 +87,7 @@ class Checkpointer:
 
     _function, _argument = "Checkpointer", "directory"  # as errors call them
 
-    @named_in_errors
+    @declare
     def __init__(
         self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
     ):
@@ -94,13 +95,11 @@ class Checkpointer:
         # Here, not above: it takes longer to import than a small run without checkpoints takes.
         import orbax.checkpoint as ocp
 
-        check_count(self._function, "max_to_keep", max_to_keep)
+        check_count("max_to_keep", max_to_keep)
         self._directory = Path(directory).absolute()
         if self._directory.exists() and not self._directory.is_dir():
-            raise HyperparameterError(
-                self._function, self._argument, "be a folder", str(self._directory)
-            )
-        self._identity = as_json(self._function, "identity", identity or {})
+            raise HyperparameterError(self._argument, "be a folder", str(self._directory))
+        self._identity = as_json("identity", identity or {})
         self._args = ocp.args
         self._last: int | None = None  # the step that is being written, or was written last
         self._lock = self._locked()
@@ -114,8 +113,8 @@ class Checkpointer:
             if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
                 raise
             # Orbax reads the `_CHECKPOINT_METADATA` of all checkpoints, and says not of which.
-            raise OSError(
-                f"{self._function}: the checkpoints in {escaped(self._directory)} cannot be "
+            raise NamedOSError(
+                f"the checkpoints in {escaped(self._directory)} cannot be "
                 f"listed; is a _CHECKPOINT_METADATA there damaged? {escaped(error, 200)}"
             ) from error
 
@@ -151,8 +150,8 @@ class Checkpointer:
 
     def save(self, step: int, tree: PyTree, notes: Any = None) -> None:
         """Starts to write a tree of arrays and notes that JSON can hold, once the last is done."""
-        arrays = plain_arrays(self._function, tree)
-        notes = as_json(self._function, "notes", notes)
+        arrays = plain_arrays(tree)
+        notes = as_json("notes", notes)
         about = {"identity": self._identity, "arrays": described(tree), "notes": notes}
         about["arrays (CRC-32)"] = checksum(arrays)
         self.wait()
@@ -173,7 +172,7 @@ class Checkpointer:
 
         `like` has the structure, shapes, dtypes and devices that are expected.
         """
-        target = plain_arrays(self._function, like)
+        target = plain_arrays(like)
         self.wait()
         damaged: dict[int, str] = {}
         for step in self._steps():
@@ -185,8 +184,8 @@ class Checkpointer:
                 self._set_aside(damaged, step)
                 return step, with_keys(arrays, like), about["notes"]
         if damaged:
-            raise OSError(
-                f"{self._function}: all checkpoints in {escaped(self._directory)} are damaged:"
+            raise NamedOSError(
+                f"all checkpoints in {escaped(self._directory)} are damaged:"
                 f"{listed(damaged.values())}\n"
                 "Put a copy of that folder in its place, or remove it to start from the beginning."
             )
@@ -200,9 +199,9 @@ class Checkpointer:
         except InUseError as error:
             folder = escaped(self._directory)
             raise InUseError(
-                error.errno,
-                f"{self._function}: {self._argument} {folder} {error.strerror}: give this run a "
+                f"{self._argument} {folder} {error.message}: give this run a "
                 "folder of its own, or wait for the other one to end",
+                error.errno,
             ) from None
 
     def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
@@ -273,26 +272,23 @@ class Checkpointer:
         except Exception as error:
             good = [step for step in self._steps() if step != self._last]
             left = f"that of step {good[0]} is kept" if good else "there is none before it"
-            raise OSError(
-                f"{self._function}: the checkpoint of step {self._last} could not be written to "
+            raise NamedOSError(
+                f"the checkpoint of step {self._last} could not be written to "
                 f"{escaped(self._directory)}{if_full(error)}; {left}\n{error}"
             ) from error
 
     def _check_step(self, step: int) -> None:
-        check_count(self._function, "step", step, least=0)
+        check_count("step", step, least=0)
         if (steps := self._steps()) and step <= steps[0]:
-            raise HyperparameterError(
-                self._function, "step", f"be above {steps[0]}, which is saved already", step
-            )
+            raise HyperparameterError("step", f"be above {steps[0]}, which is saved already", step)
 
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
-        check_same_arrays(self._function, about["arrays"], arrays)
+        check_same_arrays(about["arrays"], arrays)
         self._refuse(differences(about["identity"], self._identity))
 
     def _refuse(self, differing: list[str]) -> None:
         if differing:
             raise NamedError(
-                self._function,
                 f"{self._argument} {escaped(self._directory)} holds another run:"
                 f"{listed(differing)}\nGive this run a folder of its own.",
             )
@@ -323,7 +319,7 @@ class FitCheckpointer(Checkpointer):
         return restored
 
     def _check_same_run(self, about: dict[str, Any], arrays: list[str]) -> None:
-        check_same_arrays(self._function, about["arrays"], arrays)
+        check_same_arrays(about["arrays"], arrays)
         differing, self._unlike = unlike(about["identity"], self._identity)
         self._refuse(differing)
 

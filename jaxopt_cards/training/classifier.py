@@ -12,13 +12,13 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.classifier_parts import (
     encoded,
     from_plain,
-    in_own_name,
     made_tx,
     predicted,
     rows_of,
@@ -100,7 +100,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         True
     """
 
-    @named_in_errors
+    @declare
     def __init__(
         self,
         units: Sequence[int] = (100,) * 5,
@@ -138,6 +138,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         self.random_state = random_state
         self.progress = progress
 
+    @named_as("DNNClassifier")
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, valid: Sequence[Any] | None = None
     ) -> "DNNClassifier":
@@ -169,25 +170,25 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         else:
             held = rows_of(~set_aside, x, labels, weight)
         train = rows_of(~set_aside, x, labels, weight)
-        with in_own_name():
-            architecture = self._architecture_for(x.shape[1], len(classes))
-            result = fit(
-                MLP(**architecture, rngs=nnx.Rngs(weights_seed)),
-                self._tx(),
-                train=train,
-                valid=held,
-                batch_size=min(self.batch_size, len(train[0])),
-                epochs=self.epochs,
-                patience=self.patience,
-                seed=seed,
-                progress=self.progress,
-            )
+        architecture = self._architecture_for(x.shape[1], len(classes))
+        result = fit(
+            MLP(**architecture, rngs=nnx.Rngs(weights_seed)),
+            self._tx(),
+            train=train,
+            valid=held,
+            batch_size=min(self.batch_size, len(train[0])),
+            epochs=self.epochs,
+            patience=self.patience,
+            seed=seed,
+            progress=self.progress,
+        )
         self.classes_, self.model_ = classes, result.model
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.n_iter_ = len(result.history.seconds)
         self._architecture, self._opt_state, self._seed = architecture, None, seed
         return self
 
+    @named_as("DNNClassifier")
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> "DNNClassifier":
@@ -214,9 +215,8 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         x, labels, weight = with_weight(x, encoded(y, self.classes_), weight)
         examples = rows_of(slice(None), x, labels, weight)
         data = on_device("DNNClassifier", "the data", examples, weighted=True)
-        with in_own_name():
-            tx = self._tx()
-            model = self._start(x.shape[1]) if first else self.model_
+        tx = self._tx()
+        model = self._start(x.shape[1]) if first else self.model_
         batch_size = min(self.batch_size, data.size)
         self.model_, self._opt_state = trained_once(
             model, tx, self._opt_state, data, batch_size, self.n_iter_, self._seed
@@ -226,6 +226,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             self.__dict__.pop(of_fit, None)
         return self
 
+    @named_as("DNNClassifier")
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of `classes_`, shape (n, classes), float64."""
         check_is_fitted(self, "model_")
@@ -234,6 +235,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
+    @named_as("DNNClassifier")
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, shape (n,)."""
         probabilities = self.predict_proba(X)
@@ -260,19 +262,15 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
 
     def _check_settings(self) -> None:
         """Raises unless the numbers that are not the network's or the optimizer's are right."""
-        check_count("DNNClassifier", "batch_size", self.batch_size)
-        check_count("DNNClassifier", "epochs", self.epochs)
+        check_count("batch_size", self.batch_size)
+        check_count("epochs", self.epochs)
         if self.patience is not None:
-            check_count("DNNClassifier", "patience", self.patience)
+            check_count("patience", self.patience)
         if not isinstance(self.units, Sequence | np.ndarray):
-            raise HyperparameterError(
-                "DNNClassifier", "units", "be a sequence of whole numbers", self.units
-            )
+            raise HyperparameterError("units", "be a sequence of whole numbers", self.units)
         if not isinstance(self.optimizer_kwargs, Mapping | None):
-            raise HyperparameterError(
-                "DNNClassifier", "optimizer_kwargs", "be a dictionary", self.optimizer_kwargs
-            )
-        check_number("DNNClassifier", "validation_fraction", self.validation_fraction, "[0, 1)")
+            raise HyperparameterError("optimizer_kwargs", "be a dictionary", self.optimizer_kwargs)
+        check_number("validation_fraction", self.validation_fraction, "[0, 1)")
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple:
         """Inputs, labels and weights, checked as scikit-learn does it."""
@@ -286,7 +284,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         """Inputs, labels and, if there are any, weights to validate on."""
         if not isinstance(valid, Sequence) or len(valid) not in (2, 3):
             expected = "be a pair (X, y), or (X, y, weight)"
-            raise HyperparameterError("DNNClassifier", "valid", expected, type(valid))
+            raise HyperparameterError("valid", expected, type(valid))
         x, y, weight = self._examples(*valid, *[None] * (3 - len(valid)), reset=False)
         return rows_of(slice(None), x, encoded(y, classes), weight)
 

@@ -1,9 +1,8 @@
 """What the estimator needs beside the trainer: labels, blocks, optimizers by name, plain arrays."""
 
-import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from sklearn.preprocessing import LabelEncoder
 
 from jaxopt_cards import optimizers
 from jaxopt_cards.core.checks import HyperparameterError, check_tx
-from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.storage.arrays import is_key
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.inputs import default_loss
@@ -24,17 +23,6 @@ from jaxopt_cards.training.run import Options, prepared, told
 # Rows that are predicted together. A power of two, so that each row of a block is computed by the
 # same instructions; small, so that one row alone does not wait for many.
 BLOCK = 256
-
-
-@contextlib.contextmanager
-def in_own_name() -> Iterator[None]:
-    """Makes errors about hyperparameters name the estimator, whose arguments they are."""
-    try:
-        yield
-    except NamedError as error:
-        if not error.is_final:
-            error.rename("DNNClassifier")
-        raise
 
 
 def encoded(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -50,7 +38,7 @@ def with_weight(x: np.ndarray, labels: np.ndarray, weight: np.ndarray | None) ->
         return x, labels, None
     kept = weight > 0
     if not kept.any():
-        raise NamedError("DNNClassifier", "all of sample_weight are 0: nothing is left to train on")
+        raise NamedError("all of sample_weight are 0: nothing is left to train on")
     return x[kept], labels[kept], weight[kept]
 
 
@@ -74,7 +62,6 @@ def validation_rows(
     size = min(len(rest), max(1, round(fraction * len(labels))))
     if size == 0:
         raise NamedError(
-            "DNNClassifier",
             "validation_fraction must leave an example of each class for training, "
             f"which n_samples={len(labels)} do not allow: set it to 0, or give fit valid=(X, y)",
         )
@@ -90,12 +77,12 @@ def made_tx(
     optimizer = known.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     if not callable(optimizer):
         expected = f"be a function of the learning rate or one of {list(known)}"
-        raise HyperparameterError("DNNClassifier", "optimizer", expected, optimizer)
+        raise HyperparameterError("optimizer", expected, optimizer)
     try:
         inspect.signature(optimizer).bind(learning_rate, **arguments)
     except TypeError as error:
         raise NamedError(
-            "DNNClassifier", f"the optimizer does not take optimizer_kwargs={arguments!r}: {error}"
+            f"the optimizer does not take optimizer_kwargs={arguments!r}: {error}"
         ) from None
     make: Callable[..., Any] = functools.partial(_made_once, optimizer)
     try:
@@ -103,7 +90,7 @@ def made_tx(
     except TypeError:  # such as masks, which are trees
         make = optimizer
     tx = make(learning_rate, **arguments)
-    check_tx("DNNClassifier", tx)
+    check_tx("tx", tx)
     return tx
 
 
@@ -127,7 +114,6 @@ def trained_once(
     if opt_state is not None:
         if not _alike(opt_state, run.opt_state):
             raise NamedError(
-                "DNNClassifier",
                 "optimizer must stay of one kind from one partial_fit to the next: "
                 "its state is now another; call fit to start anew",
             )
@@ -140,7 +126,7 @@ def trained_once(
         program, tx, run, {}, data, one, jax.random.key(seed)
     )
     if not np.isfinite(measured.losses[0]):
-        raise FloatingPointError(f"DNNClassifier: {told(measured, epochs + 1, arrays.params)}")
+        raise NotFiniteError(told(measured, epochs + 1, arrays.params))
     return epoch_program.merge(program.eval_graph, run.model, {}), run.opt_state
 
 

@@ -24,22 +24,22 @@ class Layout:
     def __init__(self, function: str, mesh: Mesh, rules: Rules | None = None):
         """The first axis of the mesh is that of the data."""
         if not isinstance(mesh, Mesh):
-            raise HyperparameterError(function, "mesh", "be a jax.sharding.Mesh", mesh)
+            raise HyperparameterError("mesh", "be a jax.sharding.Mesh", mesh)
         # XLA chooses how arrays lie inside of the program, whatever the axes were made for.
         automatic = (AxisType.Auto,) * len(mesh.axis_names)
         self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
         self._function = function
         for spec in (rules or {}).values():
             if not isinstance(spec, PartitionSpec):
-                raise HyperparameterError(function, "sharding", "map to PartitionSpec", spec)
-        self._rules = {compiled(function, key): spec for key, spec in (rules or {}).items()}
+                raise HyperparameterError("sharding", "map to PartitionSpec", spec)
+        self._rules = {compiled(key): spec for key, spec in (rules or {}).items()}
 
     def batch(self, batch_size: int) -> NamedSharding:
         """How the rows of a batch are spread."""
         axis = self.mesh.axis_names[0]
         if batch_size % self.mesh.shape[axis]:
             expected = f"be a multiple of the {self.mesh.shape[axis]} devices along {axis!r}"
-            raise HyperparameterError(self._function, "batch_size", expected, batch_size)
+            raise HyperparameterError("batch_size", expected, batch_size)
         return NamedSharding(self.mesh, PartitionSpec(axis))
 
     def replicated(self, tree: PyTree) -> PyTree:
@@ -62,7 +62,6 @@ class Layout:
         for pattern in self._rules:
             if not any(map(pattern.search, shapes)):
                 raise NamedError(
-                    self._function,
                     f"sharding has {pattern.pattern!r}, which matches none of "
                     f"the paths{listed(shapes)}",
                 )
@@ -82,7 +81,6 @@ class Layout:
             sharding.shard_shape(shape)
         except ValueError as error:
             raise NamedError(
-                self._function,
                 f"{name}, of shape {list(shape)}, cannot lie as sharding says, "
                 f"{sharding.spec}: {error}",
             ) from None

@@ -67,8 +67,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        check_count("EarlyStopping", "patience", self.patience)
-        check_number("EarlyStopping", "min_delta", self.min_delta, "[0, inf)")
+        check_count("patience", self.patience)
+        check_number("min_delta", self.min_delta, "[0, inf)")
 
     def init(self) -> EarlyStoppingState:
         """The state before the first value."""

@@ -16,14 +16,14 @@ from jaxopt_cards.training.epoch_program import Data
 default_loss = optax.softmax_cross_entropy_with_integer_labels
 
 
-def check_model(function: str, model: Any) -> None:
+def check_model(model: Any) -> None:
     """Raises unless the model is an NNX module."""
     if not isinstance(model, nnx.Module):
         got = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise NamedError(function, f"model must be an nnx.Module, an instance, got {got}")
+        raise NamedError(f"model must be an nnx.Module, an instance, got {got}")
 
 
-def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
+def check_opt_state(opt_state: Any, wanted: Any) -> None:
     """Raises unless the optimizer's state has the structure, shapes and types that it must have."""
     there, here = ({name: array_kind(leaf) for name, leaf in named(s)} for s in (wanted, opt_state))
     differing = [
@@ -36,7 +36,6 @@ def check_opt_state(function: str, opt_state: Any, wanted: Any) -> None:
         differing = differing or [f"its structure is {structure}"]
     if differing:
         raise NamedError(
-            function,
             f"opt_state must be a state of tx for the parameters that are trained; "
             f"transfer.migrate_state makes one of another run's. But{listed(differing)}",
         )
@@ -56,15 +55,14 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
             raise ValueError
     except (TypeError, ValueError):
         raise NamedError(
-            function, f"{what} must be {kinds}, arrays of numbers, got {_types(examples)}"
+            f"{what} must be {kinds}, arrays of numbers, got {_types(examples)}"
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise NamedError(
-            function,
             f"{what} must have as many inputs as labels, got the shapes {x.shape} and {y.shape}",
         )
     if len(x) == 0:
-        raise NamedError(function, f"{what} is empty: its inputs have the shape {x.shape}")
+        raise NamedError(f"{what} is empty: its inputs have the shape {x.shape}")
     x, y = (
         _moved(function, f"the {name} of {what}", array)
         for name, array in (("inputs", x), ("labels", y))
@@ -96,27 +94,27 @@ def _of(part: Any) -> str:
 
 def _moved(function: str, what: str, array: Any, dtype: Any = None) -> jax.Array:
     """The array on the device, with every number as it was, up to the rounding of floats."""
-    check_range(function, what, array)
+    check_range(what, array)
     with np.errstate(over="ignore"):  # infinite values are reported below
         moved = jnp.asarray(array, dtype)
     finite = jnp.isfinite(moved)
     if not finite.all():
         first = tuple(np.argwhere(~np.asarray(finite))[0].tolist())
         kind = f"finite in {moved.dtype}" if np.isfinite(array[first]) else "finite"
-        raise NamedError(function, f"{what} must be {kind}, got {array[first]} at {list(first)}")
+        raise NamedError(f"{what} must be {kind}, got {array[first]} at {list(first)}")
     return moved
 
 
-def as_float32(function: str, argument: str, value: Any) -> jax.Array:
+def as_float32(argument: str, value: Any) -> jax.Array:
     """A number in float32, as long as it is a number there."""
     with np.errstate(over="ignore"):
         number = jnp.asarray(np.asarray(value), jnp.float32)
     if not jnp.isfinite(number):
-        raise HyperparameterError(function, argument, "be finite in float32", value)
+        raise HyperparameterError(argument, "be finite in float32", value)
     return number
 
 
-def check_range(function: str, what: str, array: Any) -> None:
+def check_range(what: str, array: Any) -> None:
     """Raises if an integer would be cut: without 64-bit types JAX keeps the lower 32 bits."""
     if not jnp.issubdtype(array.dtype, jnp.integer) or not array.size:
         return
@@ -129,7 +127,6 @@ def check_range(function: str, what: str, array: Any) -> None:
         first = np.unravel_index(np.argmax(outside), array.shape)
         place = [int(index) for index in first]
         raise NamedError(
-            function,
             f"{what} must lie in [{info.min}, {info.max}], the range of {kept}, got "
             f"{array[first]} at {place}; with jax_enable_x64 they may have 64 bits",
         )
@@ -146,45 +143,41 @@ def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
             return moved
     values = f" with values from {weight.min()} to {weight.max()}" if real and weight.size else ""
     raise NamedError(
-        function,
         f"the weights of {what} must be {n} numbers >= 0, not all 0, got {weight.dtype} of the "
         f"shape {weight.shape}{values}",
     )
 
 
-def check_model_fits(function: str, what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:
+def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:
     """Raises unless the model takes such inputs and the loss such labels; the outputs' shape."""
     x, y = examples.x, examples.y
     try:
         outputs = nnx.eval_shape(lambda model, x: model(x), model, x[:1])
     except (TypeError, ValueError) as error:
         raise NamedError(
-            function,
             f"the model does not take inputs of the shape {x.shape[1:]} of {what}: {error}",
         ) from error
     if loss is default_loss:
         if not isinstance(outputs, jax.ShapeDtypeStruct):
             raise NamedError(
-                function,
                 f"the default loss takes a model whose output is one array, got "
                 f"{type(outputs).__name__}: give a loss of your own",
             )
-        check_labels(function, what, y, outputs.shape)
+        check_labels(what, y, outputs.shape)
     if not callable(loss):
-        raise NamedError(function, f"loss must be a function of outputs and labels, got {loss!r}")
+        raise NamedError(f"loss must be a function of outputs and labels, got {loss!r}")
     losses = jax.eval_shape(loss, outputs, y[:1])
     shape = getattr(losses, "shape", None)
     if shape != (1,):
         got = type(losses).__name__ if shape is None else f"the shape {shape[1:]} for each"
-        raise NamedError(function, f"loss must give one number an example, got {got}")
+        raise NamedError(f"loss must give one number an example, got {got}")
     return outputs
 
 
-def check_labels(function: str, what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
+def check_labels(what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
     """Raises unless there is an output for each label."""
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.ndim != 1 or len(outputs) != 2:
         raise NamedError(
-            function,
             f"the default loss takes integer labels of shape (n,) and outputs of shape "
             f"(n, classes), got for {what} {y.dtype}{list(y.shape)} and "
             f"({', '.join(['n', *map(str, outputs[1:])])})",
@@ -192,7 +185,6 @@ def check_labels(function: str, what: str, y: jax.Array, outputs: tuple[int, ...
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= outputs[1]:
         raise NamedError(
-            function,
             f"the labels of {what} must lie in [0, {outputs[1] - 1}], one for each "
             f"output of the model, got values from {low} to {high}",
         )

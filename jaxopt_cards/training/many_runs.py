@@ -19,7 +19,8 @@ from jaxopt_cards.core.checks import (
     check_seed,
     check_tx,
 )
-from jaxopt_cards.core.errors import NamedError, named_in_errors, names_kept
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.devices import Layout
 from jaxopt_cards.training.inputs import (
@@ -49,7 +50,7 @@ Folds = Sequence[tuple[Any, Any]]
 _FOREVER = np.iinfo(np.int32).max
 
 
-@named_in_errors
+@declare
 def fit_many(
     models: Sequence[nnx.Module],
     tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
@@ -148,19 +149,19 @@ def fit_many(
     sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size] * n
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
-    options = checked_options("fit_many", Options(regularizer, augment, plateau))
+    options = checked_options(Options(regularizer, augment, plateau))
     layout = None if mesh is None else Layout("fit_many", mesh)
     if layout and side_by_side is not None:
         expected = "be None with a mesh, where all runs are side by side"
-        raise HyperparameterError("fit_many", "side_by_side", expected, side_by_side)
+        raise HyperparameterError("side_by_side", expected, side_by_side)
 
     groups: dict[Any, list[tuple[int, Member]]] = {}
     for index, model in enumerate(models):
-        check_model("fit_many", model)
+        check_model(model)
         program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
-        check_trainable("fit_many", trainable, arrays, frozen)
+        check_trainable(trainable, arrays, frozen)
         seed = 0 if seeds is None else seeds[index]
-        check_seed("fit_many", "each of seeds", seed)
+        check_seed("each of seeds", seed)
         member = Member(
             _numbers(make_tx, hyperparameters[index] if hyperparameters else {}),
             arrays,
@@ -169,12 +170,12 @@ def fit_many(
             jax.random.key(int(seed)),
         )
         size = train_data._replace(rows=member.train_rows).size
-        check_settings("fit_many", sizes[index], epochs, patience, size)
+        check_settings(sizes[index], epochs, patience, size)
         shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(member))
         kind = (program, tuple(member.hyperparameters), shapes)
         if kind not in groups:
             for what, examples in (("train", train_data), ("valid", valid_data)):
-                check_model_fits("fit_many", what, model, loss, examples)
+                check_model_fits(what, model, loss, examples)
         groups.setdefault(kind, []).append((index, member))
 
     results: dict[int, FitResult] = {}
@@ -203,7 +204,7 @@ def _run_group(
     """Compiles and runs one group, and takes the results apart."""
     if side_by_side is None:
         side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
-    check_count("fit_many", "side_by_side", side_by_side)
+    check_count("side_by_side", side_by_side)
     # Every device gets as many runs; those that fill up are not looked at.
     missing = -len(members) % layout.mesh.size if layout else 0
     filled = [*members, *[members[0]] * missing]
@@ -262,7 +263,7 @@ def _validation(
 ) -> tuple[epoch_program.Data, list[tuple[Any, Any]]]:
     """The validation data, and for each run the rows to train and to validate on."""
     if (valid is None) == (folds is None):
-        raise NamedError("fit_many", "give either valid or folds, and not both")
+        raise NamedError("give either valid or folds, and not both")
     if folds is None:
         return on_device("fit_many", "valid", valid, weighted=True), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
@@ -271,19 +272,16 @@ def _validation(
         for part, of_part in zip(("training", "validation"), zip(*rows, strict=True), strict=True):
             if any(weight[np.asarray(chosen)].max() < least for chosen in of_part):
                 problem = f"a fold has no {part} example of a weight above 0"
-                raise NamedError("fit_many", problem)
+                raise NamedError(problem)
     return train, rows
 
 
 def _checked_rows(rows: Any, n: int) -> jax.Array:
     rows = np.asarray(rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
-        raise NamedError(
-            "fit_many", f"each part of a fold must be a list of row numbers, got {rows!r}"
-        )
+        raise NamedError(f"each part of a fold must be a list of row numbers, got {rows!r}")
     if rows.min() < 0 or rows.max() >= n:
         raise NamedError(
-            "fit_many",
             f"the rows of folds must lie in [0, {n - 1}], got values from "
             f"{rows.min()} to {rows.max()}",
         )
@@ -300,26 +298,25 @@ def _made_by(tx: Any) -> MakeTx:
     """A function of hyperparameters, whether `tx` is one or a transformation."""
     if callable(tx) and not hasattr(tx, "init"):
         return tx
-    check_tx("fit_many", tx)
+    check_tx("tx", tx)
     return always(tx)
 
 
 def _numbers(make_tx: MakeTx, hyperparameters: Mapping[str, float]) -> dict[str, jax.Array]:
     """The hyperparameters of a run as arrays, if `tx` takes these."""
     for name, value in hyperparameters.items():
-        check_number("fit_many", f"hyperparameter {name}", value, "(-inf, inf)")
+        check_number(f"hyperparameter {name}", value, "(-inf, inf)")
     try:
         inspect.signature(make_tx).bind(**hyperparameters)
     except TypeError as error:
         raise NamedError(
-            "fit_many", f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
+            f"tx does not take the hyperparameters {sorted(hyperparameters)}: {error}"
         ) from None
     with names_kept():  # which refuses by name what is out of range
         tx = make_tx(**hyperparameters)
-    check_tx("fit_many", tx)
+    check_tx("tx", tx)
     return {
-        name: as_float32("fit_many", f"hyperparameter {name}", value)
-        for name, value in hyperparameters.items()
+        name: as_float32(f"hyperparameter {name}", value) for name, value in hyperparameters.items()
     }
 
 
@@ -327,21 +324,21 @@ def _check_kinds(models: Any, hyperparameters: Any) -> None:
     """Raises unless there are several models, and a dictionary for each."""
     if isinstance(models, nnx.Module) or not isinstance(models, Sequence):
         expected = "be a list of models, of which some may be the same"
-        raise HyperparameterError("fit_many", "models", expected, models)
+        raise HyperparameterError("models", expected, models)
     if hyperparameters is None:
         return
     is_list = isinstance(hyperparameters, Sequence) and not isinstance(hyperparameters, str)
     if not is_list or not all(isinstance(each, Mapping) for each in hyperparameters):
         expected = 'be a list of dictionaries such as {"learning_rate": 0.1}'
-        raise HyperparameterError("fit_many", "hyperparameters", expected, hyperparameters)
+        raise HyperparameterError("hyperparameters", expected, hyperparameters)
 
 
 def _check_lengths(n: int, **lists: Sequence[Any] | None) -> None:
     """Raises unless there is one of each for each model."""
     if n == 0:
-        raise NamedError("fit_many", "models is empty")
+        raise NamedError("models is empty")
     for argument, values in lists.items():
         if values is not None and len(values) != n:
             raise HyperparameterError(
-                "fit_many", argument, f"have one entry for each of the {n} models", len(values)
+                argument, f"have one entry for each of the {n} models", len(values)
             )

@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import check_seed, check_tx
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.inputs import (
@@ -41,7 +42,7 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
-@named_in_errors
+@declare
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,
@@ -109,10 +110,10 @@ def fit_online(
         >>> bool(losses[-10:].mean() < 0.5 * losses[:10].mean())
         True
     """
-    check_model("fit_online", model)
-    check_tx("fit_online", tx)
-    check_seed("fit_online", "seed", seed)
-    options = checked_options("fit_online", Options(regularizer, augment))
+    check_model(model)
+    check_tx("tx", tx)
+    check_seed("seed", seed)
+    options = checked_options(Options(regularizer, augment))
     key, carry = jax.random.key(seed), None
     losses: list[jax.Array] = []
     mean_weights: list[float] = []
@@ -122,14 +123,14 @@ def fit_online(
         batch = on_device("fit_online", f"batch {number}", examples, weighted=True)
         kind = (batch.x.shape[1:], batch.x.dtype, batch.y.shape[1:], batch.y.dtype)
         if checked != kind:  # tracing the model for each batch would take longer than the step
-            outputs = check_model_fits("fit_online", f"batch {number}", model, loss, batch)
+            outputs = check_model_fits(f"batch {number}", model, loss, batch)
             checked = kind
         elif loss is default_loss:
-            check_labels("fit_online", f"batch {number}", batch.y, outputs.shape)
+            check_labels(f"batch {number}", batch.y, outputs.shape)
         if carry is None:
             longest = batch.size
             program, arrays, frozen = prepared(model, trainable, loss, longest, options)
-            check_trainable("fit_online", trainable, arrays, frozen)
+            check_trainable(trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
         mean_weights.append(1.0 if batch.weight is None else np.asarray(batch.weight, float).mean())
@@ -139,7 +140,7 @@ def fit_online(
         if number % _CHECKED_EVERY == 0:
             _check_healthy(carry, number)
     if carry is None:
-        raise NamedError("fit_online", "batches is empty")
+        raise NamedError("batches is empty")
     _check_healthy(carry, number)
     means = np.array(losses, float) / np.array(mean_weights)
     return OnlineResult(epoch_program.merge(program.eval_graph, carry[0], frozen), means)
@@ -156,8 +157,8 @@ def _check_healthy(carry: tuple, number: int) -> None:
     since = f"the loss is not finite since batch {int(bad_step)}"
     if not bad_step:  # the last batch did it, whose loss was still finite
         since = f"the weights are not finite after batch {number}"
-    raise FloatingPointError(
-        f"fit_online: {since}, in {', '.join(paths)}: try a lower learning rate, clip gradients, "
+    raise NotFiniteError(
+        f"{since}, in {', '.join(paths)}: try a lower learning rate, clip gradients, "
         "or wrap the transformation in skip_nonfinite"
     )
 
@@ -185,7 +186,6 @@ def _filled_up(batch: epoch_program.Data, size: int, number: int) -> epoch_progr
     missing = size - batch.size
     if missing < 0:
         raise NamedError(
-            "fit_online",
             f"batch {number} must be no longer than the first, of {size} examples, got "
             f"{batch.size}",
         )

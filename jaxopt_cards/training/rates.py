@@ -9,7 +9,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
 
 
@@ -48,7 +49,7 @@ class RateRange:
         return axes
 
 
-@named_in_errors
+@declare
 def learning_rate_range(
     model: nnx.Module,
     make_tx: Callable[..., optax.GradientTransformation],
@@ -110,15 +111,14 @@ def learning_rate_range(
         >>> len(found.rates), 1e-3 < found.best < 0.1
         (4, True)
     """
-    name = "learning_rate_range"
-    check_number(name, "low", low, "(0, inf)")
-    check_number(name, "high", high, "(0, inf)")
-    check_count(name, "points", points, least=2)
+    check_number("low", low, "(0, inf)")
+    check_number("high", high, "(0, inf)")
+    check_count("points", points, least=2)
     if not callable(make_tx):
         expected = "be a function of learning_rate that returns a transformation, such as adam"
-        raise HyperparameterError(name, "make_tx", expected, make_tx)
+        raise HyperparameterError("make_tx", expected, make_tx)
     if low >= high:
-        raise HyperparameterError(name, "high", f"be above low, {low}", high)
+        raise HyperparameterError("high", f"be above low, {low}", high)
     rates = np.geomspace(low, high, points)
     results = fit_many(
         [model] * points,
@@ -132,5 +132,5 @@ def learning_rate_range(
     last = np.array([[column[-1] for column in result.history[:2]] for result in results])
     last[~np.isfinite(last)] = np.nan
     if np.isnan(last[:, 1]).all():
-        raise FloatingPointError(f"{name}: the loss was finite at none of the rates from {low} on")
+        raise NotFiniteError(f"the loss was finite at none of the rates from {low} on")
     return RateRange(rates, *last.T)

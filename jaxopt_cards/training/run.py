@@ -15,7 +15,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.training import epoch_program
@@ -87,7 +88,7 @@ class FitResult:
         return float(self.history.seconds.sum())
 
 
-@named_in_errors
+@declare
 def fit(
     model: nnx.Module,
     tx: optax.GradientTransformation,
@@ -215,30 +216,28 @@ def fit(
         True
     """
     with Termination(active=checkpoint_dir is not None) as termination:
-        check_model("fit", model)
-        check_tx("fit", tx)
+        check_model(model)
+        check_tx("tx", tx)
         train_data = on_device("fit", "train", train, weighted=True)
         valid_data = on_device("fit", "valid", valid, weighted=True)
-        check_seed("fit", "seed", seed)
-        check_settings("fit", batch_size, epochs, patience, train_data.size)
-        check_count("fit", "checkpoint_every", checkpoint_every)
+        check_seed("seed", seed)
+        check_settings(batch_size, epochs, patience, train_data.size)
+        check_count("checkpoint_every", checkpoint_every)
         for what, examples in (("train", train_data), ("valid", valid_data)):
-            check_model_fits("fit", what, model, loss, examples)
+            check_model_fits(what, model, loss, examples)
         if checkpoint_dir is not None and jax.process_count() > 1:
-            raise HyperparameterError(
-                "fit", "checkpoint_dir", "be None on several hosts", checkpoint_dir
-            )
+            raise HyperparameterError("checkpoint_dir", "be None on several hosts", checkpoint_dir)
         if sharding and mesh is None:
-            raise HyperparameterError("fit", "mesh", "be given where sharding is", mesh)
+            raise HyperparameterError("mesh", "be given where sharding is", mesh)
 
         layout = None if mesh is None else Layout("fit", mesh, sharding)
         rows = None if layout is None else layout.batch(batch_size)
-        options = checked_options("fit", Options(regularizer, augment, plateau, rows))
+        options = checked_options(Options(regularizer, augment, plateau, rows))
         program, arrays, frozen = prepared(model, trainable, loss, batch_size, options)
-        check_trainable("fit", trainable, arrays, frozen)
+        check_trainable(trainable, arrays, frozen)
         run = epoch_program.first_run(program, arrays, tx)
         if opt_state is not None:
-            check_opt_state("fit", opt_state, run.opt_state)
+            check_opt_state(opt_state, run.opt_state)
             run = run._replace(opt_state=opt_state)
         given = (train_data, valid_data)
         run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
@@ -319,7 +318,7 @@ def _result(
     """What came of the epochs; says what was wrong, if the losses did not stay finite."""
     trouble = trouble_in(history, measured, run.model.params)
     if int(run.best_epoch) == 0:
-        raise FloatingPointError(f"fit: the validation loss was never finite. {trouble}")
+        raise NotFiniteError(f"the validation loss was never finite. {trouble}")
     if trouble:
         warn(f"fit: {trouble}")
     return FitResult(
@@ -334,7 +333,7 @@ def _result(
     )
 
 
-@named_in_errors
+@declare
 def evaluate(
     model: nnx.Module, x: Any, y: Any, *, weight: Any = None, loss: Loss = default_loss
 ) -> dict[str, float]:
@@ -378,10 +377,10 @@ def evaluate(
         >>> sorted(training.evaluate(model, np.ones((2, 4)), np.array([0, 1])))
         ['accuracy', 'loss']
     """
-    check_model("evaluate", model)
+    check_model(model)
     given = (x, y) if weight is None else (x, y, weight)
     examples = on_device("evaluate", "the data", given, weighted=weight is not None).relative()
-    check_model_fits("evaluate", "the data", model, loss, examples)
+    check_model_fits("the data", model, loss, examples)
     program, arrays, frozen = prepared(model, nnx.Param, loss, 1, Options())
     measured = epoch_program.measure(program, arrays, frozen, examples)
     return dict(zip(("loss", "accuracy"), map(float, measured), strict=True))
@@ -451,29 +450,27 @@ def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
     return "epochs" if len(history) >= epochs else ""
 
 
-def check_settings(
-    function: str, batch_size: int, epochs: int, patience: int | None, examples: int
-) -> None:
+def check_settings(batch_size: int, epochs: int, patience: int | None, examples: int) -> None:
     """Raises unless the numbers are such that there is something to do."""
-    check_count(function, "batch_size", batch_size)
-    check_count(function, "epochs", epochs)
+    check_count("batch_size", batch_size)
+    check_count("epochs", epochs)
     if patience is not None:
-        check_count(function, "patience", patience)
+        check_count("patience", patience)
     if batch_size > examples:
         raise HyperparameterError(
-            function, "batch_size", f"be at most the {examples} training examples", batch_size
+            "batch_size", f"be at most the {examples} training examples", batch_size
         )
 
 
-def checked_options(function: str, options: Options) -> Options:
+def checked_options(options: Options) -> Options:
     """The options, if they can be what they say."""
     for argument in ("regularizer", "augment"):
         value = getattr(options, argument)
         if value is not None and not callable(value):
-            raise HyperparameterError(function, argument, "be a function", value)
+            raise HyperparameterError(argument, "be a function", value)
     if options.plateau is not None and not _scales_by_value(options.plateau):
         expected = "be a transformation that scales by a value, such as reduce_on_plateau()"
-        raise HyperparameterError(function, "plateau", expected, options.plateau)
+        raise HyperparameterError("plateau", expected, options.plateau)
     return options
 
 
@@ -486,19 +483,17 @@ def _scales_by_value(plateau: Any) -> bool:
         return False
 
 
-def check_trainable(
-    function: str, trainable: Any, arrays: epoch_program.Arrays, frozen: Any
-) -> None:
+def check_trainable(trainable: Any, arrays: epoch_program.Arrays, frozen: Any) -> None:
     """Raises unless the filter is one, and leaves something to train and to freeze."""
     paths = listed([*path_names(arrays.params), *path_names(frozen)])
     if isinstance(trainable, str):
         raise HyperparameterError(
-            function, "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
+            "trainable", "be an NNX filter, such as transfer.freeze(pattern)", trainable
         )
     if not jax.tree.leaves(arrays.params):
-        raise NamedError(function, f"{trainable} leaves no parameter to train; there are{paths}")
+        raise NamedError(f"{trainable} leaves no parameter to train; there are{paths}")
     if isinstance(trainable, Frozen) and not jax.tree.leaves(frozen):
-        raise NamedError(function, f"{trainable} matches none of the parameters{paths}")
+        raise NamedError(f"{trainable} matches none of the parameters{paths}")
 
 
 def _checkpoints(directory: Any, *run: Any) -> Any:

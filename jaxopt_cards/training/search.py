@@ -14,7 +14,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
 from jaxopt_cards.training.many_runs import always, fit_many
 from jaxopt_cards.training.run import FitResult
 
@@ -60,7 +61,7 @@ class SearchResult:
         )
 
 
-@named_in_errors
+@declare
 def cross_validate(
     make_model: MakeModel,
     tx: optax.GradientTransformation,
@@ -112,13 +113,13 @@ def cross_validate(
         >>> all(result.history.valid_accuracy[-1] > 0.8 for result in results)
         True
     """
-    _check_make_model("cross_validate", make_model)
-    check_tx("cross_validate", tx)
+    _check_make_model(make_model)
+    check_tx("tx", tx)
     folds = _folds("cross_validate", train, cv, seed)
     return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
 
 
-@named_in_errors
+@declare
 def random_search(
     make_model: MakeModel,
     make_tx: MakeTx,
@@ -193,16 +194,16 @@ def random_search(
         {'learning_rate': 0.01, 'units': (30,)}
     """
     name = "random_search"
-    _check_make_model(name, make_model)
+    _check_make_model(make_model)
     if not callable(make_tx):
         expected = "be a function that returns a gradient transformation, such as adam"
-        raise HyperparameterError(name, "make_tx", expected, make_tx)
-    check_count(name, "candidates", candidates)
-    check_count(name, "epochs", epochs)
+        raise HyperparameterError("make_tx", expected, make_tx)
+    check_count("candidates", candidates)
+    check_count("epochs", epochs)
     if by not in ("valid_loss", "valid_accuracy"):
-        raise HyperparameterError(name, "by", 'be "valid_loss" or "valid_accuracy"', by)
+        raise HyperparameterError("by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:
-        check_count(name, "halving", halving, least=2)
+        check_count("halving", halving, least=2)
     folds = _folds(name, train, cv, seed)
     drawn = _drawn(space, candidates, seed)
     table: list[dict[str, Any]] = []
@@ -220,18 +221,18 @@ def random_search(
         table = [rows[i] for i in order] + table[len(rows) :]
         drawn = [drawn[i] for i in order[: max(1, len(order) // (halving or 1))]]
     if np.isnan(table[0][by]):
-        raise FloatingPointError(
-            f"{name}: {by} is not finite for any candidate: {results[0].trouble or 'no classes'}"
+        raise NotFiniteError(
+            f"{by} is not finite for any candidate: {results[0].trouble or 'no classes'}"
         )
     table = [{"rank": rank} | row for rank, row in enumerate(table, 1)]
     return SearchResult(table, {key: table[0][key] for key in space})
 
 
-def _check_make_model(function: str, make_model: Any) -> None:
+def _check_make_model(make_model: Any) -> None:
     """Raises unless it is a function; a module can be called, too, but with inputs."""
     if not callable(make_model) or isinstance(make_model, nnx.Module):
         expected = "be a function that returns a module"
-        raise HyperparameterError(function, "make_model", expected, make_model)
+        raise HyperparameterError("make_model", expected, make_model)
 
 
 def _on_folds(
@@ -246,7 +247,7 @@ def _on_folds(
 ) -> list[FitResult]:
     """The results of each candidate on each fold, candidate by candidate."""
     if taken := {"valid", "folds", "seeds"} & set(settings):
-        raise NamedError(function, f"{', '.join(sorted(taken))} come from cv and seed")
+        raise NamedError(f"{', '.join(sorted(taken))} come from cv and seed")
     to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
     runs = [(candidate, i) for candidate in drawn for i in range(len(folds.rows) or 1)]
     if "batch_size" in drawn[0]:
@@ -268,37 +269,36 @@ def _on_folds(
 
 def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
-    check_seed(function, "seed", seed)
+    check_seed("seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
         return _Folds(valid=cv)
     x, y = (np.asarray(array) for array in train[:2])
     if hasattr(cv, "split"):
         return _Folds(rows=list(cv.split(x, y)))
-    check_count(function, "cv", cv, least=2)
-    splitter = _model_selection(function).StratifiedKFold(cv, shuffle=True, random_state=seed)
+    check_count("cv", cv, least=2)
+    splitter = _model_selection().StratifiedKFold(cv, shuffle=True, random_state=seed)
     try:
         return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
         raise NamedError(
-            function,
             f"cv={cv} cannot keep the share of each label: {error} Give a splitter, such as KFold.",
         ) from None
 
 
-def _model_selection(function: str) -> Any:
+def _model_selection() -> Any:
     """scikit-learn's splitters and samplers, which only searches need."""
     try:
         from sklearn import model_selection
     except ImportError as error:
-        raise ImportError(f"{function}: needs scikit-learn: pip install scikit-learn") from error
+        raise MissingPackageError("needs scikit-learn: pip install scikit-learn") from error
     return model_selection
 
 
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
-    selection = _model_selection("random_search")
+    selection = _model_selection()
     if not space:
-        raise NamedError("random_search", "space is empty")
+        raise NamedError("space is empty")
     try:
         if not any(hasattr(values, "rvs") for values in space.values()):
             grid = list(selection.ParameterGrid(dict(space)))
@@ -307,7 +307,7 @@ def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[st
         sampler = selection.ParameterSampler(dict(space), candidates, random_state=seed)
         return [{key: drawn[key] for key in space} for drawn in sampler]
     except (TypeError, ValueError) as error:
-        raise NamedError("random_search", f"space must map names to values: {error}") from None
+        raise NamedError(f"space must map names to values: {error}") from None
 
 
 def _taken(
@@ -323,9 +323,7 @@ def _taken(
         if key in of_model or (anything and key not in {*of_tx, "batch_size"})
     ]
     if unknown := set(candidate) - {"batch_size", *to_model, *to_tx}:
-        raise NamedError(
-            function, f"neither make_model nor make_tx takes {', '.join(sorted(unknown))}"
-        )
+        raise NamedError(f"neither make_model nor make_tx takes {', '.join(sorted(unknown))}")
     return to_model, to_tx
 
 

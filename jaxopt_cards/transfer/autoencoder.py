@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import check_number, check_seed, check_tx
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
 from jaxopt_cards.training.run import Loss
@@ -29,7 +29,7 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean((outputs - targets) ** 2, axis=-1)
 
 
-@named_in_errors
+@declare
 def pretrain_autoencoder(
     model: MLP,
     tx: optax.GradientTransformation,
@@ -103,10 +103,10 @@ def pretrain_autoencoder(
         [True, True]
     """
     name = "pretrain_autoencoder"
-    upto = checked_depth(name, model, upto)
-    check_tx(name, tx)
-    check_number(name, "noise", noise, "[0, 1)")
-    check_seed(name, "seed", seed)
+    upto = checked_depth(model, upto)
+    check_tx("tx", tx)
+    check_number("noise", noise, "[0, 1)")
+    check_seed("seed", seed)
     x = checked_inputs(name, model, x)
     rngs, mask = nnx.Rngs(seed), Masking(float(noise))
 

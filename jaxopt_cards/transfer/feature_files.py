@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
+from jaxopt_cards.core.errors import NamedOSError
 from jaxopt_cards.storage.arrays import if_full, is_key
 from jaxopt_cards.storage.environment import environment
 from jaxopt_cards.storage.locks import locked
@@ -50,7 +51,7 @@ def on_disk(
     """The features of that key, mapped from their file; written first if they are not there."""
     folder = Path(directory)
     if folder.exists() and not folder.is_dir():
-        raise HyperparameterError("cache_features", "directory", "be a folder", str(folder))
+        raise HyperparameterError("directory", "be a folder", str(folder))
     file = folder / f"features-{key}.npy"
     # NumPy's format does not know bfloat16: its bits are stored as whole numbers.
     stored = np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
@@ -59,7 +60,7 @@ def on_disk(
         _write(file, batches, shape, stored)
         features = _found(file, shape, stored)
     if features is None:
-        raise OSError(f"cache_features: {escaped(file)} is not what was just written to it")
+        raise NamedOSError(f"{escaped(file)} is not what was just written to it")
     return features.view(dtype)
 
 
@@ -159,10 +160,10 @@ def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dt
             features.replace(file)
             manifest.replace(_manifest(file))
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cache_features: the features could not be written to {escaped(file.parent)}"
+        raise NamedOSError(
+            f"the features could not be written to {escaped(file.parent)}"
             f"{if_full(error)}: {escaped(error)}",
+            error.errno,
         ) from error
 
 

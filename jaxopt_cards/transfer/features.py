@@ -10,13 +10,14 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.data import Examples
 from jaxopt_cards.training.inputs import check_range
 from jaxopt_cards.transfer.feature_files import fingerprint, on_disk
 
 
-@named_in_errors
+@declare
 def cache_features(
     model: Any,
     upto: int,
@@ -83,8 +84,8 @@ def cache_features(
         >>> transfer.cache_features(model, 2, (np.ones((5, 4)), np.zeros(5, int))).x.shape
         (5, 2)
     """
-    check_count("cache_features", "upto", upto)
-    check_count("cache_features", "batch_size", batch_size)
+    check_count("upto", upto)
+    check_count("batch_size", batch_size)
     x, y = _checked(data)
     _check_finite("inputs", x, batch_size)
     _check_finite("labels", y, batch_size)
@@ -114,13 +115,11 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
         x, y = (np.asarray(array) for array in data)
     except (TypeError, ValueError):
         raise NamedError(
-            "cache_features",
             "data must be (x, y), arrays of numbers, got "
             f"{type(data).__name__}; put weights beside them: (*cache_features(...), weight)",
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(x) != len(y):
         raise NamedError(
-            "cache_features",
             f"data must have as many inputs as labels, and some, got the shapes "
             f"{x.shape} and {y.shape}",
         )
@@ -132,7 +131,7 @@ def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
 
     A few rows at a time, to spare memory.
     """
-    check_range("cache_features", f"the {name} of data", array)
+    check_range(f"the {name} of data", array)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return
     # As JAX will see them: a large float64 is infinite in float32.
@@ -145,7 +144,6 @@ def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
             got = array[start + row, *rest]
             kind = f"finite in {dtype}" if np.isfinite(got) else "finite"
             raise NamedError(
-                "cache_features",
                 f"the {name} of data must be {kind}, got {got} at {[start + row, *rest]}",
             )
 
@@ -154,7 +152,6 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
     """The lower layers of a copy in eval mode, if they take such rows."""
     if not (isinstance(model, nnx.Module) and callable(getattr(model, "features", None))):
         raise NamedError(
-            "cache_features",
             "model must be an nnx.Module with a method features(x, upto), got "
             f"{type(model).__name__}",
         )
@@ -168,12 +165,10 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
         raise  # of a layer that is not there
     except (TypeError, ValueError) as error:
         raise NamedError(
-            "cache_features",
             f"the model does not take inputs of the shape {rows.shape[1:]}: {error}",
         ) from error
     if not isinstance(features, jax.ShapeDtypeStruct) or features.shape[:1] != rows.shape[:1]:
         raise NamedError(
-            "cache_features",
             "features must be one array with a row for each input, got "
             f"{features} for {len(rows)} inputs",
         )

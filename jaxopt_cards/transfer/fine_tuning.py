@@ -14,7 +14,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, check_seed
-from jaxopt_cards.core.errors import NamedError, named_in_errors, names_kept
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.core.paths import listed, path_name, path_names, variable_names
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.layers import MLP
@@ -28,7 +29,7 @@ from jaxopt_cards.wrappers.layerwise import layerwise_decay
 MakeTx = Callable[[Any], optax.GradientTransformation]
 
 
-@named_in_errors
+@declare
 def fine_tune(
     model: nnx.Module,
     make_tx: MakeTx = adam,
@@ -112,21 +113,21 @@ def fine_tune(
         3
     """
     with Termination(active=checkpoint_dir is not None) as termination:
-        check_model("fine_tune", model)
+        check_model(model)
         _check_functions(make_tx, schedule, settings)
-        check_count("fine_tune", "epochs", epochs)
-        check_count("fine_tune", "freeze_epochs", freeze_epochs)
-        check_count("fine_tune", "batch_size", batch_size)
-        check_seed("fine_tune", "seed", seed)
-        check_number("fine_tune", "base_lr", base_lr, "(0, inf)")
-        check_number("fine_tune", "lr_mult", lr_mult, "[1, inf)")
+        check_count("epochs", epochs)
+        check_count("freeze_epochs", freeze_epochs)
+        check_count("batch_size", batch_size)
+        check_seed("seed", seed)
+        check_number("base_lr", base_lr, "(0, inf)")
+        check_number("lr_mult", lr_mult, "[1, inf)")
         if schedule is None:
             schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
             epochs += freeze_epochs
         size = on_device("fine_tune", "train", train, weighted=True).size
         lengths = _lengths(schedule, epochs)
         last_seed = seed * len(lengths) + len(lengths) - 1
-        check_seed("fine_tune", "seed times the number of stages", last_seed)
+        check_seed("seed times the number of stages", last_seed)
         cycles = tuple(
             (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
             for stage, length in enumerate(lengths)
@@ -173,25 +174,24 @@ def fine_tune(
 def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -> None:
     """Raises unless what must be a function is one, and nothing is given that stages need."""
     for argument in {"trainable", "opt_state", "patience"} & settings.keys():
-        raise HyperparameterError("fine_tune", argument, "be left out", settings[argument])
+        raise HyperparameterError(argument, "be left out", settings[argument])
     if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
-        raise NamedError("fine_tune", f"there is no argument {sorted(unknown)}; see also fit")
+        raise NamedError(f"there is no argument {sorted(unknown)}; see also fit")
     if not callable(make_tx) or not isinstance(make_tx, Hashable):
         raise HyperparameterError(
-            "fine_tune",
             "make_tx",
             "be a function from a rate to an optimizer: adam, not adam(1e-3)",
             make_tx,
         )
     if not isinstance(schedule, UnfreezeSchedule | None):
-        raise HyperparameterError("fine_tune", "schedule", "be made by unfreeze_schedule", schedule)
+        raise HyperparameterError("schedule", "be made by unfreeze_schedule", schedule)
 
 
 def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
     """How many epochs each stage has."""
     starts = [start for start, _ in schedule.stages]
     if starts[-1] >= epochs:
-        raise HyperparameterError("fine_tune", "epochs", f"be more than {starts[-1]}", epochs)
+        raise HyperparameterError("epochs", f"be more than {starts[-1]}", epochs)
     return np.diff([*starts, epochs]).tolist()
 
 
@@ -205,7 +205,6 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
         trained = sum(not trainable.freezes(name) for name in names)
         if trained == before:
             raise NamedError(
-                "fine_tune",
                 f"{pattern!r} adds no parameter in epoch {start}; there are{listed(names)}",
             )
         before = trained
@@ -270,7 +269,6 @@ def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
     if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
         names = path_names(nnx.state(model, nnx.Param))
         raise HyperparameterError(
-            "fine_tune",
             "order",
             f"list patterns of the layers from the bottom to the top; there are {names}",
             order,

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.training.frozen import Frozen
 
 
-@named_in_errors
+@declare
 def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     r"""Says which parameters stay as they are, by a regular expression over paths.
 
@@ -58,5 +58,5 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
         >>> list(nnx.state(model, transfer.freeze("hidden")))
         ['logits']
     """
-    compiled("freeze", pattern)
+    compiled(pattern)
     return Frozen((pattern,), batch_stats)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers import MLP, he_normal
 from jaxopt_cards.layers.initializers import initializer
 from jaxopt_cards.training.inputs import check_model
@@ -23,7 +23,7 @@ _Model = TypeVar("_Model", bound=nnx.Module)
 _MLP = TypeVar("_MLP", bound=MLP)
 
 
-@named_in_errors
+@declare
 def replace_head(
     model: _Model,
     out_features: int,
@@ -74,9 +74,9 @@ def replace_head(
         >>> transfer.replace_head(model, 7, rngs=nnx.Rngs(1)).logits.kernel.shape
         (2, 7)
     """
-    check_model("replace_head", model)
-    check_count("replace_head", "out_features", out_features)
-    check_rngs("replace_head", rngs)
+    check_model(model)
+    check_count("out_features", out_features)
+    check_rngs(rngs)
     head = _head_of(model, name)
     new = nnx.clone(model)
     fresh = nnx.Linear(
@@ -85,7 +85,7 @@ def replace_head(
         use_bias=head.use_bias,
         dtype=head.dtype,
         param_dtype=head.param_dtype,
-        kernel_init=initializer("replace_head", kernel_init),
+        kernel_init=initializer(kernel_init),
         rngs=rngs,
     )
     old = getattr(new, name)
@@ -100,13 +100,11 @@ def _head_of(model: nnx.Module, name: Any) -> nnx.Linear:
     if isinstance(model, MLP):
         dense = {key: layer for key, layer in dense.items() if key == "logits"}
     if name not in list(dense):  # of a list: the name may be no text
-        raise HyperparameterError(
-            "replace_head", "name", f"be a dense output layer, one of {list(dense)}", name
-        )
+        raise HyperparameterError("name", f"be a dense output layer, one of {list(dense)}", name)
     return dense[name]
 
 
-@named_in_errors
+@declare
 def drop_layers(
     model: _MLP,
     upto: int,
@@ -156,12 +154,12 @@ def drop_layers(
         >>> lower.depth, lower.logits.kernel.shape
         (2, (6, 7))
     """
-    check_mlp("drop_layers", model)
-    check_upto("drop_layers", "upto", upto, model)
-    return _with_top("drop_layers", model, upto, (), out_features, kernel_init, rngs)
+    check_mlp(model)
+    check_upto("upto", upto, model)
+    return _with_top(model, upto, (), out_features, kernel_init, rngs)
 
 
-@named_in_errors
+@declare
 def insert_layers(
     model: _MLP,
     units: Sequence[int],
@@ -214,16 +212,15 @@ def insert_layers(
         >>> higher.depth, higher.hidden3.kernel.shape, higher.logits.kernel.shape
         (4, (6, 5), (5, 7))
     """
-    check_mlp("insert_layers", model)
+    check_mlp(model)
     if isinstance(units, str) or not isinstance(units, Sequence) or not units:
-        raise HyperparameterError("insert_layers", "units", "be a list of widths", units)
+        raise HyperparameterError("units", "be a list of widths", units)
     for width in units:
-        check_count("insert_layers", "each of units", width)
-    return _with_top("insert_layers", model, model.depth, units, out_features, kernel_init, rngs)
+        check_count("each of units", width)
+    return _with_top(model, model.depth, units, out_features, kernel_init, rngs)
 
 
 def _with_top(
-    function: str,
     model: _MLP,
     upto: int,
     units: Sequence[int],
@@ -234,13 +231,13 @@ def _with_top(
     """The lower layers of a copy, and above them those of a new MLP."""
     if out_features is None:
         out_features = model.logits.out_features
-    check_count(function, "out_features", out_features)
-    check_rngs(function, rngs)
+    check_count("out_features", out_features)
+    check_rngs(rngs)
     top = MLP(
         dense_layers(model)[upto].in_features,
         out_features,
         units,
-        kernel_init=initializer(function, kernel_init),
+        kernel_init=initializer(kernel_init),
         rngs=rngs,
         **look_of(model),
     )

@@ -8,24 +8,24 @@ from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.layers import MLP
 
 
-def check_mlp(function: str, model: Any) -> None:
+def check_mlp(model: Any) -> None:
     """Raises unless the model is an MLP, whose layers are known by name."""
     if not isinstance(model, MLP):
-        raise HyperparameterError(function, "model", "be a layers.MLP", type(model).__name__)
+        raise HyperparameterError("model", "be a layers.MLP", type(model).__name__)
 
 
-def check_upto(function: str, argument: str, upto: Any, model: MLP, *, least: int = 0) -> None:
+def check_upto(argument: str, upto: Any, model: MLP, *, least: int = 0) -> None:
     """Raises unless the model has so many hidden layers."""
-    check_count(function, argument, upto, least=least)
+    check_count(argument, upto, least=least)
     if upto > model.depth:
         expected = f"be at most the {model.depth} hidden layers of the model"
-        raise HyperparameterError(function, argument, expected, upto)
+        raise HyperparameterError(argument, expected, upto)
 
 
-def check_rngs(function: str, rngs: Any) -> None:
+def check_rngs(rngs: Any) -> None:
     """Raises unless new weights can be drawn from it."""
     if not isinstance(rngs, nnx.Rngs):
-        raise HyperparameterError(function, "rngs", "be an nnx.Rngs", rngs)
+        raise HyperparameterError("rngs", "be an nnx.Rngs", rngs)
 
 
 def dense_layers(model: MLP) -> list[Any]:

@@ -62,7 +62,7 @@ def card_from(text: bytes, name: str) -> ModelCard:
     return ModelCard(name=name, **fields)
 
 
-def text_of(function: str, card: ModelCard) -> bytes:
+def text_of(card: ModelCard) -> bytes:
     """The card's text, if it can be read again: paths may be odd, or too many."""
     text = card.to_json().encode()
     try:
@@ -70,7 +70,7 @@ def text_of(function: str, card: ModelCard) -> bytes:
             raise ValueError(f"it has {len(text):,} bytes, at most {MAX_CARD_BYTES:,} are allowed")
         card_from(text, card.name)
     except ValueError as error:
-        raise NamedError(function, f"no card can hold this model: {error}") from error
+        raise NamedError(f"no card can hold this model: {error}") from error
     return text
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
+from jaxopt_cards.core.errors import MissingPackageError
 from jaxopt_cards.core.paths import listed, named, path_name, path_names
 from jaxopt_cards.layers import MLP, Rate
 from jaxopt_cards.layers.activations import ACTIVATIONS
@@ -26,30 +27,30 @@ def described(arrays: dict[str, Any]) -> dict[str, str]:
     return {path: f"{array.dtype}{list(array.shape)}" for path, array in sorted(arrays.items())}
 
 
-def safetensors_module(function: str) -> Any:
+def safetensors_module() -> Any:
     """The library, if it is there."""
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError(f"{function}: needs safetensors: pip install safetensors") from error
+        raise MissingPackageError("needs safetensors: pip install safetensors") from error
     return safetensors
 
 
-def to_bytes(function: str, arrays: dict[str, Any]) -> bytes:
+def to_bytes(arrays: dict[str, Any]) -> bytes:
     """The contents of a safetensors file."""
-    library = safetensors_module(function)
+    library = safetensors_module()
     # Rows one after the other: the library takes the memory of an array as it lies.
     plain = {path: np.asarray(array, order="C") for path, array in arrays.items()}
     for path, array in plain.items():
         if str(array.dtype) not in DTYPE_NAMES:
             expected = f"have a dtype that safetensors knows, one of {DTYPE_NAMES}"
-            raise HyperparameterError(function, f"the array {path!r}", expected, str(array.dtype))
+            raise HyperparameterError(f"the array {path!r}", expected, str(array.dtype))
     return library.numpy.save(plain, metadata={"format": "flax"})
 
 
-def from_bytes(function: str, contents: bytes) -> dict[str, np.ndarray]:
+def from_bytes(contents: bytes) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file; `ValueError` says what is wrong with it."""
-    library = safetensors_module(function)
+    library = safetensors_module()
     # Of each array it says no more than the card, and where it lies.
     if (length := int.from_bytes(contents[:8], "little")) > 2 * MAX_CARD_BYTES:
         raise ValueError(f"its header has {length:,} bytes, more than any card can describe")
@@ -66,9 +67,9 @@ def from_bytes(function: str, contents: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"it {error}") from None
 
 
-def arrays_of(function: str, model: Any) -> dict[str, Any]:
+def arrays_of(model: Any) -> dict[str, Any]:
     """Parameters, statistics and rates by path: all but the streams of random numbers."""
-    return plain_arrays(function, _parts(model)[2])
+    return plain_arrays(_parts(model)[2])
 
 
 def filled(model: nnx.Module, arrays: dict[str, np.ndarray]) -> Any:

@@ -43,13 +43,13 @@ def greedily(
     return Pretrained(model, tuple(losses))
 
 
-def checked_depth(function: str, model: Any, upto: int | None) -> int:
+def checked_depth(model: Any, upto: int | None) -> int:
     """How many layers to pretrain, if the model has them."""
-    check_mlp(function, model)
+    check_mlp(model)
     if model.depth == 0:
-        raise HyperparameterError(function, "model", "have hidden layers", model)
+        raise HyperparameterError("model", "have hidden layers", model)
     upto = model.depth if upto is None else upto
-    check_upto(function, "upto", upto, model, least=1)
+    check_upto("upto", upto, model, least=1)
     return upto
 
 
@@ -59,7 +59,7 @@ def checked_inputs(function: str, model: MLP, x: Any) -> jax.Array:
     width = hidden(model, 1).in_features
     if x.ndim != 2 or x.shape[1] != width or not jnp.issubdtype(x.dtype, jnp.floating):
         got = f"{x.dtype}{list(x.shape)}"
-        raise HyperparameterError(function, "x", f"be of floating point, shape (n, {width})", got)
+        raise HyperparameterError("x", f"be of floating point, shape (n, {width})", got)
     return x
 
 

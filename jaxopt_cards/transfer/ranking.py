@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 
 
-@named_in_errors
+@declare
 def margin_ranking_loss(
     good: jax.Array, bad: jax.Array, margin: jax.typing.ArrayLike = 1.0
 ) -> jax.Array:
@@ -50,11 +50,11 @@ def margin_ranking_loss(
         >>> print(transfer.margin_ranking_loss(good, bad))
         [0.  0.5 3. ]
     """
-    check_number("margin_ranking_loss", "margin", margin, "[0, inf)")
+    check_number("margin", margin, "[0, inf)")
     good, bad = jnp.asarray(good), jnp.asarray(bad)
-    check_float_dtype("margin_ranking_loss", "the dtype of good", good.dtype)
+    check_float_dtype("the dtype of good", good.dtype)
     if (good.shape, good.dtype) != (bad.shape, bad.dtype):
         expected = f"be scores {good.dtype}{list(good.shape)} as good is"
         got = f"{bad.dtype}{list(bad.shape)}"
-        raise HyperparameterError("margin_ranking_loss", "bad", expected, got)
+        raise HyperparameterError("bad", expected, got)
     return jax.nn.relu(jnp.asarray(margin, good.dtype) - good + bad)

@@ -9,7 +9,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers.noisy import Noisy
 from jaxopt_cards.training import epoch_program
@@ -24,7 +25,7 @@ from jaxopt_cards.transfer.pretraining import (
 )
 
 
-@named_in_errors
+@declare
 def pretrain_rbm(
     model: MLP,
     tx: optax.GradientTransformation,
@@ -109,17 +110,17 @@ def pretrain_rbm(
         [True, True]
     """
     name = "pretrain_rbm"
-    upto = checked_depth(name, model, upto)
-    check_tx(name, tx)
-    check_count(name, "k", k)
-    check_seed(name, "seed", seed)
+    upto = checked_depth(model, upto)
+    check_tx("tx", tx)
+    check_count("k", k)
+    check_seed("seed", seed)
     if hidden(model, 1).bias is None:
-        raise HyperparameterError(name, "model", "have no batch normalisation", model)
+        raise HyperparameterError("model", "have no batch normalisation", model)
     x = checked_inputs(name, model, x)
     if x.min() < 0 or x.max() > 1:
         got = (float(x.min()), float(x.max()))
-        raise HyperparameterError(name, "x", "lie in [0, 1]", got)
-    check_settings(name, batch_size, epochs, None, len(x))
+        raise HyperparameterError("x", "lie in [0, 1]", got)
+    check_settings(batch_size, epochs, None, len(x))
     rngs = nnx.Rngs(seed)
 
     def train_layer(model: MLP, index: int, inputs: jax.Array) -> tuple[nnx.Module, np.ndarray]:
@@ -158,7 +159,7 @@ def _trained(
             errors.append(losses[1])
             if not np.isfinite(losses[:2]).all():
                 trouble = told(measured, epoch, arrays.params)
-                raise FloatingPointError(f"pretrain_rbm: {trouble}")
+                raise NotFiniteError(trouble)
     return epoch_program.merge(program.eval_graph, run.model, frozen), np.array(errors)
 
 

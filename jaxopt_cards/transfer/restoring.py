@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_name, path_names, shared
 from jaxopt_cards.layers import Rate
 from jaxopt_cards.selection import compiled, marked
@@ -30,7 +31,7 @@ from jaxopt_cards.transfer.restored_array import (
 PyTree = Any
 
 
-@named_in_errors
+@declare
 def restore(
     params: PyTree,
     checkpoint: PyTree | str | os.PathLike,
@@ -113,10 +114,10 @@ def restore(
     """
     for argument, tree in (("params", params), ("checkpoint", checkpoint)):
         if tree is None:
-            raise HyperparameterError("restore", argument, "be a tree of arrays", tree)
+            raise HyperparameterError(argument, "be a tree of arrays", tree)
     if isinstance(params, str | os.PathLike):
-        raise HyperparameterError("restore", "params", "be the tree to fill", params)
-    chosen = jax.tree.leaves(marked("restore", params, pattern))
+        raise HyperparameterError("params", "be the tree to fill", params)
+    chosen = jax.tree.leaves(marked(params, pattern))
     origins = _origins(path_names(params), rename)
     about = source_of(checkpoint)
     saved = checkpoint
@@ -143,9 +144,7 @@ def restore(
         warnings=warnings_of(params, shapes, report.taken, about),
     )
     if not report.taken:
-        raise NamedError(
-            "restore", f"nothing could be taken:\n{report}\nSaved were the paths{listed(source)}"
-        )
+        raise NamedError(f"nothing could be taken:\n{report}\nSaved were the paths{listed(source)}")
     return _rebuilt(params, places, filled), report
 
 
@@ -180,7 +179,6 @@ def _one(
             report.taken[name] = origin if name in found else origins[first]
         if name in found and not is_same(found[name], found[first]):
             raise NamedError(
-                "restore",
                 f"{first} and {name} are one parameter of the model, but what was saved "
                 f"under {escaped(origins[first])} and {escaped(origin)} differs; take one of them "
                 "with rename",
@@ -201,13 +199,12 @@ def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTre
 def _origins(names: list[str], rename: Any) -> dict[str, str]:
     """For each path the path it was saved under; each pattern must occur in some path."""
     if not isinstance(rename or {}, Mapping):
-        raise NamedError("restore", f"rename must map patterns to replacements, got {rename!r}")
+        raise NamedError(f"rename must map patterns to replacements, got {rename!r}")
     origins = {name: name for name in names}
     for pattern, replacement in (rename or {}).items():
-        search = compiled("restore", pattern)
+        search = compiled(pattern)
         if not any(search.search(origin) for origin in origins.values()):
             raise NamedError(
-                "restore",
                 f"rename has {pattern!r}, which matches none of the paths"
                 f"{listed(origins.values())}",
             )
@@ -215,7 +212,6 @@ def _origins(names: list[str], rename: Any) -> dict[str, str]:
             origins = {name: search.sub(replacement, origin) for name, origin in origins.items()}
         except (re.error, IndexError, TypeError) as error:
             raise NamedError(
-                "restore",
                 f"rename has {pattern!r}, whose replacement must be text with groups of "
                 f"the pattern, got {replacement!r}: {error}",
             ) from None
@@ -239,4 +235,4 @@ def _check_numbers(argument: str, path: str, leaf: Any) -> None:
     """Raises unless a leaf is a number, an array of numbers, or a random key."""
     # A random key's dtype has no kind; those without numbers are Python's objects, texts and times.
     if getattr(dtype_of(leaf), "kind", "f") in "OSUmM":
-        raise HyperparameterError("restore", f"{argument} at {path!r}", "be an array", leaf)
+        raise HyperparameterError(f"{argument} at {path!r}", "be an array", leaf)

@@ -14,7 +14,8 @@ import optax
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_tx
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.core.paths import path_name
 from jaxopt_cards.layers import MLP, he_normal
 from jaxopt_cards.training import FitResult, SearchResult, fit_many
@@ -47,7 +48,7 @@ class ReuseResult(SearchResult):
     results: dict[int, list[FitResult]]
 
 
-@named_in_errors
+@declare
 def reuse_layers(
     model: MLP,
     tx: optax.GradientTransformation,
@@ -130,17 +131,17 @@ def reuse_layers(
         >>> [row["depth"] for row in result.table], result.model.logits.kernel.shape
         ([0, 1, 2], (30, 10))
     """
-    check_mlp("reuse_layers", model)
-    check_tx("reuse_layers", tx)
-    check_count("reuse_layers", "out_features", out_features)
+    check_mlp(model)
+    check_tx("tx", tx)
+    check_count("out_features", out_features)
     depths = range(model.depth + 1) if depths is None else depths
     depths, seeds = _distinct("depths", depths), _distinct("seeds", seeds)
     for depth in depths:
-        check_upto("reuse_layers", "each of depths", depth, model)
+        check_upto("each of depths", depth, model)
     if not isinstance(freeze, bool):
-        raise HyperparameterError("reuse_layers", "freeze", "be True or False", freeze)
+        raise HyperparameterError("freeze", "be True or False", freeze)
     for argument in {"trainable", "hyperparameters", "folds"} & settings.keys():
-        raise HyperparameterError("reuse_layers", argument, "be left out", settings[argument])
+        raise HyperparameterError(argument, "be left out", settings[argument])
 
     members = [(depth, seed) for depth in depths for seed in seeds]
     networks = [_network(model, out_features, kernel_init, *member) for member in members]
@@ -170,11 +171,11 @@ def _distinct(argument: str, values: Any) -> list[int]:
     is_list = isinstance(values, Sequence) and not isinstance(values, str)
     numbers = list(values) if is_list else []
     for number in numbers:
-        check_count("reuse_layers", f"each of {argument}", number, least=0)
+        check_count(f"each of {argument}", number, least=0)
     numbers = [operator.index(number) for number in numbers]  # arrays of one have no hash
     if not numbers or len(set(numbers)) < len(numbers):
         expected = "be a list of whole numbers, each of them once"
-        raise HyperparameterError("reuse_layers", argument, expected, values)
+        raise HyperparameterError(argument, expected, values)
     return numbers
 
 
@@ -233,7 +234,7 @@ def _compared(results: dict[int, list[FitResult]]) -> ReuseResult:
     losses = np.nan_to_num([row["valid_loss"] for row in rows], nan=np.inf)
     if not np.isfinite(losses).any():
         trouble = next(iter(results.values()))[0].trouble
-        raise FloatingPointError(f"reuse_layers: valid_loss is finite for no depth: {trouble}")
+        raise NotFiniteError(f"valid_loss is finite for no depth: {trouble}")
     order = np.argsort(losses, stable=True).tolist()
     table = [{"rank": order.index(index) + 1} | row for index, row in enumerate(rows)]
     best = rows[order[0]]["depth"]

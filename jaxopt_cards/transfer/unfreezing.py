@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import named, path_name
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.training.frozen import Frozen
@@ -27,7 +28,7 @@ class UnfreezeSchedule:
         return Frozen(patterns, self.batch_stats, all_but=True)
 
 
-@named_in_errors
+@declare
 def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:
     r"""Says which parameters are trained from which epoch on, by regular expressions over paths.
 
@@ -72,17 +73,15 @@ def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) ->
     """
     starts = list(stages) if isinstance(stages, Mapping) else []
     for start in starts:
-        check_count("unfreeze_schedule", "each epoch of stages", start, least=0)
+        check_count("each epoch of stages", start, least=0)
     if not starts or starts[0] != 0 or starts != sorted(set(starts)):
-        raise HyperparameterError(
-            "unfreeze_schedule", "stages", "map ascending epochs, from 0, to patterns", stages
-        )
+        raise HyperparameterError("stages", "map ascending epochs, from 0, to patterns", stages)
     for pattern in stages.values():
-        compiled("unfreeze_schedule", pattern)
+        compiled(pattern)
     return UnfreezeSchedule(tuple(stages.items()), batch_stats)
 
 
-@named_in_errors
+@declare
 def migrate_state(opt_state: Any, new_state: Any) -> Any:
     r"""Carries the optimizer's moments over to a run that trains other parameters.
 
@@ -137,7 +136,6 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
     filled = jax.tree_util.tree_map_with_path(one, new_state)
     if old and not taken:
         raise NamedError(
-            "migrate_state",
             f"the states must have arrays in common, got {list(old)} and "
             f"{[name for name, _ in named(new_state)]}",
         )

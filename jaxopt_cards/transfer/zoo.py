@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, escaped
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.selection import compiled
@@ -107,15 +108,15 @@ class Zoo:
         (['digits-mlp'], <class 'jaxopt_cards.layers.mlp.MLP'>)
     """
 
-    @named_in_errors
+    @declare
     def __init__(self, directory: str | os.PathLike, *, max_bytes: int = 2**33):
         """Looks at the folder; the arguments are described with the class."""
-        check_count("Zoo", "max_bytes", max_bytes)
+        check_count("max_bytes", max_bytes)
         self._directory, self._max_bytes = Path(directory), max_bytes
         if self._directory.exists() and not self._directory.is_dir():
-            raise HyperparameterError("Zoo", "directory", "be a folder", str(directory))
+            raise HyperparameterError("directory", "be a folder", str(directory))
 
-    @named_in_errors
+    @declare
     def store(
         self,
         name: str,
@@ -133,18 +134,18 @@ class Zoo:
         """
         check_free(self._directory, name, replace)
         if not isinstance(model, nnx.Module):
-            raise HyperparameterError("Zoo.store", "model", "be an nnx.Module", type(model))
-        check_number("Zoo.store", "accuracy", accuracy, "[0, 1]")
+            raise HyperparameterError("model", "be an nnx.Module", type(model))
+        check_number("accuracy", accuracy, "[0, 1]")
         for field, text in {"data": data, "description": description}.items():
             expected, is_valid = CHECKS[field]
             if not is_valid(text):
-                raise HyperparameterError("Zoo.store", field, expected, text)
-        arrays = arrays_of("Zoo.store", model)
+                raise HyperparameterError(field, expected, text)
+        arrays = arrays_of(model)
         try:
             check_ranges(model, arrays)
         except ValueError as error:
-            raise NamedError("Zoo.store", f"no zoo can hold this model: {error}") from None
-        weights = to_bytes("Zoo.store", arrays)
+            raise NamedError(f"no zoo can hold this model: {error}") from None
+        weights = to_bytes(arrays)
         card = ModelCard(
             name=name,
             data=data,
@@ -158,11 +159,11 @@ class Zoo:
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions={library: importlib.metadata.version(library) for library in _LIBRARIES},
         )
-        files = {"weights.safetensors": weights, "card.json": text_of("Zoo.store", card)}
+        files = {"weights.safetensors": weights, "card.json": text_of(card)}
         write(self._directory, name, files, replace)
         return card
 
-    @named_in_errors
+    @declare
     def load(self, name: str, into: nnx.Module | None = None) -> Any:
         """The model, in eval mode, with the bits that were stored.
 
@@ -170,38 +171,37 @@ class Zoo:
         needs none: its card has the settings.
         """
         if into is not None and not isinstance(into, nnx.Module):
-            raise HyperparameterError("Zoo.load", "into", "be an nnx.Module", type(into))
+            raise HyperparameterError("into", "be an nnx.Module", type(into))
         # Another process may replace the model meanwhile; a file that is open stays what it is.
         with locked(self._directory, shared=True):
             folder, card = self._folder_and_card("Zoo.load", name)
             file = folder / "weights.safetensors"
-            with _telling("Zoo.load", file, "cannot be used"):
+            with _telling(file, "cannot be used"):
                 stream = plain_file(file, self._max_bytes)
         with stream:
             if into is None and card.settings is None:
                 raise NamedError(
-                    "Zoo.load",
                     f"the card of {name!r} cannot tell how to build a {card.kind}: make "
                     "one and give it as `into`",
                 )
-            with _telling("Zoo.load", file, "cannot be used"):
+            with _telling(file, "cannot be used"):
                 arrays = self._arrays(stream, card)
-        with _telling("Zoo.load", folder / "card.json", "does not fit"):
+        with _telling(folder / "card.json", "does not fit"):
             check_same(described(arrays), card.arrays, "the file of weights", "the card")
             model = built_from(card) if into is None else into
-            ours = described(arrays_of("Zoo.load", model))
+            ours = described(arrays_of(model))
             check_same(card.arrays, ours, "the card", "the model")
             check_ranges(model, arrays)
             if into is None:
                 check_rates(model, arrays)
         return filled(model, arrays)
 
-    @named_in_errors
+    @declare
     def card(self, name: str) -> ModelCard:
         """What is known of a model."""
         return self._folder_and_card("Zoo.card", name)[1]
 
-    @named_in_errors
+    @declare
     def find(
         self,
         wanted: str | Callable[[ModelCard], bool] = "",
@@ -214,13 +214,13 @@ class Zoo:
         `wanted` is a regular expression, searched for in names, or a function of a card; `data` is
         a regular expression, searched for in what the card says of its data.
         """
-        check_number("Zoo.find", "min_accuracy", min_accuracy, "[0, 1]")
+        check_number("min_accuracy", min_accuracy, "[0, 1]")
         named = wanted if callable(wanted) else _searched("name", wanted)
         about = _searched("data", data)
         found = [c for c in self.list() if named(c) and about(c) and c.accuracy >= min_accuracy]
         return sorted(found, key=lambda card: -card.accuracy)
 
-    @named_in_errors
+    @declare
     def list(self) -> _Cards:
         """All cards, by name; those that cannot be read are named in a warning and left out."""
         cards, damaged = [], []
@@ -259,7 +259,7 @@ class Zoo:
         with locked(self._directory, shared=True):
             folder = folder_of(self._directory, function, name)
             file = folder / "card.json"
-            with _telling(function, file, "is not a valid card"):
+            with _telling(file, "is not a valid card"):
                 return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)
 
     def _arrays(self, stream: BinaryIO, card: ModelCard) -> dict[str, Any]:
@@ -271,19 +271,19 @@ class Zoo:
                 f"expected {card.size:,} bytes with the SHA-256 {card.sha256}, got "
                 f"{len(contents):,} bytes with {found}"
             )
-        return from_bytes("Zoo.load", contents)
+        return from_bytes(contents)
 
 
 @contextlib.contextmanager
-def _telling(function: str, file: Path, what: str) -> Iterator[None]:
+def _telling(file: Path, what: str) -> Iterator[None]:
     """Adds the function and the file to what is wrong with it."""
     try:
         yield
     except ValueError as error:
         why = error.message if isinstance(error, NamedError) else error
-        raise NamedError(function, f"{escaped(file)} {what}: {why}") from error
+        raise NamedError(f"{escaped(file)} {what}: {why}") from error
 
 
 def _searched(field: str, pattern: str) -> Callable[[ModelCard], bool]:
-    search = compiled("Zoo.find", pattern).search
+    search = compiled(pattern).search
     return lambda card: bool(search(getattr(card, field)))

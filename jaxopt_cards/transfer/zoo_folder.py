@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
-from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.errors import NamedError, NamedOSError
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.storage.locks import locked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def check_name(function: str, name: Any) -> None:
+def check_name(name: Any) -> None:
     """Raises unless it is the name of a folder, and no path."""
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         expected = "be at most 100 letters, digits, '.', '_' and '-', the first a letter or digit"
-        raise HyperparameterError(function, "name", expected, name)
+        raise HyperparameterError("name", expected, name)
 
 
 def check_free(directory: Path, name: Any, replace: bool) -> None:
     """Raises unless a model may be stored under that name."""
-    check_name("Zoo.store", name)
+    check_name(name)
     taken = os.path.lexists(directory / name)
     if (taken or name in model_names(directory)) and not replace:
         raise _taken(name)
@@ -35,7 +35,7 @@ def check_free(directory: Path, name: Any, replace: bool) -> None:
 
 
 def _taken(name: str) -> HyperparameterError:
-    return HyperparameterError("Zoo.store", "name", "be new, or give replace=True", name)
+    return HyperparameterError("name", "be new, or give replace=True", name)
 
 
 def model_names(directory: Path) -> list[str]:
@@ -49,16 +49,16 @@ def model_names(directory: Path) -> list[str]:
 
 def folder_of(directory: Path, function: str, name: str) -> Path:
     """The folder of a model; the former one, if a process was killed while it replaced it."""
-    check_name(function, name)
+    check_name(name)
     folder, former = directory / name, directory / f".replaced-{name}"
     if not os.path.lexists(folder) and os.path.lexists(former):
         folder = former
     if folder.is_symlink():
-        raise NamedError(function, f"{escaped(folder)} is a link, which may lead anywhere")
+        raise NamedError(f"{escaped(folder)} is a link, which may lead anywhere")
     if not folder.is_dir():
         there = listed(model_names(directory))
         at = escaped(directory)
-        raise NamedError(function, f"no model {name!r} in {at}; there are{there}")
+        raise NamedError(f"no model {name!r} in {at}; there are{there}")
     return folder
 
 
@@ -109,8 +109,8 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
                 _add(part, directory / name)
     except OSError as error:
         where, why = escaped(directory), escaped(error)
-        message = f"Zoo.store: {name!r} could not be written to {where}: {why}"
-        raise OSError(error.errno, message) from error
+        message = f"{name!r} could not be written to {where}: {why}"
+        raise NamedOSError(message, error.errno) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 
 
@@ -18,7 +18,7 @@ class PolyakAverageState(NamedTuple):
     average: optax.Params  # like the parameters: their average so far, ready for use
 
 
-@named_in_errors
+@declare
 def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientTransformation:
     r"""Keeps an average of the parameters, for evaluation; training goes on as without.
 
@@ -64,11 +64,9 @@ def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientT
     """
     if isinstance(decay, str):
         if decay != "uniform":
-            raise HyperparameterError(
-                "polyak_average", "decay", 'be a number in [0, 1) or "uniform"', decay
-            )
+            raise HyperparameterError("decay", 'be a number in [0, 1) or "uniform"', decay)
     else:
-        decay = check_number("polyak_average", "decay", decay, "[0, 1)")
+        decay = check_number("decay", decay, "[0, 1)")
 
     def init(param):
         return jnp.zeros_like(param)

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import path_name
 from jaxopt_cards.core.precision import in_precision
 
 
-@named_in_errors
+@declare
 def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
@@ -54,7 +55,7 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
         [ 0.5 -1. ]
     """
     bound: Any = max_delta
-    bound = check_number("clip", "max_delta", bound, "(0, inf]")
+    bound = check_number("max_delta", bound, "(0, inf]")
 
     def init(param):
         return ()
@@ -65,7 +66,7 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
     return leafwise(init, update, optax.EmptyState)
 
 
-@named_in_errors
+@declare
 def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks the whole tree of updates so that its norm stays within a bound.
 
@@ -105,13 +106,12 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         >>> print(updates["a"], updates["b"])
         [0.6] [0.8]
     """
-    max_norm = check_number("clip_by_global_norm", "max_norm", max_norm, "(0, inf]")
+    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def update(updates, state, params=None):
         for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
                 raise NamedError(
-                    "clip_by_global_norm",
                     f"at {path_name(path)} the gradient must be of floating "
                     f"point, got {jnp.result_type(leaf)}",
                 )
@@ -129,7 +129,7 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-@named_in_errors
+@declare
 def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
 
@@ -167,7 +167,7 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
         >>> print(updates["a"], updates["b"])
         [0.6 0.8] [0.5]
     """
-    max_norm = check_number("clip_by_norm", "max_norm", max_norm, "(0, inf]")
+    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()
@@ -179,7 +179,7 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
     return leafwise(init, update, optax.EmptyState)
 
 
-@named_in_errors
+@declare
 def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates so that its root mean square stays within a bound.
 
@@ -220,7 +220,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
         >>> print(updates)
         [ 1. -1.]
     """
-    threshold = check_number("clip_by_block_rms", "threshold", threshold, "(0, inf]")
+    threshold = check_number("threshold", threshold, "(0, inf]")
 
     def init(param):
         return ()
@@ -231,7 +231,7 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
     return leafwise(init, update, optax.EmptyState)
 
 
-@named_in_errors
+@declare
 def adaptive_grad_clip(
     clipping: jax.typing.ArrayLike,
     eps: jax.typing.ArrayLike = 1e-3,
@@ -280,13 +280,12 @@ def adaptive_grad_clip(
         >>> print(updates)
         [0.  0.5]
     """
-    clipping = check_number("adaptive_grad_clip", "clipping", clipping, "(0, inf]")
-    eps = check_number("adaptive_grad_clip", "eps", eps, "(0, inf)")
+    clipping = check_number("clipping", clipping, "(0, inf]")
+    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         if axis is None and param.ndim > 5:
             raise HyperparameterError(
-                "adaptive_grad_clip",
                 "axis",
                 "be given for parameters of more than 5 dimensions",
                 param.shape,

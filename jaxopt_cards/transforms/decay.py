@@ -8,14 +8,14 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.optax_states import state_class
 from jaxopt_cards.selection import where
 
 
-@named_in_errors
+@declare
 def add_decayed_weights(
     weight_decay: optax.ScalarOrSchedule = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -60,9 +60,7 @@ def add_decayed_weights(
         >>> print(updates)
         [ 0.1 -0.2]
     """
-    weight_decay = check_number(
-        "add_decayed_weights", "weight_decay", weight_decay, "(-inf, inf)", or_schedule=True
-    )
+    weight_decay = check_number("weight_decay", weight_decay, "(-inf, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -76,10 +74,10 @@ def add_decayed_weights(
         state_class(optax.add_decayed_weights(weight_decay)),
         needs_params=True,
     )
-    return where("add_decayed_weights", decay, mask)
+    return where(decay, mask)
 
 
-@named_in_errors
+@declare
 def add_l1_decay(
     l1: jax.typing.ArrayLike, smooth_l1: jax.typing.ArrayLike = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -123,12 +121,12 @@ def add_l1_decay(
         >>> print(updates)
         [ 0.1 -0.1]
     """
-    l1 = check_number("add_l1_decay", "l1", l1, "[0, inf)")
-    smooth_l1 = check_number("add_l1_decay", "smooth_l1", smooth_l1, "[0, inf)")
-    return _elastic_net("add_l1_decay", l1, 0.0, smooth_l1, mask)
+    l1 = check_number("l1", l1, "[0, inf)")
+    smooth_l1 = check_number("smooth_l1", smooth_l1, "[0, inf)")
+    return _elastic_net(l1, 0.0, smooth_l1, mask)
 
 
-@named_in_errors
+@declare
 def add_elastic_net(
     l1: jax.typing.ArrayLike,
     l2: jax.typing.ArrayLike,
@@ -175,15 +173,13 @@ def add_elastic_net(
         >>> print(updates)
         [ 1.  -1.5]
     """
-    l1 = check_number("add_elastic_net", "l1", l1, "[0, inf)")
-    l2 = check_number("add_elastic_net", "l2", l2, "[0, inf)")
-    smooth_l1 = check_number("add_elastic_net", "smooth_l1", smooth_l1, "[0, inf)")
-    return _elastic_net("add_elastic_net", l1, l2, smooth_l1, mask)
+    l1 = check_number("l1", l1, "[0, inf)")
+    l2 = check_number("l2", l2, "[0, inf)")
+    smooth_l1 = check_number("smooth_l1", smooth_l1, "[0, inf)")
+    return _elastic_net(l1, l2, smooth_l1, mask)
 
 
-def _elastic_net(
-    function: str, l1: Any, l2: Any, smooth_l1: Any, mask: Any
-) -> optax.GradientTransformation:
+def _elastic_net(l1: Any, l2: Any, smooth_l1: Any, mask: Any) -> optax.GradientTransformation:
     is_plain = not isinstance(smooth_l1, jax.core.Tracer) and not np.any(smooth_l1)
 
     def init(param):
@@ -194,4 +190,4 @@ def _elastic_net(
         return grad + l1 * slope + l2 * param, state
 
     decay = leafwise(init, update, optax.EmptyState, needs_params=True)
-    return where(function, decay, mask)
+    return where(decay, mask)

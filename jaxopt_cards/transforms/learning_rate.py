@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import check_count, check_number
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.precision import dtype_of, is_inexact, is_still, unmoved
 
 
-@named_in_errors
+@declare
 def scale_by_learning_rate(
     learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
@@ -55,22 +56,20 @@ def scale_by_learning_rate(
         >>> print(updates)
         [-0.1  0.2]
     """
-    learning_rate = check_number(
-        "scale_by_learning_rate", "learning_rate", learning_rate, "[0, inf)", or_schedule=True
-    )
+    learning_rate = check_number("learning_rate", learning_rate, "[0, inf)", or_schedule=True)
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
     @functools.wraps(inner.init)  # `cards.describe` reads what is inside
     def init(params):
         if callable(learning_rate):
             first = learning_rate(jnp.zeros((), jnp.int32))
-            check_number("scale_by_learning_rate", "learning_rate(0)", first, "(-inf, inf)")
+            check_number("learning_rate(0)", first, "(-inf, inf)")
         return inner.init(params)
 
     return optax.GradientTransformation(init, _past_what_is_still(inner.update))
 
 
-@named_in_errors
+@declare
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,
@@ -127,14 +126,13 @@ def reduce_on_plateau(
         >>> print(updates)
         [0.5]
     """
-    name = "reduce_on_plateau"
-    factor = check_number(name, "factor", factor, "(0, 1)")
-    check_count(name, "patience", patience)
-    rtol = check_number(name, "rtol", rtol, "[0, 1]")
-    atol = check_number(name, "atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
-    check_count(name, "cooldown", cooldown, least=0)
-    check_count(name, "accumulation_size", accumulation_size)
-    min_scale = check_number(name, "min_scale", min_scale, "[0, 1]")
+    factor = check_number("factor", factor, "(0, 1)")
+    check_count("patience", patience)
+    rtol = check_number("rtol", rtol, "[0, 1]")
+    atol = check_number("atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
+    check_count("cooldown", cooldown, least=0)
+    check_count("accumulation_size", accumulation_size)
+    min_scale = check_number("min_scale", min_scale, "[0, 1]")
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )
@@ -143,7 +141,6 @@ def reduce_on_plateau(
     def update(updates, state, params=None, *, value=None, **extra_args):
         if value is None:
             raise NamedError(
-                name,
                 "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
         # Optax computes its averages by promotion of int32 and float32.

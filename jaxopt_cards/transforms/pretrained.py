@@ -9,7 +9,8 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import check_params, is_hole
 from jaxopt_cards.core.paths import listed, named, path_name
 from jaxopt_cards.core.precision import (
@@ -28,7 +29,7 @@ class L2SPState(NamedTuple):
     pretrained: Any  # dictionary by path: where the parameter is drawn to
 
 
-@named_in_errors
+@declare
 def add_l2_sp(
     pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
 ) -> optax.GradientTransformation:
@@ -77,8 +78,8 @@ def add_l2_sp(
         >>> print(updates["hidden1"], updates["logits"])
         [0.05] [0.02]
     """
-    alpha = check_number("add_l2_sp", "alpha", alpha, "[0, inf)")
-    beta = check_number("add_l2_sp", "beta", beta, "[0, inf)")
+    alpha = check_number("alpha", alpha, "[0, inf)")
+    beta = check_number("beta", beta, "[0, inf)")
     known = dict(named(pretrained))
 
     def init(params):
@@ -90,13 +91,11 @@ def add_l2_sp(
         whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
         if not found and leaves and whole:
             raise NamedError(
-                "add_l2_sp",
                 f"pretrained has none of the parameters{listed(leaves)}\nbut{listed(known)}",
             )
         for path, leaf in found.items():
             if np.shape(known[path]) != np.shape(leaf):
                 raise NamedError(
-                    "add_l2_sp",
                     f"pretrained must have the shapes of the parameters, got "
                     f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
                     "if it is new",
@@ -110,7 +109,7 @@ def add_l2_sp(
         )
 
     def update(updates, state, params=None):
-        check_params("add_l2_sp", params)
+        check_params(params)
 
         def one(path, grad, param):
             if is_hole(grad):
@@ -132,4 +131,4 @@ def _unmoved(path: Any, grad: Any, param: Any) -> Any:
     try:
         return unmoved(grad, param)
     except LeafMismatch as mismatch:
-        raise NamedError("add_l2_sp", f"at {path_name(path)} {mismatch}") from None
+        raise NamedError(f"at {path_name(path)} {mismatch}") from None

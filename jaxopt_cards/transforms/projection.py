@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.selection import where
 
 
-@named_in_errors
+@declare
 def max_norm(
     max_norm: jax.typing.ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -63,7 +63,7 @@ def max_norm(
         [[0.6 0.1]
          [0.8 0.2]]
     """
-    max_norm = check_number("max_norm", "max_norm", max_norm, "(0, inf]")
+    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()
@@ -79,4 +79,4 @@ def max_norm(
         return jnp.where(outside, after * (max_norm / norm) - param, grad), state
 
     tx = leafwise(init, update, optax.EmptyState, needs_params=True)
-    return where("max_norm", tx, pattern, "pattern")
+    return where(tx, pattern, "pattern")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.core.sharding import laid_out_like, split_by
 from jaxopt_cards.selection import where
@@ -26,7 +26,7 @@ class MagnitudePruneState(NamedTuple):
     kept: optax.Updates  # like the parameters, bool: which weights are not pruned
 
 
-@named_in_errors
+@declare
 def proximal_l1(
     strength: optax.ScalarOrSchedule, pattern: str | None = None
 ) -> optax.GradientTransformation:
@@ -71,7 +71,7 @@ def proximal_l1(
         >>> print(jc.apply_updates(params, updates))
         [ 1.5  0.  -0.5]
     """
-    strength = check_number("proximal_l1", "strength", strength, "[0, inf)", or_schedule=True)
+    strength = check_number("strength", strength, "[0, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -84,10 +84,10 @@ def proximal_l1(
 
     state_type = ProximalL1State if callable(strength) else optax.EmptyState
     tx = leafwise(init, update, state_type, needs_params=True)
-    return where("proximal_l1", tx, pattern, "pattern")
+    return where(tx, pattern, "pattern")
 
 
-@named_in_errors
+@declare
 def magnitude_prune(
     threshold: jax.typing.ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,
@@ -142,14 +142,12 @@ def magnitude_prune(
         [ 2.  0. -1.  0.]
     """
     if (threshold is None) == (sparsity is None):
-        raise HyperparameterError(
-            "magnitude_prune", "threshold", "be given, or sparsity, and not both", threshold
-        )
+        raise HyperparameterError("threshold", "be given, or sparsity, and not both", threshold)
     if threshold is not None:
-        threshold = check_number("magnitude_prune", "threshold", threshold, "(0, inf)")
+        threshold = check_number("threshold", threshold, "(0, inf)")
     if sparsity is not None:
-        sparsity = check_number("magnitude_prune", "sparsity", sparsity, "[0, 1)", or_schedule=True)
-    check_count("magnitude_prune", "every", every)
+        sparsity = check_number("sparsity", sparsity, "[0, 1)", or_schedule=True)
+    check_count("every", every)
 
     def init(param):
         return jnp.ones_like(param, dtype=bool)
@@ -173,4 +171,4 @@ def magnitude_prune(
         return jnp.where(kept, after, 0) - param, kept
 
     tx = leafwise(init, update, MagnitudePruneState, needs_params=True)
-    return where("magnitude_prune", tx, pattern, "pattern")
+    return where(tx, pattern, "pattern")

@@ -12,7 +12,7 @@ import optax
 
 from jaxopt_cards.core.abstract import applied, is_placeholder
 from jaxopt_cards.core.checks import HyperparameterError, NamedError, check_count, check_tx
-from jaxopt_cards.core.errors import wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.sharding import laid_out_like, split_evenly
 
 PyTree = Any
@@ -32,7 +32,7 @@ class CompressedState(NamedTuple):
     scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,
@@ -93,13 +93,13 @@ def compress_state(
         16656
     """
     if bits not in (8, 16):
-        raise HyperparameterError("compress_state", "bits", "be 16 or 8", bits)
-    check_tx("compress_state", inner, "inner")
-    check_count("compress_state", "block_size", block_size)
-    check_count("compress_state", "min_size", min_size)
+        raise HyperparameterError("bits", "be 16 or 8", bits)
+    check_tx("inner", inner)
+    check_count("block_size", block_size)
+    check_count("min_size", min_size)
     start = jax.random.key(0) if key is None else key
     if not jnp.issubdtype(jnp.result_type(start), jax.dtypes.prng_key):
-        raise HyperparameterError("compress_state", "key", "be made by jax.random.key", key)
+        raise HyperparameterError("key", "be made by jax.random.key", key)
     impl = jax.random.key_impl(start)
     inner = optax.with_extra_args_support(inner)
 
@@ -139,11 +139,11 @@ def _check_state(state: Any) -> None:
     """Raises for the state of another transformation, and for one of an earlier version."""
     if not hasattr(state, "scales"):
         got = f"{type(state).__name__}, which has no scales"
-        raise NamedError("compress_state", f"state must be CompressedState, got {got}")
+        raise NamedError(f"state must be CompressedState, got {got}")
     leaves = len(jax.tree.leaves(state.inner_state))
     if len(state.scales) != leaves:
         got = f"{len(state.scales)} for {leaves} arrays"
-        raise NamedError("compress_state", f"state must have scales for each array, got {got}")
+        raise NamedError(f"state must have scales for each array, got {got}")
 
 
 def _compressed(
@@ -152,7 +152,7 @@ def _compressed(
     """The state in codes, and what it takes to read them."""
     leaves, treedef = _flatten(state)
     if len(leaves) != len(are_large):
-        raise NamedError("compress_state", "inner must keep the structure of its state")
+        raise NamedError("inner must keep the structure of its state")
     scales: list[Any] = [None] * len(leaves)
     for index, leaf in enumerate(leaves):
         if are_large[index]:

@@ -28,7 +28,6 @@ def check_elementwise(inner: optax.GradientTransformationExtraArgs, shapes: list
         vector = jax.ShapeDtypeStruct((7919,), dtype)  # a length that nothing else has
         if _operations(inner, vector) != _operations(inner, jax.ShapeDtypeStruct(shape, dtype)):
             raise NamedError(
-                "pack_small_leaves",
                 "inner treats arrays of the shape "
                 f"{list(shape)} otherwise than vectors, so it cannot be packed",
             )
@@ -43,7 +42,6 @@ def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list
         traced = jax.make_jaxpr(update)(tree, state, tree)
     except Exception as error:
         raise NamedError(
-            "pack_small_leaves",
             "cannot know whether inner is element-wise: tracing it on one "
             f"array failed with {type(error).__name__}: {error}",
         ) from error
@@ -51,7 +49,6 @@ def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, masks))
     if any(isinstance(node, masks) for node in nodes):
         raise NamedError(
-            "pack_small_leaves",
             "inner has a mask or a partition, which cannot tell packed leaves "
             "apart; use masked(pack_small_leaves(...), mask) instead",
         )
@@ -92,4 +89,4 @@ def _is_jaxpr(value: Any) -> bool:
 
 
 def _refuse(why: str) -> None:
-    raise NamedError("pack_small_leaves", f"inner must be element-wise, but {why}")
+    raise NamedError(f"inner must be element-wise, but {why}")

@@ -10,7 +10,7 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.checks import check_count, check_tx
-from jaxopt_cards.core.errors import named_in_errors, wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import found_state
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.core.precision import is_inexact, wider
@@ -34,7 +34,7 @@ class SkipReport:
     leaves: dict[str, int]  # bad steps by the path of the leaf; only those that had any
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def skip_nonfinite(
     inner: optax.GradientTransformation, max_consecutive: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -78,8 +78,8 @@ def skip_nonfinite(
         >>> print(updates["w"], jc.read_skips(state))
         [0.] SkipReport(total=1, consecutive=1, leaves={'w': 1})
     """
-    check_tx("skip_nonfinite", inner, "inner")
-    check_count("skip_nonfinite", "max_consecutive", max_consecutive, least=0)
+    check_tx("inner", inner)
+    check_count("max_consecutive", max_consecutive, least=0)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -119,7 +119,7 @@ def _is_bad(arrays: tuple) -> jax.Array:
     return jnp.sum(functools.reduce(jnp.add, [x.astype(dtype) * 0 for x in found])) != 0
 
 
-@named_in_errors
+@declare
 def read_skips(state: optax.OptState) -> SkipReport:
     r"""Reads from a state how many steps `skip_nonfinite` met, and which leaves were not finite.
 
@@ -152,7 +152,7 @@ def read_skips(state: optax.OptState) -> SkipReport:
         >>> jc.read_skips(state).total
         0
     """
-    found = found_state("read_skips", state, SkipNonfiniteState)
+    found = found_state(state, SkipNonfiniteState)
     counts = map(int, jax.tree.leaves(found.leaves))
     by_path = zip(path_names(found.leaves), counts, strict=True)
     return SkipReport(

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number, check_tx
-from jaxopt_cards.core.errors import NamedError, wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.core.precision import is_inexact
 from jaxopt_cards.selection import compiled
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def layerwise_decay(
     inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
 ) -> optax.GradientTransformationExtraArgs:
@@ -60,11 +61,11 @@ def layerwise_decay(
         >>> print(updates["hidden1"], updates["logits"])
         [-0.5] [-1.]
     """
-    check_tx("layerwise_decay", inner, "inner")
-    decay = check_number("layerwise_decay", "decay", decay, "(0, 1]")
+    check_tx("inner", inner)
+    decay = check_number("decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
-        raise HyperparameterError("layerwise_decay", "order", "be a list of patterns", order)
-    patterns = [compiled("layerwise_decay", pattern) for pattern in order]
+        raise HyperparameterError("order", "be a list of patterns", order)
+    patterns = [compiled(pattern) for pattern in order]
     inner = optax.with_extra_args_support(inner)
 
     def depths(tree):
@@ -73,7 +74,6 @@ def layerwise_decay(
         found = [[i for i, layer in enumerate(patterns) if layer.search(name)] for name in names]
         if wrong := [name for name, layers in zip(names, found, strict=True) if len(layers) != 1]:
             raise NamedError(
-                "layerwise_decay",
                 f"each parameter must match one pattern of {list(order)}, but "
                 f"none or several match:{listed(wrong)}",
             )

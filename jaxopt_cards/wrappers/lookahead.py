@@ -8,7 +8,7 @@ import optax
 
 from jaxopt_cards.core.abstract import applied
 from jaxopt_cards.core.checks import check_count, check_number, check_tx
-from jaxopt_cards.core.errors import wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import check_params, is_hole
 from jaxopt_cards.core.precision import in_precision, is_inexact, wider
 
@@ -21,7 +21,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: int = 5,
@@ -78,9 +78,9 @@ def lookahead(
         [1.]
         [1.]
     """
-    check_tx("lookahead", fast, "fast")
-    check_count("lookahead", "sync_period", sync_period)
-    slow_step_size = check_number("lookahead", "slow_step_size", slow_step_size, "(0, 1]")
+    check_tx("fast", fast)
+    check_count("sync_period", sync_period)
+    slow_step_size = check_number("slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)
 
     def init(params):
@@ -88,7 +88,7 @@ def lookahead(
         return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        check_params("lookahead", params)
+        check_params(params)
         updates, fast_state = fast.update(updates, state.fast_state, params, **extra_args)
         steps = state.steps_since_sync + 1
         sync = steps >= sync_period

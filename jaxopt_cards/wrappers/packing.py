@@ -12,7 +12,8 @@ import optax
 
 from jaxopt_cards.core.abstract import applied, is_placeholder
 from jaxopt_cards.core.checks import check_count, check_tx
-from jaxopt_cards.core.errors import NamedError, named_in_errors, wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.core.precision import wider
 from jaxopt_cards.core.sharding import laid_out_like, split_by
@@ -41,7 +42,7 @@ class Packed:
 jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fields=["layout"])
 
 
-@named_in_errors
+@declare
 def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
     r"""Lays out the small leaves of a tree as one vector for each dtype.
 
@@ -77,7 +78,7 @@ def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
         >>> print(jax.grad(loss)(packed).small)
         [Array([0., 0., 0., 2., 2., 2., 2.], dtype=float32)]
     """
-    check_count("pack_params", "max_size", max_size)
+    check_count("max_size", max_size)
     leaves, treedef = jax.tree.flatten(params)
     dtypes: list[Any] = []  # of the vectors
     vectors = []
@@ -100,7 +101,7 @@ def _packed(layout: Layout, leaves: list) -> Packed:
     return Packed([jnp.concatenate(part) for part in small], large, layout)
 
 
-@named_in_errors
+@declare
 def unpack_params(packed: Packed) -> PyTree:
     r"""The tree again that `pack_params` packed.
 
@@ -134,7 +135,7 @@ def unpack_params(packed: Packed) -> PyTree:
         (3,)
     """
     if not isinstance(packed, Packed):
-        raise NamedError("unpack_params", f"packed must be a Packed, got {type(packed).__name__}")
+        raise NamedError(f"packed must be a Packed, got {type(packed).__name__}")
     layout, large = packed.layout, iter(packed.large)
     sizes: list[list[int]] = [[] for _ in packed.small]
     for shape, vector in zip(layout.shapes, layout.vectors, strict=True):
@@ -150,7 +151,7 @@ def unpack_params(packed: Packed) -> PyTree:
     return layout.treedef.unflatten(leaves)
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def pack_small_leaves(
     inner: optax.GradientTransformation, max_size: int = 4096
 ) -> optax.GradientTransformationExtraArgs:
@@ -195,8 +196,8 @@ def pack_small_leaves(
         >>> print(updates["a"].round(3), jax.tree.map(jnp.shape, state[0].mu.small))
         [-0.1 -0.1 -0.1] [(8,)]
     """
-    check_tx("pack_small_leaves", inner, "inner")
-    check_count("pack_small_leaves", "max_size", max_size)
+    check_tx("inner", inner)
+    check_count("max_size", max_size)
     inner = optax.with_extra_args_support(inner)
 
     # Laid out as a list: a container may have changed since `init`, as in `nnx.Optimizer`, where
@@ -220,7 +221,6 @@ def pack_small_leaves(
         treedef: Any = jax.tree.structure(updates)
         if params is not None and jax.tree.structure(params) != treedef:
             raise NamedError(
-                "pack_small_leaves",
                 "the updates are unlike the parameters; the updates have"
                 f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}",
             )

@@ -10,7 +10,7 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.checks import NamedError, check_count, check_tx
-from jaxopt_cards.core.errors import named_in_errors, wrapper_named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import check_params
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import path_name, path_names
@@ -35,7 +35,7 @@ class Probes(NamedTuple):
     ratio: np.ndarray  # norm of the update over norm of the parameters
 
 
-@wrapper_named_in_errors
+@declare(is_wrapper=True)
 def probe(
     inner: optax.GradientTransformation, last: int = 100, every: int = 10
 ) -> optax.GradientTransformationExtraArgs:
@@ -85,9 +85,9 @@ def probe(
         >>> print(layer.gradient, layer.update, layer.ratio.round(3))
         [5.] [0.5] [0.1]
     """
-    check_tx("probe", inner, "inner")
-    check_count("probe", "last", last)
-    check_count("probe", "every", every)
+    check_tx("inner", inner)
+    check_count("last", last)
+    check_count("every", every)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -99,7 +99,7 @@ def probe(
         )
 
     def update(updates, state, params=None, **extra_args):
-        check_params("probe", params)
+        check_params(params)
 
         def recorded():
             # The update once more: for the one that is returned, every step would write it out.
@@ -125,7 +125,7 @@ def probe(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-@named_in_errors
+@declare
 def read_probes(state: optax.OptState) -> dict[str, Probes]:
     r"""Reads what `probe` recorded: a table for each layer, oldest step first.
 
@@ -164,7 +164,7 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
     found = dict(_found(state, ""))
     if not found:
         got = f"0 in {type(state).__name__}"
-        raise NamedError("read_probes", f"state must hold one ProbeState, got {got}")
+        raise NamedError(f"state must hold one ProbeState, got {got}")
     if len(found) == 1:
         return _read(*found.values())
     tables = {path: _read(probed) for path, probed in found.items()}

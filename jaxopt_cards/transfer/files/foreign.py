@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards.core.checks import check_count, escaped, shown
-from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.errors import NamedError, NamedOSError
 from jaxopt_cards.transfer.files.reader_process import UnfitError as UnfitError
 
 DIMENSIONS = 64  # of NumPy's arrays
@@ -29,29 +29,29 @@ LETTERS = 2**22  # of all names together: those of 60,000 arrays
 @contextmanager
 def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
     """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
-    check_count(function, "max_bytes", max_bytes)
+    check_count("max_bytes", max_bytes)
     at = escaped(path)
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise UnfitError("is not a file")
         file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
     except OSError as error:
-        raise OSError(error.errno, f"{function}: {at}: {error.strerror}") from None
+        raise NamedOSError(f"{at}: {error.strerror}", error.errno) from None
     except UnfitError as error:
-        raise NamedError(function, f"{at} {error}") from None
+        raise NamedError(f"{at} {error}") from None
     except ValueError:  # zero bytes, lone surrogates
-        raise NamedError(function, f"{at} is not a valid file name") from None
+        raise NamedError(f"{at} is not a valid file name") from None
     with file:
         try:
             yield file
         except UnfitError as error:
-            raise NamedError(function, f"{at} {escaped(error)}") from None
+            raise NamedError(f"{at} {escaped(error)}") from None
         except MemoryError:
-            raise NamedError(function, f"{at} needs more memory than there is") from None
+            raise NamedError(f"{at} needs more memory than there is") from None
         except Exception as error:  # damaged bytes make the libraries raise all sorts
             reason = escaped(str(error).partition("\n")[0], 200)
             raise NamedError(
-                function, f"{at} is damaged, or of another format: {type(error).__name__}: {reason}"
+                f"{at} is damaged, or of another format: {type(error).__name__}: {reason}"
             ) from error
 
 

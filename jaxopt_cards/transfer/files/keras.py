@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxopt_cards.core.checks import check_number
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import MissingPackageError
 from jaxopt_cards.transfer.files.foreign import SLACK, UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer.files.hdf5 import contents
 from jaxopt_cards.transfer.files.keras_config import check_length, model_of, parsed
@@ -21,7 +22,7 @@ from jaxopt_cards.transfer.files.zip import zip_archive
 _EPSILON = 1e-5  # of nnx.BatchNorm and layers.MLP
 
 
-@named_in_errors
+@declare
 def from_keras(
     path: str | os.PathLike, *, epsilon: float | None = None, max_bytes: int = 2**33
 ) -> dict[str, Any]:
@@ -88,9 +89,9 @@ def from_keras(
         (3, 2)
     """
     if epsilon is not None:
-        check_number("from_keras", "epsilon", epsilon, "[0, inf)")
+        check_number("epsilon", epsilon, "[0, inf)")
     if importlib.util.find_spec("h5py") is None:
-        raise ImportError("from_keras: needs h5py: pip install h5py")
+        raise MissingPackageError("needs h5py: pip install h5py")
     return read_keras(path, epsilon, max_bytes)[0]
 
 
@@ -142,7 +143,7 @@ def _with_nnx_epsilon(
         module, _, name = path.rpartition("/")
         said = layer.epsilon() if layer else None
         if said is not None:
-            check_number(repr(module), "epsilon", said, "[0, inf)")
+            check_number("epsilon", said, "[0, inf)")
         if name == "var":
             given = epsilon if said is None else said
             epsilons[module] = None if given is None else _EPSILON

@@ -21,9 +21,9 @@ from jaxopt_cards.transfer.files.zip import zip_archive
 
 def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
     """The arrays in a file or folder, with NNX's names, and what is known of them."""
-    check_count(function, "max_bytes", max_bytes)
+    check_count("max_bytes", max_bytes)
     if Path(path).is_dir():
-        return _folder(function, Path(path), max_bytes), Source("flax")
+        return _folder(Path(path), max_bytes), Source("flax")
     with opened(function, path, max_bytes) as file:
         reader = _reader(file)
     if reader is from_keras:
@@ -51,21 +51,20 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
     return from_torch if any(name.endswith("/data.pkl") for name in names) else from_numpy
 
 
-def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
+def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     """What Orbax wrote, or the best model of a `checkpoint_dir` of `training.fit`."""
     if (path / "_METADATA").is_file():
-        return _nested(function, path, _orbax(function, path, max_bytes))
+        return _nested(path, _orbax(path, max_bytes))
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
         raise NamedError(
-            function,
             f"{escaped(path)} is neither a folder of "
             "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit",
         )
-    saved = _orbax(function, last / "run", max_bytes)
+    saved = _orbax(last / "run", max_bytes)
     if checksum(saved) != _noted(last):
-        raise NamedError(function, f"{escaped(last)} is damaged; remove it to take the one before")
+        raise NamedError(f"{escaped(last)} is damaged; remove it to take the one before")
     best = {
         name.removeprefix(prefix): array
         for name, array in saved.items()
@@ -73,17 +72,15 @@ def _folder(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
         if name.startswith(prefix)
     }
     if not best:
-        raise NamedError(
-            function, f"{escaped(last)} has no best model: training.fit did not write it"
-        )
-    return _nested(function, last, best)
+        raise NamedError(f"{escaped(last)} has no best model: training.fit did not write it")
+    return _nested(last, best)
 
 
-def _nested(function: str, path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
+def _nested(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
     try:
         return nested(arrays.items())
     except UnfitError as error:
-        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None
+        raise NamedError(f"{escaped(path)} {escaped(error)}") from None
 
 
 def _noted(step: Path) -> int | None:
@@ -98,9 +95,9 @@ def _noted(step: Path) -> int | None:
         return None  # as damaged as if it were another
 
 
-def _orbax(function: str, path: Path, max_bytes: int) -> dict[str, Any]:
+def _orbax(path: Path, max_bytes: int) -> dict[str, Any]:
     """The arrays of a folder by path."""
     try:
         return arrays_in(path.absolute(), max_bytes)
     except UnfitError as error:
-        raise NamedError(function, f"{escaped(path)} {escaped(error)}") from None
+        raise NamedError(f"{escaped(path)} {escaped(error)}") from None

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped, shown
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.transfer.files.foreign import DIMENSIONS, UnfitError, count_of, opened
 from jaxopt_cards.transfer.files.torch_layout import layout
 from jaxopt_cards.transfer.files.zip import Archive, zip_archive
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|V2)")
 _ITEM = re.compile(r"'(\w+)'\s*:\s*('[^']*'|True|False|\([\d\sL,]*\)|\[.*\])", re.DOTALL)
 
 
-@named_in_errors
+@declare
 def from_numpy(
     path: str | os.PathLike,
     *,
@@ -74,8 +74,8 @@ def from_numpy(
         ...     transfer.from_numpy(f"{folder}/net.npz")
         {'hidden1': {'kernel': array([[1., 0.], [0., 1.]])}}
     """
-    check_convention("from_numpy", convention)
-    given = layout("from_numpy", embeddings, inputs_first)
+    check_convention(convention)
+    given = layout(embeddings, inputs_first)
     with opened("from_numpy", path, max_bytes) as file:
         archive = zip_archive(file, max_bytes)
         arrays = []
@@ -86,10 +86,10 @@ def from_numpy(
         return given.tree(arrays, convention == "torch")
 
 
-def check_convention(function: str, convention: str | None) -> None:
+def check_convention(convention: str | None) -> None:
     """Raises unless names are those of one of the two."""
     if convention not in ("flax", "torch"):
-        raise HyperparameterError(function, "convention", 'be "flax" or "torch"', convention)
+        raise HyperparameterError("convention", 'be "flax" or "torch"', convention)
 
 
 def _array(archive: Archive, name: str) -> np.ndarray:

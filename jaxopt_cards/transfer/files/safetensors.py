@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards.core.checks import escaped, shown
-from jaxopt_cards.core.errors import named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import MissingPackageError
 from jaxopt_cards.transfer.files.foreign import (
     SLACK,
     UnfitError,
@@ -42,7 +43,7 @@ DTYPES: dict[str, Any] = {
 }
 
 
-@named_in_errors
+@declare
 def from_safetensors(
     path: str | os.PathLike,
     *,
@@ -99,12 +100,12 @@ def from_safetensors(
         {'hidden1': {'kernel': array([[1.], [1.]])}}
     """
     if convention is not None:
-        check_convention("from_safetensors", convention)
-    given = layout("from_safetensors", embeddings, inputs_first)
+        check_convention(convention)
+    given = layout(embeddings, inputs_first)
     try:
         import safetensors
     except ImportError as error:
-        raise ImportError("from_safetensors: needs safetensors: pip install safetensors") from error
+        raise MissingPackageError("needs safetensors: pip install safetensors") from error
 
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)

@@ -8,13 +8,14 @@ import ml_dtypes
 import numpy as np
 
 from jaxopt_cards.core.checks import escaped, shown
-from jaxopt_cards.core.errors import NamedError, named_in_errors
+from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.transfer.files.foreign import UnfitError, opened, walked
 from jaxopt_cards.transfer.files.torch_files import tensors
 from jaxopt_cards.transfer.files.torch_layout import layout
 
 
-@named_in_errors
+@declare
 def from_torch(
     source: str | os.PathLike | Mapping[str, Any],
     *,
@@ -91,12 +92,12 @@ def from_torch(
         >>> transfer.from_torch(state_dict)["hidden1"]["kernel"].shape
         (2, 3)
     """
-    given = layout("from_torch", embeddings, inputs_first)
+    given = layout(embeddings, inputs_first)
     if isinstance(source, Mapping):
         try:
             return given.tree(_in_memory(source), True)
         except UnfitError as error:
-            raise NamedError("from_torch", f"the state_dict {escaped(error)}") from None
+            raise NamedError(f"the state_dict {escaped(error)}") from None
     with opened("from_torch", source, max_bytes) as file:
         return given.tree(tensors(file, max_bytes), True)
 

@@ -75,10 +75,10 @@ class Layout:
         return "kernel", _outputs_first
 
 
-def layout(function: str, embeddings: str, inputs_first: str | None) -> Layout:
+def layout(embeddings: str, inputs_first: str | None) -> Layout:
     """The two arguments of a reader, which must be regular expressions."""
-    first = None if inputs_first is None else compiled(function, inputs_first)
-    return Layout(compiled(function, embeddings), first)
+    first = None if inputs_first is None else compiled(inputs_first)
+    return Layout(compiled(embeddings), first)
 
 
 def _as_it_is(array: np.ndarray) -> np.ndarray:
