@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 # Optax's own, where people will look for them
 from optax import (
@@ -39,7 +40,7 @@ __all__ = [
 
 
 @declare
-def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
+def constant(value: Annotated[ArrayLike, "(-inf, inf)"]) -> optax.Schedule:
     r"""The same value at every step.
 
     The schedule that is none: for code that wants a schedule where a number would do.
@@ -70,14 +71,11 @@ def constant(value: jax.typing.ArrayLike) -> optax.Schedule:
         >>> schedules.constant(0.1)(1000)
         0.1
     """
-    value = check_number("value", value, "(-inf, inf)")
     return optax.constant_schedule(value)
 
 
 @declare
-def piecewise_constant(
-    boundaries: Sequence[int], values: Sequence[jax.typing.ArrayLike]
-) -> optax.Schedule:
+def piecewise_constant(boundaries: Sequence[int], values: Sequence[ArrayLike]) -> optax.Schedule:
     r"""One value until the first boundary, another until the second, and so on.
 
     Takes the values themselves, as Keras and TensorFlow do; `optax.piecewise_constant_schedule`
@@ -135,12 +133,12 @@ def piecewise_constant(
 
 @declare
 def exponential_decay(
-    init_value: jax.typing.ArrayLike,
-    transition_steps: jax.typing.ArrayLike,
-    decay_rate: jax.typing.ArrayLike,
-    transition_begin: jax.typing.ArrayLike = 0,
+    init_value: Annotated[ArrayLike, "(-inf, inf)"],
+    transition_steps: Annotated[ArrayLike, "(0, inf]"],
+    decay_rate: Annotated[ArrayLike, "[0, inf)"],
+    transition_begin: Annotated[ArrayLike, "[0, inf)"] = 0,
     staircase: bool = False,
-    end_value: jax.typing.ArrayLike | None = None,
+    end_value: ArrayLike | None = None,
 ) -> optax.Schedule:
     r"""Multiplies the value by `decay_rate` every `transition_steps` steps, smoothly.
 
@@ -184,10 +182,6 @@ def exponential_decay(
         >>> print(f"{schedule(0):.3f} {schedule(10):.3f}")
         0.100 0.010
     """
-    init_value = check_number("init_value", init_value, "(-inf, inf)")
-    transition_steps = check_number("transition_steps", transition_steps, "(0, inf]")
-    decay_rate = check_number("decay_rate", decay_rate, "[0, inf)")
-    transition_begin = check_number("transition_begin", transition_begin, "[0, inf)")
     if end_value is not None:
         end_value = check_number("end_value", end_value, "(-inf, inf)")
 
@@ -208,7 +202,9 @@ def exponential_decay(
 
 @declare
 def power_decay(
-    init_value: jax.typing.ArrayLike, transition_steps: int, power: jax.typing.ArrayLike = 1.0
+    init_value: Annotated[ArrayLike, "(-inf, inf)"],
+    transition_steps: Annotated[int, "[1, inf)"],
+    power: Annotated[ArrayLike, "[0, inf)"] = 1.0,
 ) -> optax.Schedule:
     r"""Divides the value by a power of the time passed.
 
@@ -247,9 +243,6 @@ def power_decay(
         >>> print(schedule(0), schedule(10))
         0.1 0.05
     """
-    init_value = check_number("init_value", init_value, "(-inf, inf)")
-    check_count("transition_steps", transition_steps)
-    power = check_number("power", power, "[0, inf)")
 
     def schedule(count: Any) -> Any:
         return init_value / (1 + count / transition_steps) ** power
@@ -259,9 +252,9 @@ def power_decay(
 
 @declare
 def momentum_warmup(
-    init_value: jax.typing.ArrayLike = 0.5,
-    end_value: jax.typing.ArrayLike = 0.9,
-    transition_steps: int = 1000,
+    init_value: Annotated[ArrayLike, "[0, 1]"] = 0.5,
+    end_value: Annotated[ArrayLike, "[0, 1]"] = 0.9,
+    transition_steps: Annotated[int, "[1, inf)"] = 1000,
 ) -> optax.Schedule:
     r"""Raises the momentum from a low value to a high one, in a straight line.
 
@@ -303,7 +296,4 @@ def momentum_warmup(
         0.5 0.7 0.9
         >>> tx = jc.nesterov(0.1, momentum=schedule)
     """
-    init_value = check_number("init_value", init_value, "[0, 1]")
-    end_value = check_number("end_value", end_value, "[0, 1]")
-    check_count("transition_steps", transition_steps)
     return optax.linear_schedule(init_value, end_value, transition_steps)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Annotated, get_args, get_origin
 
 import jax
 import optax
@@ -9,6 +10,7 @@ import pytest
 
 import jaxopt_cards as jc
 from jaxopt_cards import schedules
+from jaxopt_cards.core.declaration import declaration_of
 
 RANGE = re.compile(
     r"^    (\w+): (?:`None`, or )?(?:float|number) in ([\[(][^,\n]+, [^,\n]+?[\])])(?=\W)",
@@ -50,6 +52,13 @@ OURS = {
     if getattr(getattr(module, name), "__module__", "").startswith("jaxopt_cards.")
     and inspect.isfunction(getattr(module, name))
 }
+
+
+def _type(annotation):
+    """The type of an argument without its range."""
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[0]
+    return annotation
 
 
 def outside(interval):
@@ -97,6 +106,18 @@ def test_every_number_has_a_range():
         (name, argument)
         for name, function in OURS.items()
         for argument, parameter in inspect.signature(function).parameters.items()
-        if parameter.annotation in NUMBERS
+        if _type(parameter.annotation) in NUMBERS
     }
     assert numbers - ranged == WITHOUT_RANGE
+
+
+def test_declared_ranges_are_those_of_the_docstrings():
+    said = {(name, argument) for name, argument, _ in arguments()}
+    for name, function in OURS.items():
+        doc = inspect.getdoc(function)
+        for argument, interval in declaration_of(function).ranges.items():
+            kind = inspect.signature(function).parameters[argument].annotation
+            if int in get_args(kind):
+                assert (name, argument) in said
+            elif interval != "(-inf, inf)":
+                assert re.search(rf"^    {argument}: .*{re.escape(interval)}", doc, re.MULTILINE)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards.cards.values import Call
+from jaxopt_cards.core.declaration import Call as MadeBy
 
 # With one of these, a transformation is put into `masked`, which is a stage of its own.
 TOLD_BY_MASKED = {"mask", "pattern"}
@@ -28,13 +29,21 @@ class Stage(NamedTuple):
 
 
 def read(tx: Any) -> Stage:
-    """What a transformation says of itself; nothing is guessed."""
+    """What a transformation says of itself; nothing is guessed.
+
+    Those of this package keep the call that made them. Optax's are read from their closures.
+    """
     init, update = _functions(tx)
     name = _maker(update)
+    call = _call_of(tx)
+    if call and name not in ("chain", "named_chain", "masked"):
+        return _called(call)
     found = _variables(name, update, init)
     if name == "inject_hyperparams":
         return _injected(found)
     children = _children(found)
+    if call and name == "masked":
+        children = [(label, _with_call(child, call)) for label, child in children]
     numbers = {
         key: _value(value)
         for key, value in found.items()
@@ -48,6 +57,38 @@ def read(tx: Any) -> Stage:
     missing = [key for key in _arguments(update) if key not in known]
     stage = Stage(name, numbers, children, missing, found)
     return _without_echo(stage)
+
+
+def _call_of(tx: Any) -> MadeBy | None:
+    """The innermost call of this package around a transformation: `adam` is several of them."""
+    found, function = None, tx.update
+    while function is not None:
+        call = vars(function).get("call") if inspect.isfunction(function) else None
+        found = call if call and call.name != "leafwise" else found
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None and _maker(function) == "with_extra_args_support":
+            inner = getattr(_cells(function).get("tx"), "update", None)
+        function = inner
+    return found
+
+
+def _called(call: MadeBy) -> Stage:
+    """A stage as the call of its maker says it; its masks are told by `masked`."""
+    parts = {key: value for key, value in call.arguments.items() if is_transformation(value)}
+    numbers = {
+        key: _value(value)
+        for key, value in call.arguments.items()
+        if key not in parts and key not in TOLD_BY_MASKED
+    }
+    children = [(key if len(parts) > 1 else "", part) for key, part in parts.items()]
+    return Stage(call.name, numbers, children, [], dict(call.arguments))
+
+
+def _with_call(tx: Any, call: MadeBy) -> Any:
+    """A transformation that keeps a call, in a function of its own."""
+    update = functools.wraps(tx.update)(lambda *args, **kwargs: tx.update(*args, **kwargs))
+    update.call = call  # type: ignore[attr-defined]
+    return tx._replace(update=update)
 
 
 def _functions(tx: Any) -> tuple[Any, Any]:

@@ -145,7 +145,8 @@ def _numbers(name: str) -> list[str]:
 def _is_number(annotation: str) -> bool:
     """Whether an annotation allows a number, which may then be traced or not."""
     words = ("ArrayLike", "ScalarOrSchedule", "float", "int")
-    return any(word in annotation.split(" | ")[0].split(".") for word in words)
+    kind = annotation.removeprefix("Annotated[").replace(",", " | ").split(" | ")[0]
+    return any(word in kind.split(".") for word in words)
 
 
 def _may_be_traced(name: str, argument: str) -> bool:

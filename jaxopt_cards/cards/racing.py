@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import optax
 from jaxopt_cards.cards import spec_text
 from jaxopt_cards.cards.spec_checks import check_step
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 
 # Four rates a decade, from 1e-5 to 10: finer would tune to the surface more than anybody does.
@@ -43,7 +43,7 @@ class Run(NamedTuple):
 def race(
     surface: str | Surface,
     optimizers: Sequence[str],
-    steps: int = 500,
+    steps: Annotated[int, "[1, inf)"] = 500,
     start: Sequence[float] | None = None,
 ) -> list[Run]:
     """Runs optimizers, written as `adam` or `adam:lr=0.1,b1=0.5`, on a surface.
@@ -72,7 +72,6 @@ def race(
         sgd:lr=0.5 5
     """
     ground: Surface = spec_text.named(surface, SURFACES) if isinstance(surface, str) else surface
-    check_count("steps", steps)
     begin = np.asarray(ground.start if start is None else start, np.float64)
     if begin.shape != (2,) or not np.all(np.isfinite(begin)):
         raise HyperparameterError("start", "be two finite numbers", start)

@@ -21,9 +21,9 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
     r"""Tells what a transformation consists of: stages, hyperparameters, state, leaves.
 
     For any chain, ours or Optax's, with masks, partitions, injected hyperparameters and wrappers.
-    All is read from the closures that transformations are; what left no trace there is shown as
-    `?`, never guessed. Names are those of the functions that made the stages: of `adam(0.1)` there
-    remain `scale_by_adam` and `scale` by -0.1.
+    Transformations of this package keep the call that made them; Optax's are read from their
+    closures, and an argument that left no trace there is shown as `?`, never guessed. A chain is
+    shown as its stages: `adam(0.1)` as `scale_by_adam` and `scale_by_learning_rate`.
 
     Equation:
         .. math:: u = (f_n \circ \dots \circ f_1)(g)
@@ -57,12 +57,13 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
         >>> from jaxopt_cards import cards
         >>> tx = jc.chain(jc.clip_by_global_norm(1.0), jc.adam(1e-3))
         >>> print(cards.describe(tx, {"w": jnp.zeros((10, 100))}))
-        stage                hyperparameters                             state  leaves
-        clip_by_global_norm  max_norm=1                                    0 B       1
-        scale_by_adam        b1=0.9, b2=0.999, eps=1e-08, eps_root=0,  8,004 B       1
-                             mu_dtype=None, nesterov=False
-        scale                step_size=-0.001                              0 B       1
-        in all                                                         8,004 B       1
+        stage                   hyperparameters                            state  leaves
+        clip_by_global_norm     max_norm=1                                   0 B       1
+        scale_by_adam           b1=0.9, b2=0.999, eps=1e-08,             8,004 B       1
+                                eps_root=0, mu_dtype=None,
+                                nesterov=False
+        scale_by_learning_rate  learning_rate=0.001, flip_sign=True          0 B       1
+        in all                                                           8,004 B       1
     """
     if not is_transformation(tx):
         raise NamedError(f"tx must have init and update, got {type(tx).__name__}")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def augment(
     elastic: float = 0.0,
     elastic_sigma: float = 4.0,
     flip: bool = False,
-    crop: int = 0,
+    crop: Annotated[int, "[0, inf)"] = 0,
     brightness: float = 0.0,
     contrast: float = 0.0,
     saturation: float = 0.0,
@@ -130,7 +131,6 @@ def augment(
     for name, value in numbers.items():
         check_number(name, value, _RANGES[name])
     shape = _checked_shape(image_shape)
-    check_count("crop", crop, least=0)
     if crop >= min(shape[:2]):
         raise HyperparameterError("crop", f"be below the sides of {shape}", crop)
     if not isinstance(flip, bool | np.bool):

@@ -1,11 +1,10 @@
 """Examples with their labels, and the choice of some of them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from jaxopt_cards.core.checks import check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 
@@ -79,7 +78,7 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
 
 
 @declare
-def per_class(examples: Examples, n: int) -> Examples:
+def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
     r"""Keeps the first `n` examples of each class, in their order.
 
     A small training set as the chapter makes it for the transfer exercises.
@@ -115,7 +114,6 @@ def per_class(examples: Examples, n: int) -> Examples:
         array([[0.],
                [2.]])
     """
-    check_count("n", n)
     labels, counts = np.unique(examples.y, return_counts=True)
     if len(labels) == 0 or (counts < n).any():
         few = dict(zip(labels.tolist(), counts.tolist(), strict=True))

@@ -1,19 +1,20 @@
 """Tasks made of data alone: is this pair of one class, is this image whole."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, check_seed
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.data.examples import Examples
 from jaxopt_cards.data.resampling import smooth_modes
 
 
 @declare
-def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
+def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -> Examples:
     r"""Draws pairs of images, half of one class and half of two: are these the same digit?
 
     Label 0 is the same class, 1 a different one. A pair of one class is of two different examples.
@@ -51,7 +52,6 @@ def pairs(examples: Examples, n: int, *, seed: int = 0) -> Examples:
         >>> same_or_not.x.shape, same_or_not.y.mean()
         ((1000, 2, 64), np.float64(0.5))
     """
-    check_count("n", n, least=2)
     check_seed("seed", seed)
     _check_lengths("pairs", examples)
     labels, classes, counts = np.unique(examples.y, return_inverse=True, return_counts=True)
@@ -81,7 +81,7 @@ def corrupted(
     examples: Examples,
     *,
     image_shape: Sequence[int] = (28, 28),
-    sigma: float = 3.0,
+    sigma: Annotated[float, "[0.5, 1000]"] = 3.0,
     seed: int = 0,
 ) -> Examples:
     r"""Gives each image once as it is, labelled good, and once spoilt, labelled bad.
@@ -130,7 +130,6 @@ def corrupted(
         >>> good_or_bad.x.shape, good_or_bad.y.mean()
         ((2194, 64), np.float64(0.5))
     """
-    check_number("sigma", sigma, "[0.5, 1000]")
     check_seed("seed", seed)
     _check_lengths("corrupted", examples)
     size = _checked_size(image_shape, examples.x)

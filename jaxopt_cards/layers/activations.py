@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.nnx import PReLU as PReLU
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
 from jaxopt_cards.core.declaration import declare
@@ -20,8 +21,8 @@ LOWER, UPPER = 1 / 8, 1 / 3
 def rrelu(
     x: jax.Array,
     key: jax.Array | None = None,
-    lower: jax.typing.ArrayLike = LOWER,
-    upper: jax.typing.ArrayLike = UPPER,
+    lower: ArrayLike = LOWER,
+    upper: ArrayLike = UPPER,
 ) -> jax.Array:
     r"""Randomised leaky ReLU: the slope of negative inputs is drawn anew for each of them.
 

@@ -1,12 +1,13 @@
 """Noise against overfitting: units or weights left out at random in training."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import check_count, check_float_dtype, check_number
+from jaxopt_cards.core.checks import check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.initializers import he_normal
 from jaxopt_cards.layers.noisy import Noisy
@@ -68,9 +69,8 @@ class Dropout(Noisy):
     """
 
     @declare
-    def __init__(self, rate: jax.typing.ArrayLike, *, rngs: nnx.Rngs):
+    def __init__(self, rate: Annotated[ArrayLike, "[0, 1)"], *, rngs: nnx.Rngs):
         """Keeps the rate as an array; the arguments are described with the class."""
-        check_number("rate", rate, "[0, 1)")
         super().__init__(rngs)
         self.rate = Rate(jnp.asarray(rate, jnp.float32))
 
@@ -135,17 +135,14 @@ class DropConnect(nnx.Linear):
     @declare
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
-        rate: jax.typing.ArrayLike,
+        in_features: Annotated[int, "[1, inf)"],
+        out_features: Annotated[int, "[1, inf)"],
+        rate: Annotated[ArrayLike, "[0, 1)"],
         *,
         kernel_init: nnx.Initializer = he_normal,
         rngs: nnx.Rngs,
     ):
         """Makes the weights; the arguments are described with the class."""
-        check_count("in_features", in_features)
-        check_count("out_features", out_features)
-        check_number("rate", rate, "[0, 1)")
         super().__init__(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
         self.dropout = Dropout(rate, rngs=rngs)
 

@@ -1,10 +1,12 @@
 """The chapter's network: a plain stack of dense layers with names."""
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.core.declaration import declare
@@ -82,17 +84,17 @@ class MLP(nnx.Module):
     @declare
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
+        in_features: Annotated[int, "[1, inf)"],
+        out_features: Annotated[int, "[1, inf)"],
         units: Sequence[int] = (100,) * 5,
         activation: Activation = jax.nn.elu,
         kernel_init: nnx.Initializer | str = he_normal,
-        dropout_rate: jax.typing.ArrayLike = 0.0,
+        dropout_rate: ArrayLike = 0.0,
         *,
         batch_norm: bool = False,
         batch_norm_momentum: float = 0.99,
-        input_dropout_rate: jax.typing.ArrayLike = 0.0,
-        drop_connect_rate: jax.typing.ArrayLike = 0.0,
+        input_dropout_rate: ArrayLike = 0.0,
+        drop_connect_rate: ArrayLike = 0.0,
         rngs: nnx.Rngs,
     ):
         """Makes the layers; the arguments are described with the class."""
@@ -100,8 +102,6 @@ class MLP(nnx.Module):
             raise HyperparameterError("rngs", "be an nnx.Rngs, such as nnx.Rngs(0)", rngs)
         if isinstance(units, str) or not isinstance(units, Iterable):
             raise HyperparameterError("units", "be a list of widths, such as [100]", units)
-        check_count("in_features", in_features)
-        check_count("out_features", out_features)
         for width in units:
             check_count("each of units", width)
         for name, number in {
@@ -165,6 +165,6 @@ class MLP(nnx.Module):
         return getattr(self, f"hidden{index}_activation", self.activation)(x)
 
 
-def _dropout_or_none(rate: jax.typing.ArrayLike, rngs: nnx.Rngs) -> Dropout | None:
+def _dropout_or_none(rate: ArrayLike, rngs: nnx.Rngs) -> Dropout | None:
     """No layer for a number 0: the default costs nothing. An array may become another rate."""
     return Dropout(rate, rngs=rngs) if isinstance(rate, jax.Array | np.ndarray) or rate else None

@@ -1,12 +1,12 @@
 """Penalties on weights, as terms of the loss."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import shared
@@ -17,7 +17,7 @@ Penalty = Callable[[Any], jax.Array]
 
 
 @declare
-def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
+def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of absolute weights: a term for the loss.
 
     All weights are drawn to zero with the same force, so that small ones arrive; in training they
@@ -60,12 +60,11 @@ def l1(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
         >>> print(l1(0.5)(params), jax.grad(l1(0.5))(params)["kernel"])
         2.0 [ 0.5 -0.5]
     """
-    check_number("strength", strength, "[0, inf)")
     return penalty(pattern, lambda weights: scaled(strength, magnitudes(weights)))
 
 
 @declare
-def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
+def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> Penalty:
     r"""Penalises the sum of squared weights: a term for the loss.
 
     Large weights are drawn to zero the most; none arrives. Without a factor of one half, as in
@@ -108,13 +107,14 @@ def l2(strength: jax.typing.ArrayLike, pattern: str = "kernel") -> Penalty:
         >>> print(l2(0.5)(params), jax.grad(l2(0.5))(params)["kernel"])
         5.0 [ 3. -1.]
     """
-    check_number("strength", strength, "[0, inf)")
     return penalty(pattern, lambda weights: scaled(strength, abs_sq(weights)))
 
 
 @declare
 def elastic_net(
-    l1: jax.typing.ArrayLike, l2: jax.typing.ArrayLike, pattern: str = "kernel"
+    l1: Annotated[ArrayLike, "[0, inf)"],
+    l2: Annotated[ArrayLike, "[0, inf)"],
+    pattern: str = "kernel",
 ) -> Penalty:
     r"""Penalises absolute and squared weights together: a term for the loss.
 
@@ -157,8 +157,6 @@ def elastic_net(
         >>> print(elastic_net(0.5, 0.1)({"kernel": jnp.array([3.0, -1.0])}))
         3.0
     """
-    check_number("l1", l1, "[0, inf)")
-    check_number("l2", l2, "[0, inf)")
     return penalty(pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w)))
 
 
@@ -178,7 +176,7 @@ def penalty(pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty
     return total
 
 
-def scaled(strength: jax.typing.ArrayLike, terms: jax.Array) -> jax.Array:
+def scaled(strength: ArrayLike, terms: jax.Array) -> jax.Array:
     """The strength times the sum of the terms."""
     return jnp.asarray(strength, terms.dtype) * jnp.sum(terms)
 

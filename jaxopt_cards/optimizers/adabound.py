@@ -1,13 +1,13 @@
 """AdaBound: Adam whose step sizes are bounded ever more tightly."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
@@ -25,11 +25,11 @@ class ScaleByAmsboundState(NamedTuple):
 
 @declare
 def scale_by_adabound(
-    final_scale: jax.typing.ArrayLike = 100.0,
-    gamma: jax.typing.ArrayLike = 1e-3,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    final_scale: Annotated[ArrayLike, "(0, inf)"] = 100.0,
+    gamma: Annotated[ArrayLike, "(0, inf)"] = 1e-3,
+    b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
     amsbound: bool = False,
 ) -> optax.GradientTransformation:
     r"""Adam at first, gradient descent with momentum in the end: AdaBound.
@@ -85,11 +85,6 @@ def scale_by_adabound(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    final_scale = check_number("final_scale", final_scale, "(0, inf)")
-    gamma = check_number("gamma", gamma, "(0, inf)")
-    b1 = check_number("b1", b1, "[0, 1)")
-    b2 = check_number("b2", b2, "[0, 1)")
-    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         zero = jnp.zeros_like(param.real)
@@ -112,11 +107,11 @@ def scale_by_adabound(
 @declare
 def adabound(
     learning_rate: optax.ScalarOrSchedule,
-    final_scale: jax.typing.ArrayLike = 100.0,
-    gamma: jax.typing.ArrayLike = 1e-3,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    final_scale: ArrayLike = 100.0,
+    gamma: ArrayLike = 1e-3,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
 ) -> optax.GradientTransformation:
     r"""AdaBound: Adam at first, gradient descent with momentum in the end.
 
@@ -168,11 +163,11 @@ def adabound(
 @declare
 def amsbound(
     learning_rate: optax.ScalarOrSchedule,
-    final_scale: jax.typing.ArrayLike = 100.0,
-    gamma: jax.typing.ArrayLike = 1e-3,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    final_scale: ArrayLike = 100.0,
+    gamma: ArrayLike = 1e-3,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
 ) -> optax.GradientTransformation:
     r"""AMSBound: AdaBound with the largest mean square so far in the denominator.
 

@@ -1,13 +1,12 @@
 """AdaDelta: steps in the units of the parameters, without a learning rate to tune."""
 
-from typing import Any
+from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain, identity
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
@@ -18,7 +17,8 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_adadelta(
-    rho: jax.typing.ArrayLike = 0.9, eps: jax.typing.ArrayLike = 1e-6
+    rho: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-6,
 ) -> optax.GradientTransformation:
     r"""Scales each gradient by the usual size of its steps over the usual size of itself.
 
@@ -60,8 +60,6 @@ def scale_by_adadelta(
         >>> print(f"{updates[0]:.3f}")
         0.199
     """
-    rho = check_number("rho", rho, "[0, 1)")
-    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param.real), jnp.zeros_like(param.real)
@@ -79,8 +77,8 @@ def scale_by_adadelta(
 @declare
 def adadelta(
     learning_rate: optax.ScalarOrSchedule = 1.0,
-    rho: jax.typing.ArrayLike = 0.9,
-    eps: jax.typing.ArrayLike = 1e-6,
+    rho: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-6,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     weight_decay_mask: Any = None,
 ) -> optax.GradientTransformation:

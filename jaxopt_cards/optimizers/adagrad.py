@@ -1,11 +1,13 @@
 """AdaGrad: each step divided by the root of the sum of squared gradients."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
@@ -14,8 +16,8 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_rss(
-    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
-    eps: jax.typing.ArrayLike = 1e-7,
+    initial_accumulator_value: Annotated[ArrayLike, "[0, inf)"] = 0.1,
+    eps: Annotated[ArrayLike, "[0, inf)"] = 1e-7,
 ) -> optax.GradientTransformation:
     r"""Divides each gradient by the root of the sum of all its squares so far: AdaGrad.
 
@@ -57,10 +59,6 @@ def scale_by_rss(
         >>> print(updates)
         [1. 0.]
     """
-    initial_accumulator_value = check_number(
-        "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
-    )
-    eps = check_number("eps", eps, "[0, inf)")
 
     def init(param):
         return jnp.full_like(param.real, initial_accumulator_value)
@@ -75,8 +73,8 @@ def scale_by_rss(
 @declare
 def adagrad(
     learning_rate: optax.ScalarOrSchedule,
-    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
-    eps: jax.typing.ArrayLike = 1e-7,
+    initial_accumulator_value: ArrayLike = 0.1,
+    eps: ArrayLike = 1e-7,
 ) -> optax.GradientTransformation:
     r"""AdaGrad: gradient descent with steps that shrink fastest where gradients have been large.
 

@@ -1,13 +1,13 @@
 """Adam: momentum, and each step divided by the size of the gradients."""
 
-from typing import Any
+from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards.core.checks import check_eps, check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
@@ -17,10 +17,10 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_adam(
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = False,
@@ -76,8 +76,6 @@ def scale_by_adam(
         >>> print(updates.round(3), state.count)
         [ 1. -1.] 1
     """
-    b1 = check_number("b1", b1, "[0, 1)")
-    b2 = check_number("b2", b2, "[0, 1)")
     eps, eps_root = check_eps(eps, eps_root)
     check_float_dtype("mu_dtype", mu_dtype)
 
@@ -99,10 +97,10 @@ def scale_by_adam(
 @declare
 def adam(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = False,
@@ -164,10 +162,10 @@ def adam(
 @declare
 def nadam(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = True,
@@ -228,10 +226,10 @@ def nadam(
 @declare
 def adamw(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     weight_decay: optax.ScalarOrSchedule = 1e-4,
     mask: Any = None,

@@ -1,11 +1,12 @@
 """AdaMax: Adam with the largest gradient in place of the mean square."""
 
-import jax
+from typing import Annotated
+
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import bias_corrected
@@ -14,9 +15,9 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_adamax(
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
 ) -> optax.GradientTransformation:
     r"""Divides a running mean of the gradients by a decaying maximum of their sizes: AdaMax.
 
@@ -60,9 +61,6 @@ def scale_by_adamax(
         >>> print(updates.round(3))
         [ 1. -1.]
     """
-    b1 = check_number("b1", b1, "[0, 1)")
-    b2 = check_number("b2", b2, "[0, 1)")
-    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         return jnp.zeros_like(param), jnp.zeros_like(param.real)
@@ -79,9 +77,9 @@ def scale_by_adamax(
 @declare
 def adamax(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
 ) -> optax.GradientTransformation:
     r"""AdaMax: Adam with a decaying maximum in place of the root mean square.
 

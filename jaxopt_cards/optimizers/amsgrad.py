@@ -1,13 +1,13 @@
 """AMSGrad: Adam whose denominator never falls."""
 
-from typing import Any
+from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_eps, check_float_dtype, check_number
+from jaxopt_cards.core.checks import check_eps, check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected
@@ -16,10 +16,10 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_amsgrad(
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
@@ -74,8 +74,6 @@ def scale_by_amsgrad(
         >>> print(updates)
         [0.25]
     """
-    b1 = check_number("b1", b1, "[0, 1)")
-    b2 = check_number("b2", b2, "[0, 1)")
     eps, eps_root = check_eps(eps, eps_root)
     check_float_dtype("mu_dtype", mu_dtype)
 
@@ -98,10 +96,10 @@ def scale_by_amsgrad(
 @declare
 def amsgrad(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,

@@ -1,10 +1,11 @@
 """FTRL-Proximal: sparse weights by following the regularised leader."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
 from jaxopt_cards.core.declaration import declare
@@ -21,13 +22,13 @@ class ScaleByFtrlState(NamedTuple):
 
 @declare
 def scale_by_ftrl(
-    learning_rate: optax.ScalarOrSchedule,
-    learning_rate_power: jax.typing.ArrayLike = -0.5,
-    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
-    l1_regularization_strength: jax.typing.ArrayLike = 0.0,
-    l2_regularization_strength: jax.typing.ArrayLike = 0.0,
-    l2_shrinkage_regularization_strength: jax.typing.ArrayLike = 0.0,
-    beta: jax.typing.ArrayLike = 0.0,
+    learning_rate: Annotated[optax.ScalarOrSchedule, "(0, inf)"],
+    learning_rate_power: ArrayLike = -0.5,
+    initial_accumulator_value: ArrayLike = 0.1,
+    l1_regularization_strength: ArrayLike = 0.0,
+    l2_regularization_strength: ArrayLike = 0.0,
+    l2_shrinkage_regularization_strength: ArrayLike = 0.0,
+    beta: Annotated[ArrayLike, "[0, inf)"] = 0.0,
 ) -> optax.GradientTransformation:
     r"""Follow the regularised leader: the parameters that were best so far, with exact zeros.
 
@@ -85,7 +86,6 @@ def scale_by_ftrl(
         >>> updates[0] == 0, f"{updates[1]:.3f}"
         (Array(True, dtype=bool), '0.331')
     """
-    learning_rate = check_number("learning_rate", learning_rate, "(0, inf)", or_schedule=True)
     power: Any = learning_rate_power
     start: Any = initial_accumulator_value
     l1: Any = l1_regularization_strength
@@ -96,7 +96,6 @@ def scale_by_ftrl(
     l1 = check_number("l1_regularization_strength", l1, "[0, inf)")
     l2 = check_number("l2_regularization_strength", l2, "[0, inf)")
     shrinkage = check_number("l2_shrinkage_regularization_strength", shrinkage, "[0, inf)")
-    beta = check_number("beta", beta, "[0, inf)")
 
     def init(param):
         if jnp.iscomplexobj(param):
@@ -119,12 +118,12 @@ def scale_by_ftrl(
 @declare
 def ftrl(
     learning_rate: optax.ScalarOrSchedule,
-    learning_rate_power: jax.typing.ArrayLike = -0.5,
-    initial_accumulator_value: jax.typing.ArrayLike = 0.1,
-    l1_regularization_strength: jax.typing.ArrayLike = 0.0,
-    l2_regularization_strength: jax.typing.ArrayLike = 0.0,
-    l2_shrinkage_regularization_strength: jax.typing.ArrayLike = 0.0,
-    beta: jax.typing.ArrayLike = 0.0,
+    learning_rate_power: ArrayLike = -0.5,
+    initial_accumulator_value: ArrayLike = 0.1,
+    l1_regularization_strength: ArrayLike = 0.0,
+    l2_regularization_strength: ArrayLike = 0.0,
+    l2_shrinkage_regularization_strength: ArrayLike = 0.0,
+    beta: ArrayLike = 0.0,
 ) -> optax.GradientTransformation:
     r"""FTRL-Proximal: follow the regularised leader, with exact zeros.
 

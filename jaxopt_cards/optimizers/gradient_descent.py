@@ -1,7 +1,6 @@
 """Gradient descent, plain and with momentum."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ class ScheduledTraceState(NamedTuple):
 
 @declare
 def trace(
-    decay: jax.typing.ArrayLike | Callable[[Any], Any],
+    decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"],
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
@@ -76,7 +75,6 @@ def trace(
         >>> print(updates)
         [1.9]
     """
-    decay = check_number("decay", decay, "[0, 1]", or_schedule=True)
     check_float_dtype("accumulator_dtype", accumulator_dtype)
 
     def init(param):

@@ -1,11 +1,13 @@
 """RAdam: Adam whose first steps wait for a reliable variance."""
 
-import jax
+from typing import Annotated
+
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_eps, check_number
+from jaxopt_cards.core.checks import check_eps
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
@@ -14,11 +16,11 @@ from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 @declare
 def scale_by_radam(
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
-    threshold: jax.typing.ArrayLike = 5.0,
+    b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    threshold: Annotated[ArrayLike, "[4, inf]"] = 5.0,
     *,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
@@ -73,10 +75,7 @@ def scale_by_radam(
         >>> print(updates.round(3))
         [ 0.5 -8. ]
     """
-    b1 = check_number("b1", b1, "[0, 1)")
-    b2 = check_number("b2", b2, "[0, 1)")
     eps, eps_root = check_eps(eps, eps_root)
-    threshold = check_number("threshold", threshold, "[4, inf]")
     ro_inf = 2 / (1 - b2) - 1
 
     def init(param):
@@ -102,11 +101,11 @@ def scale_by_radam(
 @declare
 def radam(
     learning_rate: optax.ScalarOrSchedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
-    eps_root: jax.typing.ArrayLike = 0.0,
-    threshold: jax.typing.ArrayLike = 5.0,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    threshold: ArrayLike = 5.0,
     *,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:

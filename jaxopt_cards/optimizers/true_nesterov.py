@@ -1,13 +1,11 @@
 """Nesterov's momentum with the gradient measured ahead."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import found_state, leafwise, value_at
 
@@ -21,7 +19,8 @@ class ScaleByTrueNesterovState(NamedTuple):
 
 @declare
 def scale_by_true_nesterov(
-    learning_rate: optax.ScalarOrSchedule, decay: jax.typing.ArrayLike | Callable[[Any], Any] = 0.9
+    learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"],
+    decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
 ) -> optax.GradientTransformation:
     r"""Nesterov's momentum as the chapter writes it: the gradient is measured ahead.
 
@@ -68,8 +67,6 @@ def scale_by_true_nesterov(
         >>> print(f"{params[0]:.3f}")
         0.496
     """
-    learning_rate = check_number("learning_rate", learning_rate, "[0, inf)", or_schedule=True)
-    decay = check_number("decay", decay, "[0, 1]", or_schedule=True)
 
     def init(param):
         return jnp.zeros_like(param)

@@ -1,13 +1,13 @@
 """Lines over time and over layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
 from jaxopt_cards.pictures.inputs import named, numbers
@@ -93,7 +93,10 @@ def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list
 
 @declare
 def schedules(
-    ax: Axes, curves: Mapping[str, Callable[[Any], Any]], steps: int, label: str = "learning rate"
+    ax: Axes,
+    curves: Mapping[str, Callable[[Any], Any]],
+    steps: Annotated[int, "[1, inf)"],
+    label: str = "learning rate",
 ) -> Axes:
     """The value of each schedule at each step.
 
@@ -118,7 +121,6 @@ def schedules(
         array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
     named("schedules", "curves", curves)
-    check_count("steps", steps)
     for index, (name, schedule) in enumerate(curves.items()):
         if not callable(schedule):
             raise HyperparameterError(f"curves[{name!r}]", "be a function", schedule)

@@ -1,13 +1,13 @@
 """Pictures of images and of what a model takes them for."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.pictures.inputs import classes_of, square_images
 from jaxopt_cards.pictures.theme import colour, ink, paper, plain, tones
@@ -65,7 +65,7 @@ def misclassified(
     labels: Any,
     guesses: Any,
     classes: Sequence[str] | None = None,
-    most: int = 20,
+    most: Annotated[int, "[1, inf)"] = 20,
 ) -> Axes:
     """The images that a model takes for another class, each with its class and the guess.
 
@@ -96,7 +96,6 @@ def misclassified(
     """
     images = square_images("misclassified", "images", images)
     labels, guesses, names = classes_of(labels, guesses, classes)
-    check_count("most", most)
     if len(images) != len(labels):
         raise HyperparameterError("labels", f"be {len(images)}", len(labels))
     wrong = np.flatnonzero(labels != guesses)

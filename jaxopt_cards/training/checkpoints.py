@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, escaped
 from jaxopt_cards.core.declaration import declare
@@ -89,13 +89,16 @@ class Checkpointer:
 
     @declare
     def __init__(
-        self, directory: str | os.PathLike, identity: dict | None = None, *, max_to_keep: int = 2
+        self,
+        directory: str | os.PathLike,
+        identity: dict | None = None,
+        *,
+        max_to_keep: Annotated[int, "[1, inf)"] = 2,
     ):
         """Opens the folder; the arguments are described with the class."""
         # Here, not above: it takes longer to import than a small run without checkpoints takes.
         import orbax.checkpoint as ocp
 
-        check_count("max_to_keep", max_to_keep)
         self._directory = Path(directory).absolute()
         if self._directory.exists() and not self._directory.is_dir():
             raise HyperparameterError(self._argument, "be a folder", str(self._directory))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import check_count, check_number
 
@@ -76,7 +77,7 @@ class EarlyStopping:
         # The first value is the best for now, even if it is NaN: nobody has waited after it.
         return EarlyStoppingState(jnp.float32(jnp.inf), jnp.full((), -1, jnp.int32), no, no)
 
-    def update(self, state: EarlyStoppingState, value: jax.typing.ArrayLike) -> EarlyStoppingState:
+    def update(self, state: EarlyStoppingState, value: ArrayLike) -> EarlyStoppingState:
         """The state after one more value; what has stopped stays so."""
         value = jnp.asarray(value, jnp.float32)
         improved = (value < state.best - self.min_delta) & jnp.isfinite(value)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import check_seed, check_tx
+from jaxopt_cards.core.checks import check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import path_names
@@ -111,7 +111,6 @@ def fit_online(
         True
     """
     check_model(model)
-    check_tx("tx", tx)
     check_seed("seed", seed)
     options = checked_options(Options(regularizer, augment))
     key, carry = jax.random.key(seed), None

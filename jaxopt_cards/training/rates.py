@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
@@ -56,9 +56,9 @@ def learning_rate_range(
     *,
     train: Sequence[Any],
     valid: Sequence[Any],
-    low: float = 1e-5,
-    high: float = 1.0,
-    points: int = 16,
+    low: Annotated[float, "(0, inf)"] = 1e-5,
+    high: Annotated[float, "(0, inf)"] = 1.0,
+    points: Annotated[int, "[2, inf)"] = 16,
     epochs: int = 1,
     **settings: Any,
 ) -> RateRange:
@@ -111,9 +111,6 @@ def learning_rate_range(
         >>> len(found.rates), 1e-3 < found.best < 0.1
         (4, True)
     """
-    check_number("low", low, "(0, inf)")
-    check_number("high", high, "(0, inf)")
-    check_count("points", points, least=2)
     if not callable(make_tx):
         expected = "be a function of learning_rate that returns a transformation, such as adam"
         raise HyperparameterError("make_tx", expected, make_tx)

@@ -7,13 +7,13 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
+from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
 from jaxopt_cards.training.many_runs import always, fit_many
@@ -114,7 +114,6 @@ def cross_validate(
         True
     """
     _check_make_model(make_model)
-    check_tx("tx", tx)
     folds = _folds("cross_validate", train, cv, seed)
     return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
 
@@ -126,12 +125,12 @@ def random_search(
     space: Mapping[str, Any],
     *,
     train: Sequence[Any],
-    candidates: int = 20,
+    candidates: Annotated[int, "[1, inf)"] = 20,
     cv: Any = 3,
     halving: int | None = None,
     by: str = "valid_loss",
     seed: int = 0,
-    epochs: int = 100,
+    epochs: Annotated[int, "[1, inf)"] = 100,
     **settings: Any,
 ) -> SearchResult:
     r"""Draws candidates at random, trains each on every fold, and sorts them.
@@ -198,8 +197,6 @@ def random_search(
     if not callable(make_tx):
         expected = "be a function that returns a gradient transformation, such as adam"
         raise HyperparameterError("make_tx", expected, make_tx)
-    check_count("candidates", candidates)
-    check_count("epochs", epochs)
     if by not in ("valid_loss", "valid_accuracy"):
         raise HyperparameterError("by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:

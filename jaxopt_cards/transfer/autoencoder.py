@@ -1,7 +1,7 @@
 """Stacked denoising autoencoders."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import check_number, check_seed, check_tx
+from jaxopt_cards.core.checks import check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
@@ -35,7 +35,7 @@ def pretrain_autoencoder(
     tx: optax.GradientTransformation,
     x: Any,
     *,
-    noise: float = 0.25,
+    noise: Annotated[float, "[0, 1)"] = 0.25,
     upto: int | None = None,
     epochs: int = 20,
     batch_size: int = 100,
@@ -104,8 +104,6 @@ def pretrain_autoencoder(
     """
     name = "pretrain_autoencoder"
     upto = checked_depth(model, upto)
-    check_tx("tx", tx)
-    check_number("noise", noise, "[0, 1)")
     check_seed("seed", seed)
     x = checked_inputs(name, model, x)
     rngs, mask = nnx.Rngs(seed), Masking(float(noise))

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.data import Examples
@@ -20,10 +20,10 @@ from jaxopt_cards.transfer.feature_files import fingerprint, on_disk
 @declare
 def cache_features(
     model: Any,
-    upto: int,
+    upto: Annotated[int, "[1, inf)"],
     data: tuple[Any, Any],
     *,
-    batch_size: int = 1000,
+    batch_size: Annotated[int, "[1, inf)"] = 1000,
     directory: str | os.PathLike | None = None,
 ) -> Examples:
     r"""Runs the lower layers over all inputs once, so that training need not.
@@ -84,8 +84,6 @@ def cache_features(
         >>> transfer.cache_features(model, 2, (np.ones((5, 4)), np.zeros(5, int))).x.shape
         (5, 2)
     """
-    check_count("upto", upto)
-    check_count("batch_size", batch_size)
     x, y = _checked(data)
     _check_finite("inputs", x, batch_size)
     _check_finite("labels", y, batch_size)

@@ -1,7 +1,7 @@
 """The upper end of a trained network: a new head, fewer hidden layers, more of them."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flax import nnx
 
@@ -26,7 +26,7 @@ _MLP = TypeVar("_MLP", bound=MLP)
 @declare
 def replace_head(
     model: _Model,
-    out_features: int,
+    out_features: Annotated[int, "[1, inf)"],
     *,
     rngs: nnx.Rngs,
     name: str = "logits",
@@ -75,7 +75,6 @@ def replace_head(
         (2, 7)
     """
     check_model(model)
-    check_count("out_features", out_features)
     check_rngs(rngs)
     head = _head_of(model, name)
     new = nnx.clone(model)

@@ -1,15 +1,18 @@
 """Ranking: the good above the bad."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
+from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype
 from jaxopt_cards.core.declaration import declare
 
 
 @declare
 def margin_ranking_loss(
-    good: jax.Array, bad: jax.Array, margin: jax.typing.ArrayLike = 1.0
+    good: jax.Array, bad: jax.Array, margin: Annotated[ArrayLike, "[0, inf)"] = 1.0
 ) -> jax.Array:
     r"""Asks the score of the good example to be above that of the bad one by a margin.
 
@@ -50,7 +53,6 @@ def margin_ranking_loss(
         >>> print(transfer.margin_ranking_loss(good, bad))
         [0.  0.5 3. ]
     """
-    check_number("margin", margin, "[0, inf)")
     good, bad = jnp.asarray(good), jnp.asarray(bad)
     check_float_dtype("the dtype of good", good.dtype)
     if (good.shape, good.dtype) != (bad.shape, bad.dtype):

@@ -1,6 +1,6 @@
 """Restricted Boltzmann machines, trained by contrastive divergence."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed, check_tx
+from jaxopt_cards.core.checks import HyperparameterError, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.layers import MLP
@@ -31,7 +31,7 @@ def pretrain_rbm(
     tx: optax.GradientTransformation,
     x: Any,
     *,
-    k: int = 1,
+    k: Annotated[int, "[1, inf)"] = 1,
     upto: int | None = None,
     epochs: int = 10,
     batch_size: int = 100,
@@ -111,8 +111,6 @@ def pretrain_rbm(
     """
     name = "pretrain_rbm"
     upto = checked_depth(model, upto)
-    check_tx("tx", tx)
-    check_count("k", k)
     check_seed("seed", seed)
     if hidden(model, 1).bias is None:
         raise HyperparameterError("model", "have no batch normalisation", model)

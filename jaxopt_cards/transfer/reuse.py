@@ -5,7 +5,7 @@ import functools
 import operator
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_tx
+from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.core.paths import path_name
@@ -52,7 +52,7 @@ class ReuseResult(SearchResult):
 def reuse_layers(
     model: MLP,
     tx: optax.GradientTransformation,
-    out_features: int,
+    out_features: Annotated[int, "[1, inf)"],
     *,
     train: Sequence[Any],
     valid: Sequence[Any],
@@ -132,8 +132,6 @@ def reuse_layers(
         ([0, 1, 2], (30, 10))
     """
     check_mlp(model)
-    check_tx("tx", tx)
-    check_count("out_features", out_features)
     depths = range(model.depth + 1) if depths is None else depths
     depths, seeds = _distinct("depths", depths), _distinct("seeds", seeds)
     for depth in depths:

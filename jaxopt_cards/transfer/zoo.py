@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from flax import nnx
 from rich import box
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, escaped
+from jaxopt_cards.core.checks import HyperparameterError, escaped
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed
@@ -109,9 +109,10 @@ class Zoo:
     """
 
     @declare
-    def __init__(self, directory: str | os.PathLike, *, max_bytes: int = 2**33):
+    def __init__(
+        self, directory: str | os.PathLike, *, max_bytes: Annotated[int, "[1, inf)"] = 2**33
+    ):
         """Looks at the folder; the arguments are described with the class."""
-        check_count("max_bytes", max_bytes)
         self._directory, self._max_bytes = Path(directory), max_bytes
         if self._directory.exists() and not self._directory.is_dir():
             raise HyperparameterError("directory", "be a folder", str(directory))
@@ -123,7 +124,7 @@ class Zoo:
         model: nnx.Module,
         *,
         data: str,
-        accuracy: float,
+        accuracy: Annotated[float, "[0, 1]"],
         description: str = "",
         replace: bool = False,
     ) -> ModelCard:
@@ -135,7 +136,6 @@ class Zoo:
         check_free(self._directory, name, replace)
         if not isinstance(model, nnx.Module):
             raise HyperparameterError("model", "be an nnx.Module", type(model))
-        check_number("accuracy", accuracy, "[0, 1]")
         for field, text in {"data": data, "description": description}.items():
             expected, is_valid = CHECKS[field]
             if not is_valid(text):
@@ -207,14 +207,13 @@ class Zoo:
         wanted: str | Callable[[ModelCard], bool] = "",
         *,
         data: str = "",
-        min_accuracy: float = 0.0,
+        min_accuracy: Annotated[float, "[0, 1]"] = 0.0,
     ) -> _Cards:
         """The cards that fit, best accuracy first.
 
         `wanted` is a regular expression, searched for in names, or a function of a card; `data` is
         a regular expression, searched for in what the card says of its data.
         """
-        check_number("min_accuracy", min_accuracy, "[0, 1]")
         named = wanted if callable(wanted) else _searched("name", wanted)
         about = _searched("data", data)
         found = [c for c in self.list() if named(c) and about(c) and c.accuracy >= min_accuracy]

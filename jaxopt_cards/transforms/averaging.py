@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
 from jaxopt_cards.core.declaration import declare
@@ -19,7 +20,7 @@ class PolyakAverageState(NamedTuple):
 
 
 @declare
-def polyak_average(decay: jax.typing.ArrayLike | str = 0.999) -> optax.GradientTransformation:
+def polyak_average(decay: ArrayLike | str = 0.999) -> optax.GradientTransformation:
     r"""Keeps an average of the parameters, for evaluation; training goes on as without.
 
     The last stage of a chain; its updates are those given. Around the minimum the average is

@@ -1,10 +1,11 @@
 """Clipping: bounds on the size of gradients."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_number
 from jaxopt_cards.core.declaration import declare
@@ -16,7 +17,7 @@ from jaxopt_cards.core.precision import in_precision
 
 
 @declare
-def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
+def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
     One exploding component can then move no weight far. The direction of the gradient changes:
@@ -67,7 +68,9 @@ def clip(max_delta: jax.typing.ArrayLike) -> optax.GradientTransformation:
 
 
 @declare
-def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
+def clip_by_global_norm(
+    max_norm: Annotated[ArrayLike, "(0, inf]"],
+) -> optax.GradientTransformation:
     r"""Shrinks the whole tree of updates so that its norm stays within a bound.
 
     The norm is taken over all elements of all leaves together, so the direction is kept. Half
@@ -106,7 +109,6 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
         >>> print(updates["a"], updates["b"])
         [0.6] [0.8]
     """
-    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def update(updates, state, params=None):
         for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
@@ -130,7 +132,9 @@ def clip_by_global_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransfo
 
 
 @declare
-def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation:
+def clip_by_norm(
+    max_norm: Annotated[ArrayLike, "(0, inf]"],
+) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
 
     One layer that explodes is tamed without slowing the others. TensorFlow's function of that name.
@@ -167,7 +171,6 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
         >>> print(updates["a"], updates["b"])
         [0.6 0.8] [0.5]
     """
-    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()
@@ -180,7 +183,9 @@ def clip_by_norm(max_norm: jax.typing.ArrayLike) -> optax.GradientTransformation
 
 
 @declare
-def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransformation:
+def clip_by_block_rms(
+    threshold: Annotated[ArrayLike, "(0, inf]"],
+) -> optax.GradientTransformation:
     r"""Shrinks each array of the updates so that its root mean square stays within a bound.
 
     As `clip_by_norm`, but with a bound that means the same for large and small arrays: the usual
@@ -220,7 +225,6 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
         >>> print(updates)
         [ 1. -1.]
     """
-    threshold = check_number("threshold", threshold, "(0, inf]")
 
     def init(param):
         return ()
@@ -233,8 +237,8 @@ def clip_by_block_rms(threshold: jax.typing.ArrayLike) -> optax.GradientTransfor
 
 @declare
 def adaptive_grad_clip(
-    clipping: jax.typing.ArrayLike,
-    eps: jax.typing.ArrayLike = 1e-3,
+    clipping: Annotated[ArrayLike, "(0, inf]"],
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-3,
     axis: int | tuple[int, ...] | None = None,
 ) -> optax.GradientTransformation:
     r"""Shrinks each unit's gradient to a fraction of the norm of its weights.
@@ -280,8 +284,6 @@ def adaptive_grad_clip(
         >>> print(updates)
         [0.  0.5]
     """
-    clipping = check_number("clipping", clipping, "(0, inf]")
-    eps = check_number("eps", eps, "(0, inf)")
 
     def init(param):
         if axis is None and param.ndim > 5:

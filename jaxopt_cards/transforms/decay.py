@@ -1,13 +1,13 @@
 """Weight decay: parameters drawn towards zero."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.core.moments import abs_sq
@@ -17,7 +17,7 @@ from jaxopt_cards.selection import where
 
 @declare
 def add_decayed_weights(
-    weight_decay: optax.ScalarOrSchedule = 0.0, mask: Any = None
+    weight_decay: Annotated[optax.ScalarOrSchedule, "(-inf, inf)"] = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
     r"""Adds a multiple of the parameters to the updates: decoupled ℓ2 decay.
 
@@ -60,7 +60,6 @@ def add_decayed_weights(
         >>> print(updates)
         [ 0.1 -0.2]
     """
-    weight_decay = check_number("weight_decay", weight_decay, "(-inf, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -79,7 +78,9 @@ def add_decayed_weights(
 
 @declare
 def add_l1_decay(
-    l1: jax.typing.ArrayLike, smooth_l1: jax.typing.ArrayLike = 0.0, mask: Any = None
+    l1: Annotated[ArrayLike, "[0, inf)"],
+    smooth_l1: Annotated[ArrayLike, "[0, inf)"] = 0.0,
+    mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Adds the sign of the parameters to the updates: the subgradient of an ℓ1 penalty.
 
@@ -121,16 +122,14 @@ def add_l1_decay(
         >>> print(updates)
         [ 0.1 -0.1]
     """
-    l1 = check_number("l1", l1, "[0, inf)")
-    smooth_l1 = check_number("smooth_l1", smooth_l1, "[0, inf)")
     return _elastic_net(l1, 0.0, smooth_l1, mask)
 
 
 @declare
 def add_elastic_net(
-    l1: jax.typing.ArrayLike,
-    l2: jax.typing.ArrayLike,
-    smooth_l1: jax.typing.ArrayLike = 0.0,
+    l1: Annotated[ArrayLike, "[0, inf)"],
+    l2: Annotated[ArrayLike, "[0, inf)"],
+    smooth_l1: Annotated[ArrayLike, "[0, inf)"] = 0.0,
     mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Adds the gradient of an ℓ1 and of an ℓ2 penalty to the updates: the elastic net.
@@ -173,9 +172,6 @@ def add_elastic_net(
         >>> print(updates)
         [ 1.  -1.5]
     """
-    l1 = check_number("l1", l1, "[0, inf)")
-    l2 = check_number("l2", l2, "[0, inf)")
-    smooth_l1 = check_number("smooth_l1", smooth_l1, "[0, inf)")
     return _elastic_net(l1, l2, smooth_l1, mask)
 
 

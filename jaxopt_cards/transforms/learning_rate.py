@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards.core.checks import check_count, check_number
+from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.precision import dtype_of, is_inexact, is_still, unmoved
@@ -16,7 +16,7 @@ from jaxopt_cards.core.precision import dtype_of, is_inexact, is_still, unmoved
 
 @declare
 def scale_by_learning_rate(
-    learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
+    learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"], *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
     r"""Multiplies updates by minus the learning rate, a number or a schedule.
 
@@ -56,7 +56,6 @@ def scale_by_learning_rate(
         >>> print(updates)
         [-0.1  0.2]
     """
-    learning_rate = check_number("learning_rate", learning_rate, "[0, inf)", or_schedule=True)
     inner = optax.scale_by_learning_rate(learning_rate, flip_sign=flip_sign)
 
     @functools.wraps(inner.init)  # `cards.describe` reads what is inside
@@ -71,13 +70,13 @@ def scale_by_learning_rate(
 
 @declare
 def reduce_on_plateau(
-    factor: float = 0.1,
-    patience: int = 10,
-    rtol: float = 1e-4,
+    factor: Annotated[float, "(0, 1)"] = 0.1,
+    patience: Annotated[int, "[1, inf)"] = 10,
+    rtol: Annotated[float, "[0, 1]"] = 1e-4,
     atol: float = 0.0,
-    cooldown: int = 0,
-    accumulation_size: int = 1,
-    min_scale: float = 0.0,
+    cooldown: Annotated[int, "[0, inf)"] = 0,
+    accumulation_size: Annotated[int, "[1, inf)"] = 1,
+    min_scale: Annotated[float, "[0, 1]"] = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shrinks the updates whenever a loss has stopped falling: performance scheduling.
 
@@ -126,13 +125,7 @@ def reduce_on_plateau(
         >>> print(updates)
         [0.5]
     """
-    factor = check_number("factor", factor, "(0, 1)")
-    check_count("patience", patience)
-    rtol = check_number("rtol", rtol, "[0, 1]")
     atol = check_number("atol", atol, "(0, inf)" if rtol == 0 else "[0, inf)")
-    check_count("cooldown", cooldown, least=0)
-    check_count("accumulation_size", accumulation_size)
-    min_scale = check_number("min_scale", min_scale, "[0, 1]")
     inner = optax.contrib.reduce_on_plateau(
         factor, patience, rtol, atol, cooldown, accumulation_size, min_scale
     )

@@ -1,14 +1,14 @@
 """Weight decay towards where a network started, instead of towards zero."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import check_params, is_hole
@@ -31,7 +31,9 @@ class L2SPState(NamedTuple):
 
 @declare
 def add_l2_sp(
-    pretrained: Any, alpha: jax.typing.ArrayLike = 0.1, beta: jax.typing.ArrayLike = 0.01
+    pretrained: Any,
+    alpha: Annotated[ArrayLike, "[0, inf)"] = 0.1,
+    beta: Annotated[ArrayLike, "[0, inf)"] = 0.01,
 ) -> optax.GradientTransformation:
     r"""Adds a pull towards pretrained weights to the updates: the starting point as reference.
 
@@ -78,8 +80,6 @@ def add_l2_sp(
         >>> print(updates["hidden1"], updates["logits"])
         [0.05] [0.02]
     """
-    alpha = check_number("alpha", alpha, "[0, inf)")
-    beta = check_number("beta", beta, "[0, inf)")
     known = dict(named(pretrained))
 
     def init(params):

@@ -1,10 +1,11 @@
 """Projections: parameters kept within a set after every step."""
 
-import jax
+from typing import Annotated
+
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq
@@ -13,7 +14,7 @@ from jaxopt_cards.selection import where
 
 @declare
 def max_norm(
-    max_norm: jax.typing.ArrayLike,
+    max_norm: Annotated[ArrayLike, "(0, inf]"],
     axis: int | tuple[int, ...] | None = None,
     pattern: str | None = None,
 ) -> optax.GradientTransformation:
@@ -63,7 +64,6 @@ def max_norm(
         [[0.6 0.1]
          [0.8 0.2]]
     """
-    max_norm = check_number("max_norm", max_norm, "(0, inf]")
 
     def init(param):
         return ()

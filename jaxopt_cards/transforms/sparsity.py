@@ -1,12 +1,13 @@
 """Exact zeros: the ℓ1 proximal step, and pruning."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.checks import HyperparameterError, check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.core.sharding import laid_out_like, split_by
@@ -28,7 +29,7 @@ class MagnitudePruneState(NamedTuple):
 
 @declare
 def proximal_l1(
-    strength: optax.ScalarOrSchedule, pattern: str | None = None
+    strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], pattern: str | None = None
 ) -> optax.GradientTransformation:
     r"""Moves each parameter towards zero by a fixed amount after the step, and no further.
 
@@ -71,7 +72,6 @@ def proximal_l1(
         >>> print(jc.apply_updates(params, updates))
         [ 1.5  0.  -0.5]
     """
-    strength = check_number("strength", strength, "[0, inf)", or_schedule=True)
 
     def init(param):
         return ()
@@ -89,9 +89,9 @@ def proximal_l1(
 
 @declare
 def magnitude_prune(
-    threshold: jax.typing.ArrayLike | None = None,
+    threshold: ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,
-    every: int = 1,
+    every: Annotated[int, "[1, inf)"] = 1,
     pattern: str | None = None,
 ) -> optax.GradientTransformation:
     r"""Sets small weights to zero after the step, and keeps them zero.
@@ -147,7 +147,6 @@ def magnitude_prune(
         threshold = check_number("threshold", threshold, "(0, inf)")
     if sparsity is not None:
         sparsity = check_number("sparsity", sparsity, "[0, 1)", or_schedule=True)
-    check_count("every", every)
 
     def init(param):
         return jnp.ones_like(param, dtype=bool)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import applied, is_placeholder
-from jaxopt_cards.core.checks import HyperparameterError, NamedError, check_count, check_tx
+from jaxopt_cards.core.checks import HyperparameterError, NamedError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.sharding import laid_out_like, split_evenly
 
@@ -36,8 +36,8 @@ class CompressedState(NamedTuple):
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,
-    block_size: int = 256,
-    min_size: int = 4096,
+    block_size: Annotated[int, "[1, inf)"] = 256,
+    min_size: Annotated[int, "[1, inf)"] = 4096,
     key: jax.Array | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Stores the state of any optimizer in 16 or 8 bits a number.
@@ -94,9 +94,6 @@ def compress_state(
     """
     if bits not in (8, 16):
         raise HyperparameterError("bits", "be 16 or 8", bits)
-    check_tx("inner", inner)
-    check_count("block_size", block_size)
-    check_count("min_size", min_size)
     start = jax.random.key(0) if key is None else key
     if not jnp.issubdtype(jnp.result_type(start), jax.dtypes.prng_key):
         raise HyperparameterError("key", "be made by jax.random.key", key)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import check_count, check_tx
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import found_state
 from jaxopt_cards.core.paths import path_names
@@ -36,7 +35,7 @@ class SkipReport:
 
 @declare(is_wrapper=True)
 def skip_nonfinite(
-    inner: optax.GradientTransformation, max_consecutive: int = 10
+    inner: optax.GradientTransformation, max_consecutive: Annotated[int, "[0, inf)"] = 10
 ) -> optax.GradientTransformationExtraArgs:
     r"""Skips every step in which a gradient or an update is not finite, and says where it was.
 
@@ -78,8 +77,6 @@ def skip_nonfinite(
         >>> print(updates["w"], jc.read_skips(state))
         [0.] SkipReport(total=1, consecutive=1, leaves={'w': 1})
     """
-    check_tx("inner", inner)
-    check_count("max_consecutive", max_consecutive, least=0)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):

@@ -1,12 +1,14 @@
 """Learning rates that fall from layer to layer."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_number, check_tx
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_names
@@ -16,7 +18,9 @@ from jaxopt_cards.selection import compiled
 
 @declare(is_wrapper=True)
 def layerwise_decay(
-    inner: optax.GradientTransformation, decay: jax.typing.ArrayLike, order: Sequence[str]
+    inner: optax.GradientTransformation,
+    decay: Annotated[ArrayLike, "(0, 1]"],
+    order: Sequence[str],
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gives lower layers smaller steps: discriminative rates for fine-tuning.
 
@@ -61,8 +65,6 @@ def layerwise_decay(
         >>> print(updates["hidden1"], updates["logits"])
         [-0.5] [-1.]
     """
-    check_tx("inner", inner)
-    decay = check_number("decay", decay, "(0, 1]")
     if isinstance(order, str) or not order:
         raise HyperparameterError("order", "be a list of patterns", order)
     patterns = [compiled(pattern) for pattern in order]

@@ -1,13 +1,13 @@
 """Lookahead: slow weights that follow fast ones."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import applied
-from jaxopt_cards.core.checks import check_count, check_number, check_tx
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import check_params, is_hole
 from jaxopt_cards.core.precision import in_precision, is_inexact, wider
@@ -24,8 +24,8 @@ class LookaheadState(NamedTuple):
 @declare(is_wrapper=True)
 def lookahead(
     fast: optax.GradientTransformation,
-    sync_period: int = 5,
-    slow_step_size: jax.typing.ArrayLike = 0.5,
+    sync_period: Annotated[int, "[1, inf)"] = 5,
+    slow_step_size: Annotated[ArrayLike, "(0, 1]"] = 0.5,
     reset_state: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Lets an optimizer run ahead some steps, then goes part of the way: k steps forward, 1 back.
@@ -78,9 +78,6 @@ def lookahead(
         [1.]
         [1.]
     """
-    check_tx("fast", fast)
-    check_count("sync_period", sync_period)
-    slow_step_size = check_number("slow_step_size", slow_step_size, "(0, 1]")
     fast = optax.with_extra_args_support(fast)
 
     def init(params):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import applied, is_placeholder
-from jaxopt_cards.core.checks import check_count, check_tx
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_names
@@ -43,7 +42,7 @@ jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fi
 
 
 @declare
-def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
+def pack_params(params: PyTree, max_size: Annotated[int, "[1, inf)"] = 4096) -> Packed:
     r"""Lays out the small leaves of a tree as one vector for each dtype.
 
     Keep packed parameters from step to step and unpack them inside of the loss: gradients then come
@@ -78,7 +77,6 @@ def pack_params(params: PyTree, max_size: int = 4096) -> Packed:
         >>> print(jax.grad(loss)(packed).small)
         [Array([0., 0., 0., 2., 2., 2., 2.], dtype=float32)]
     """
-    check_count("max_size", max_size)
     leaves, treedef = jax.tree.flatten(params)
     dtypes: list[Any] = []  # of the vectors
     vectors = []
@@ -153,7 +151,7 @@ def unpack_params(packed: Packed) -> PyTree:
 
 @declare(is_wrapper=True)
 def pack_small_leaves(
-    inner: optax.GradientTransformation, max_size: int = 4096
+    inner: optax.GradientTransformation, max_size: Annotated[int, "[1, inf)"] = 4096
 ) -> optax.GradientTransformationExtraArgs:
     r"""Lays out all small leaves as one array for an element-wise transformation.
 
@@ -196,8 +194,6 @@ def pack_small_leaves(
         >>> print(updates["a"].round(3), jax.tree.map(jnp.shape, state[0].mu.small))
         [-0.1 -0.1 -0.1] [(8,)]
     """
-    check_tx("inner", inner)
-    check_count("max_size", max_size)
     inner = optax.with_extra_args_support(inner)
 
     # Laid out as a list: a container may have changed since `init`, as in `nnx.Optimizer`, where

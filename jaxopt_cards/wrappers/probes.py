@@ -1,7 +1,7 @@
 """Probes: norms by layer, recorded inside the compiled step."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import NamedError, check_count, check_tx
+from jaxopt_cards.core.checks import NamedError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import check_params
 from jaxopt_cards.core.moments import abs_sq
@@ -37,7 +37,9 @@ class Probes(NamedTuple):
 
 @declare(is_wrapper=True)
 def probe(
-    inner: optax.GradientTransformation, last: int = 100, every: int = 10
+    inner: optax.GradientTransformation,
+    last: Annotated[int, "[1, inf)"] = 100,
+    every: Annotated[int, "[1, inf)"] = 10,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Records how large gradients and updates are, layer by layer, every few steps.
 
@@ -85,9 +87,6 @@ def probe(
         >>> print(layer.gradient, layer.update, layer.ratio.round(3))
         [5.] [0.5] [0.1]
     """
-    check_tx("inner", inner)
-    check_count("last", last)
-    check_count("every", every)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
