@@ -23,7 +23,7 @@ class ScaleByAmsboundState(NamedTuple):
     nu_max: optax.Updates  # like the parameters, real: the largest `nu` so far
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_adabound(
     final_scale: Annotated[ArrayLike, "(0, inf)"] = 100.0,
     gamma: Annotated[ArrayLike, "(0, inf)"] = 1e-3,
@@ -104,7 +104,7 @@ def scale_by_adabound(
     return leafwise(init, update, ScaleByAmsboundState if amsbound else optax.ScaleByAdamState)
 
 
-@declare
+@declare(elementwise=True)
 def adabound(
     learning_rate: optax.ScalarOrSchedule,
     final_scale: ArrayLike = 100.0,
@@ -160,7 +160,7 @@ def adabound(
     )
 
 
-@declare
+@declare(elementwise=True)
 def amsbound(
     learning_rate: optax.ScalarOrSchedule,
     final_scale: ArrayLike = 100.0,

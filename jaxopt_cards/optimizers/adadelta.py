@@ -15,7 +15,7 @@ from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_adadelta(
     rho: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-6,
@@ -74,7 +74,7 @@ def scale_by_adadelta(
     return leafwise(init, update, optax.ScaleByAdaDeltaState)
 
 
-@declare
+@declare(elementwise=True)
 def adadelta(
     learning_rate: optax.ScalarOrSchedule = 1.0,
     rho: ArrayLike = 0.9,

@@ -14,7 +14,7 @@ from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_rss(
     initial_accumulator_value: Annotated[ArrayLike, "[0, inf)"] = 0.1,
     eps: Annotated[ArrayLike, "[0, inf)"] = 1e-7,
@@ -70,7 +70,7 @@ def scale_by_rss(
     return leafwise(init, update, optax.ScaleByRssState)
 
 
-@declare
+@declare(elementwise=True)
 def adagrad(
     learning_rate: optax.ScalarOrSchedule,
     initial_accumulator_value: ArrayLike = 0.1,

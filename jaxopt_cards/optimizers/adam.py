@@ -15,7 +15,7 @@ from jaxopt_cards.transforms.decay import add_decayed_weights
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_adam(
     b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
@@ -94,7 +94,7 @@ def scale_by_adam(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@declare
+@declare(elementwise=True)
 def adam(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,
@@ -159,7 +159,7 @@ def adam(
     )
 
 
-@declare
+@declare(elementwise=True)
 def nadam(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,
@@ -223,7 +223,7 @@ def nadam(
     )
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def adamw(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,

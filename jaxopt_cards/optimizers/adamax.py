@@ -13,7 +13,7 @@ from jaxopt_cards.core.moments import bias_corrected
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_adamax(
     b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
@@ -74,7 +74,7 @@ def scale_by_adamax(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@declare
+@declare(elementwise=True)
 def adamax(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,

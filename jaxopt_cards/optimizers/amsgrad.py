@@ -14,7 +14,7 @@ from jaxopt_cards.core.moments import abs_sq, bias_corrected
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_amsgrad(
     b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
@@ -93,7 +93,7 @@ def scale_by_amsgrad(
     return leafwise(init, update, optax.ScaleByAmsgradState)
 
 
-@declare
+@declare(elementwise=True)
 def amsgrad(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,

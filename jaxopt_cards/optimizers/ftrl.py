@@ -20,7 +20,7 @@ class ScaleByFtrlState(NamedTuple):
     linear: optax.Updates  # like the parameters: the linear term of the objective
 
 
-@declare
+@declare(needs_params=True, elementwise=True, takes_complex=False)
 def scale_by_ftrl(
     learning_rate: Annotated[optax.ScalarOrSchedule, "(0, inf)"],
     learning_rate_power: ArrayLike = -0.5,
@@ -115,7 +115,7 @@ def scale_by_ftrl(
     return leafwise(init, update, ScaleByFtrlState, needs_params=True)
 
 
-@declare
+@declare(needs_params=True, elementwise=True, takes_complex=False)
 def ftrl(
     learning_rate: optax.ScalarOrSchedule,
     learning_rate_power: ArrayLike = -0.5,

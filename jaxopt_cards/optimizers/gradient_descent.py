@@ -20,7 +20,7 @@ class ScheduledTraceState(NamedTuple):
     trace: optax.Updates  # like the parameters
 
 
-@declare
+@declare(elementwise=True)
 def trace(
     decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"],
     nesterov: bool = False,
@@ -98,7 +98,7 @@ def momentum_stage(
     return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
-@declare
+@declare(elementwise=True)
 def sgd(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule | None = None,
@@ -151,7 +151,7 @@ def sgd(
     )
 
 
-@declare
+@declare(elementwise=True)
 def momentum(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule = 0.9,
@@ -203,7 +203,7 @@ def momentum(
     )
 
 
-@declare
+@declare(elementwise=True)
 def nesterov(
     learning_rate: optax.ScalarOrSchedule,
     momentum: optax.ScalarOrSchedule = 0.9,

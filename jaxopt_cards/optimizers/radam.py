@@ -14,7 +14,7 @@ from jaxopt_cards.core.moments import abs_sq, bias_corrected, nesterov_mean
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_radam(
     b1: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
@@ -98,7 +98,7 @@ def scale_by_radam(
     return leafwise(init, update, optax.ScaleByAdamState)
 
 
-@declare
+@declare(elementwise=True)
 def radam(
     learning_rate: optax.ScalarOrSchedule,
     b1: ArrayLike = 0.9,

@@ -29,7 +29,7 @@ def _checked(name: str, decay: Any, eps: Any, initial_scale: Any) -> tuple[Any, 
     )
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_rms(
     decay: ArrayLike = 0.9,
     eps: ArrayLike = 1e-8,
@@ -95,7 +95,7 @@ def scale_by_rms(
     return leafwise(init, update, state_class(like))
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_stddev(
     decay: ArrayLike = 0.9,
     eps: ArrayLike = 1e-8,
@@ -166,7 +166,7 @@ def scale_by_stddev(
     return leafwise(init, update, state_class(like))
 
 
-@declare
+@declare(elementwise=True)
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule,
     decay: ArrayLike = 0.9,

@@ -17,7 +17,7 @@ class ScaleByTrueNesterovState(NamedTuple):
     ahead: optax.Updates  # like the parameters: momentum times its decay, the way to look ahead
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_true_nesterov(
     learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"],
     decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,

@@ -19,7 +19,7 @@ class PolyakAverageState(NamedTuple):
     average: optax.Params  # like the parameters: their average so far, ready for use
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def polyak_average(decay: ArrayLike | str = 0.999) -> optax.GradientTransformation:
     r"""Keeps an average of the parameters, for evaluation; training goes on as without.
 

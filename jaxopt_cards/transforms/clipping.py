@@ -16,7 +16,7 @@ from jaxopt_cards.core.paths import path_name
 from jaxopt_cards.core.precision import in_precision
 
 
-@declare
+@declare(elementwise=True)
 def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
@@ -235,7 +235,7 @@ def clip_by_block_rms(
     return leafwise(init, update, optax.EmptyState)
 
 
-@declare
+@declare(needs_params=True)
 def adaptive_grad_clip(
     clipping: Annotated[ArrayLike, "(0, inf]"],
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-3,

@@ -15,7 +15,7 @@ from jaxopt_cards.core.optax_states import state_class
 from jaxopt_cards.selection import where
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def add_decayed_weights(
     weight_decay: Annotated[optax.ScalarOrSchedule, "(-inf, inf)"] = 0.0, mask: Any = None
 ) -> optax.GradientTransformation:
@@ -76,7 +76,7 @@ def add_decayed_weights(
     return where(decay, mask)
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def add_l1_decay(
     l1: Annotated[ArrayLike, "[0, inf)"],
     smooth_l1: Annotated[ArrayLike, "[0, inf)"] = 0.0,
@@ -125,7 +125,7 @@ def add_l1_decay(
     return _elastic_net(l1, 0.0, smooth_l1, mask)
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def add_elastic_net(
     l1: Annotated[ArrayLike, "[0, inf)"],
     l2: Annotated[ArrayLike, "[0, inf)"],

@@ -14,7 +14,7 @@ from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.precision import dtype_of, is_inexact, is_still, unmoved
 
 
-@declare
+@declare(elementwise=True)
 def scale_by_learning_rate(
     learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"], *, flip_sign: bool = True
 ) -> optax.GradientTransformation:
@@ -68,7 +68,7 @@ def scale_by_learning_rate(
     return optax.GradientTransformation(init, _past_what_is_still(inner.update))
 
 
-@declare
+@declare(elementwise=True)
 def reduce_on_plateau(
     factor: Annotated[float, "(0, 1)"] = 0.1,
     patience: Annotated[int, "[1, inf)"] = 10,

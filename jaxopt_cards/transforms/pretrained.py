@@ -29,7 +29,7 @@ class L2SPState(NamedTuple):
     pretrained: Any  # dictionary by path: where the parameter is drawn to
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def add_l2_sp(
     pretrained: Any,
     alpha: Annotated[ArrayLike, "[0, inf)"] = 0.1,

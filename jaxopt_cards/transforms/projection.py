@@ -12,7 +12,7 @@ from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.selection import where
 
 
-@declare
+@declare(needs_params=True)
 def max_norm(
     max_norm: Annotated[ArrayLike, "(0, inf]"],
     axis: int | tuple[int, ...] | None = None,

@@ -27,7 +27,7 @@ class MagnitudePruneState(NamedTuple):
     kept: optax.Updates  # like the parameters, bool: which weights are not pruned
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def proximal_l1(
     strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], pattern: str | None = None
 ) -> optax.GradientTransformation:
@@ -87,7 +87,7 @@ def proximal_l1(
     return where(tx, pattern, "pattern")
 
 
-@declare
+@declare(needs_params=True, elementwise=True)
 def magnitude_prune(
     threshold: ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,

@@ -32,7 +32,7 @@ class CompressedState(NamedTuple):
     scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
 
 
-@declare(is_wrapper=True)
+@declare(elementwise=True, is_wrapper=True)
 def compress_state(
     inner: optax.GradientTransformation,
     bits: int = 16,

@@ -16,7 +16,7 @@ from jaxopt_cards.core.precision import is_inexact
 from jaxopt_cards.selection import compiled
 
 
-@declare(is_wrapper=True)
+@declare(elementwise=True, is_wrapper=True)
 def layerwise_decay(
     inner: optax.GradientTransformation,
     decay: Annotated[ArrayLike, "(0, 1]"],

@@ -21,7 +21,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
-@declare(is_wrapper=True)
+@declare(needs_params=True, elementwise=True, is_wrapper=True)
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: Annotated[int, "[1, inf)"] = 5,

@@ -149,7 +149,7 @@ def unpack_params(packed: Packed) -> PyTree:
     return layout.treedef.unflatten(leaves)
 
 
-@declare(is_wrapper=True)
+@declare(elementwise=True, is_wrapper=True)
 def pack_small_leaves(
     inner: optax.GradientTransformation, max_size: Annotated[int, "[1, inf)"] = 4096
 ) -> optax.GradientTransformationExtraArgs:

@@ -35,7 +35,7 @@ class Probes(NamedTuple):
     ratio: np.ndarray  # norm of the update over norm of the parameters
 
 
-@declare(is_wrapper=True)
+@declare(needs_params=True, elementwise=True, is_wrapper=True)
 def probe(
     inner: optax.GradientTransformation,
     last: Annotated[int, "[1, inf)"] = 100,

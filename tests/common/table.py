@@ -1,5 +1,6 @@
 """One table of all optimizers; the laws in this folder run over it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 import optax
 
 import jaxopt_cards as jc
+from jaxopt_cards.core.declaration import declaration_of
 from tests import references
 
 
@@ -20,14 +22,23 @@ class Case:
     optax: Callable[..., Any] | None  # the same of Optax, where Optax has it
     reference: Callable[..., Any] | None  # the same in NumPy float64
     bowl_rate: float = 0.1  # a rate at which it reaches the minimum of a bowl
-    needs_params: bool = False
     scale_free: bool = False  # the path does not depend on the gradients' scale
-    complex: bool = True  # takes complex parameters
     valley_rate: float | None = None  # a rate at which it reaches the end of Rosenbrock's valley
     falling_rate: bool = True  # a learning rate that falls helps it to settle
+    decays: bool = False  # has a decay that the function's default has not, so it needs parameters
+
+    @property
+    def declared(self):
+        """What the public function declares, by which the name begins."""
+        return declaration_of(getattr(jc, re.split("[ ,]", self.name)[0]))
+
+    @property
+    def needs_params(self):
+        """Whether it needs the parameters."""
+        return self.declared.needs_params or self.decays
 
 
-FTRL = {"needs_params": True, "complex": False, "falling_rate": False}
+FTRL = {"falling_rate": False}
 
 CASES = [
     Case("sgd", jc.sgd, optax.sgd, references.sgd, valley_rate=3e-3),
@@ -87,7 +98,6 @@ CASES = [
         partial(jc.adamw, weight_decay=0.01),
         partial(optax.adamw, weight_decay=0.01),
         partial(references.adam, decay=0.01),
-        needs_params=True,
     ),
     Case("nadam", jc.nadam, optax.nadam, references.nadam, scale_free=True, valley_rate=0.02),
     Case("adagrad", jc.adagrad, optax.adagrad, references.adagrad, 2.0),
@@ -105,7 +115,7 @@ CASES = [
         partial(optax.adadelta, rho=0.8, eps=1e-4, weight_decay=0.01),
         partial(references.adadelta, rho=0.8, eps=1e-4, decay=0.01),
         5.0,
-        needs_params=True,
+        decays=True,
     ),
     Case("adamax", jc.adamax, optax.adamax, references.adamax, scale_free=True, valley_rate=0.05),
     Case(
@@ -169,7 +179,6 @@ CASES = [
         lambda rate: jc.lookahead(jc.sgd(rate)),
         None,
         partial(references.lookahead, inner=references.sgd),
-        needs_params=True,
     ),
     Case(
         "rmsprop with momentum",
@@ -199,11 +208,10 @@ CASES = [
         None,
     ),
     Case(
-        "nadamw",
+        "adamw with nesterov",
         partial(jc.adamw, weight_decay=0.01, nesterov=True),
         partial(optax.adamw, weight_decay=0.01, nesterov=True),
         None,
-        needs_params=True,
     ),
 ]
 

@@ -249,7 +249,7 @@ def test_scale_free_optimizers_ignore_the_gradients_scale(case):
     )
 
 
-@over([case for case in OPTIMIZERS if case.complex])
+@over([case for case in OPTIMIZERS if case.declared.takes_complex])
 def test_complex_parameters_turn_as_one(case):
     params = {"w": jnp.array([1 + 2j, -0.5j, 3.0], jnp.complex64)}
     grads = [{"w": jnp.array([t - 1j, 0.5 * t, -2 + t * 1j], jnp.complex64)} for t in (1, 2, 3)]
@@ -261,7 +261,7 @@ def test_complex_parameters_turn_as_one(case):
     chex.assert_trees_all_close(after["w"], ours["w"] * 1j, rtol=1e-5, atol=1e-6)
 
 
-@over([case for case in OPTIMIZERS if not case.complex])
+@over([case for case in OPTIMIZERS if not case.declared.takes_complex])
 def test_complex_parameters_are_refused_where_they_have_no_meaning(case):
     with pytest.raises(ValueError, match="params must be real, got dtype"):
         case.make(0.1).init({"w": jnp.ones(2, jnp.complex64)})
