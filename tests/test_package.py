@@ -1,6 +1,7 @@
 """What importing the package gives, and what it does not cost."""
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -128,23 +129,63 @@ def test_every_name_is_there(name):
 
 
 # Each may import those before it: an order without circles.
-ORDER = ["core", "storage", "transforms", "optimizers", "wrappers", "layers", "data"]
-ORDER += ["training", "transfer", "pictures", "reports", "cards", "cli"]
+ORDER = ["core", "storage", "selection", "schedules", "transforms", "optimizers", "wrappers"]
+ORDER += ["layers", "data", "training", "transfer", "pictures", "reports", "cards", "cli"]
+ROOT = Path(jaxopt_cards.__file__).parent
+FILES = [path for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
+PACKAGES = ["cards", "data", "layers", "pictures", "reports", "training", "transfer"]
 
 
-@pytest.mark.parametrize("package", ORDER)
-def test_imports_run_one_way(package, pytestconfig):
-    later = {f"jaxopt_cards.{name}" for name in ORDER[ORDER.index(package) + 1 :]}
-    for path in (pytestconfig.rootpath / "jaxopt_cards" / package).rglob("*.py"):
+def of_room(name):
+    """The files of a package, or of a module."""
+    return [*(ROOT / name).rglob("*.py"), *ROOT.glob(f"{name}.py")]
+
+
+def test_every_room_has_its_place_in_the_order():
+    rooms = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
+    assert rooms - {"from_optax"} == set(ORDER)
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_run_one_way(room):
+    later = {f"jaxopt_cards.{name}" for name in ORDER[ORDER.index(room) + 1 :]}
+    for path in of_room(room):
         for module in imported(ast.parse(path.read_text())):
             assert ".".join(module.split(".")[:2]) not in later, path
 
 
+def test_modules_are_public_and_names_with_an_underscore_stay_in_their_file():
+    assert not [path for path in FILES if path.name.startswith("_")]
+    for path in FILES:
+        for module in imported(ast.parse(path.read_text())):
+            private = [part for part in module.split(".")[1:] if part.startswith("_")]
+            assert not (module.startswith("jaxopt_cards.") and private), (path, module)
+
+
+def test_no_module_has_the_name_of_something_that_its_package_exports():
+    for name in PACKAGES:
+        exported = importlib.import_module(f"jaxopt_cards.{name}").__all__
+        assert not {path.stem for path in (ROOT / name).iterdir()} & set(exported)
+
+
+def test_a_module_of_optimizers_is_a_module():
+    import jaxopt_cards.optimizers.adam as module
+
+    assert inspect.ismodule(module)
+    assert module.adam is jaxopt_cards.adam
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_lists_every_public_name(name):
+    code = f"import jaxopt_cards as jc; print(*dir(jc.{name}))"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    package = importlib.import_module(f"jaxopt_cards.{name}")
+    assert set(package.__all__) <= set(listed.split())
+
+
 def imported(node):
-    """The modules that a file imports, wherever in it, but for what type checkers alone see."""
+    """The modules that a file imports, wherever in it."""
     match node:
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-            return
         case ast.ImportFrom():
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         case ast.Import():

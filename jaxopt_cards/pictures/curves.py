@@ -1,7 +1,7 @@
 """Lines over time and over layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,9 +12,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
-
-if TYPE_CHECKING:
-    from jaxopt_cards.training import History
+from jaxopt_cards.training.run import History
 
 _QUANTITIES = {
     "train_loss": "training loss",
@@ -25,7 +23,7 @@ _QUANTITIES = {
 
 @declare
 def learning_curves(
-    ax: Axes, runs: Mapping[str, "Sequence[History]"], quantity: str = "valid_accuracy"
+    ax: Axes, runs: Mapping[str, Sequence[History]], quantity: str = "valid_accuracy"
 ) -> Axes:
     """One quantity by epoch: a line for the mean over seeds, a band from the least to the greatest.
 
@@ -77,7 +75,7 @@ def learning_curves(
     return over(ax, "epoch", _QUANTITIES[quantity], len(runs))
 
 
-def _curves_of(name: str, histories: "Sequence[History]", quantity: str) -> list[np.ndarray]:
+def _curves_of(name: str, histories: Sequence[History], quantity: str) -> list[np.ndarray]:
     """One array for each run; a history alone, itself a tuple, is no sequence of histories."""
     is_sequence = isinstance(histories, Sequence) and not hasattr(histories, quantity)
     if not is_sequence or not histories or not all(hasattr(h, quantity) for h in histories):

@@ -52,10 +52,10 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         # A gap after the originals tells them apart from their versions.
         at = column * 1.1 + 0.3 * (column > 0)
         for row, image in enumerate(images):
-            _tile(ax, image, at, row * 1.1)
+            draw_tile(ax, image, at, row * 1.1)
     ax.text(0.5, -0.15, "original", ha="center", fontsize=9)
     ax.text(0.85 + 0.55 * len(columns), -0.15, "versions", ha="center", fontsize=9)
-    return _sheet(ax, len(columns) * 1.1 + 0.2, len(left) * 1.1 - 0.1, above=0.5)
+    return sheet(ax, len(columns) * 1.1 + 0.2, len(left) * 1.1 - 0.1, above=0.5)
 
 
 @declare
@@ -103,13 +103,13 @@ def misclassified(
     columns = min(len(shown), 10)
     for place, row in enumerate(shown):
         x, y = place % columns * 1.15, place // columns * 1.5
-        _tile(ax, images[row], x, y)
+        draw_tile(ax, images[row], x, y)
         text = plain(f"{names[labels[row]]} → {names[guesses[row]]}")
         ax.text(x + 0.5, y - 0.06, text, ha="center", va="bottom", fontsize=8)
     some = f", the first {most}" if len(wrong) > most else ""
     ax.set_title(f"{len(wrong)} of {len(labels)} are wrong{some}: class → guess")
     lines = -(-len(shown) // max(columns, 1))
-    return _sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
+    return sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
 
 
 @declare
@@ -164,7 +164,7 @@ def confusion_matrix(
     return ax
 
 
-def _tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
+def draw_tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
     """One image as a unit square whose upper left corner is at x, y; dark is 1, as ink on paper."""
     low, high = min(image.min(), 0.0), max(image.max(), 1.0)
     shade = {"cmap": tones(ax), "vmin": low, "vmax": high, "interpolation": "nearest"}
@@ -173,7 +173,7 @@ def _tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
     ax.add_patch(border)
 
 
-def _sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
+def sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
     """No axes, room for the words above the images and for the frames' lines all around."""
     ax.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -above), aspect="equal")
     ax.set_axis_off()

@@ -1,8 +1,8 @@
 """Pictures of test surfaces, and of the paths that optimizers take on them."""
 
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,36 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, ink, legend, line, marker, over, plain, shades
 
-if TYPE_CHECKING:
-    from jaxopt_cards.cards.surfaces import Surface
-
 _GRID = 201
 _LEVELS = 15
+_Point = tuple[float, float]
+
+
+class Surface(Protocol):
+    """What is drawn, such as one of `jaxopt_cards.cards.SURFACES`."""
+
+    def __hash__(self) -> int:
+        """Heights are computed once a surface."""
+
+    @property
+    def function(self) -> Callable[[jax.Array], jax.Array]:
+        """From a point, an array of shape (2,), to its height."""
+
+    @property
+    def minima(self) -> tuple[_Point, ...]:
+        """The points where it is least."""
+
+    @property
+    def minimum(self) -> float:
+        """The height there."""
+
+    @property
+    def bounds(self) -> tuple[_Point, _Point]:
+        """The part to draw: ((left, right), (bottom, top))."""
 
 
 @declare
-def contours(ax: Axes, surface: "Surface") -> Axes:
+def contours(ax: Axes, surface: Surface) -> Axes:
     """A surface from above: the lower, the darker (on a dark background, the lighter).
 
     A star stands at each minimum. The levels part the area so that low ground has more of them: a
@@ -71,7 +92,7 @@ def contours(ax: Axes, surface: "Surface") -> Axes:
 
 
 @functools.lru_cache(16)  # of surfaces that never change: many pictures stand on the same one
-def _heights(surface: "Surface") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _heights(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A grid over the bounds, and the heights there."""
     x, y = np.meshgrid(*(np.linspace(*bounds, _GRID) for bounds in surface.bounds))
     points = jnp.asarray(np.stack([x.ravel(), y.ravel()], axis=1), float)
@@ -80,7 +101,7 @@ def _heights(surface: "Surface") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @declare
-def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
+def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
     """The way of each optimizer over the contours of a surface, from a ring to a large marker.
 
     Small markers stand every tenth of the steps: where they are close, the way was slow. A way that
@@ -127,7 +148,7 @@ def paths(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
 
 
 @declare
-def heights(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
+def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
     """The height of each way above the minimum by step, on a logarithmic axis.
 
     Lines have the colours that `paths` gives them.
@@ -165,7 +186,7 @@ def heights(ax: Axes, surface: "Surface", paths: Mapping[str, Any]) -> Axes:
     return over(ax, "step", "height above the minimum", len(paths))
 
 
-def _drawable(way: np.ndarray, surface: "Surface") -> np.ndarray:
+def _drawable(way: np.ndarray, surface: Surface) -> np.ndarray:
     """Without the points far outside: an optimizer that diverges reaches what no canvas has."""
     bounds = np.asarray(surface.bounds)
     middle, span = bounds.mean(axis=1), np.ptp(bounds, axis=1)

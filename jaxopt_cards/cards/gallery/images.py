@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards import data, layers, pictures
 from jaxopt_cards.cards.gallery.drawing import Drawer, draws
-from jaxopt_cards.pictures.images import _sheet, _tile
+from jaxopt_cards.pictures.images import draw_tile, sheet
 from jaxopt_cards.pictures.theme import colour, tones
 
 DRAWERS: dict[str, Drawer] = {}
@@ -68,10 +68,10 @@ def _pairs(ax: Axes, name: str) -> str:
     for place, (pair, label) in enumerate(zip(made.x, made.y, strict=True)):
         x, y = place % 4 * 2.5, place // 4 * 1.6
         for side, image in enumerate(pair):
-            _tile(ax, np.asarray(image).reshape(_SIDE, _SIDE), x + side * 1.02, y)
+            draw_tile(ax, np.asarray(image).reshape(_SIDE, _SIDE), x + side * 1.02, y)
         said = "different" if label else "same"
         ax.text(x + 1, y - 0.06, f"{label}: {said}", ha="center", va="bottom", fontsize=8)
-    _sheet(ax, 9.6, 2.6, above=0.4)
+    sheet(ax, 9.6, 2.6, above=0.4)
     return "are these the same digit?"
 
 
@@ -132,9 +132,9 @@ def _pool(ax: Axes, name: str) -> str:
     tiles = [image, *pooled]
     names = ["input", "evaluation", *["training"] * 3]
     for place, (tile, said) in enumerate(zip(tiles, names, strict=True)):
-        _tile(ax, np.asarray(tile)[0, :, :, 0], place * 1.2, 0)
+        draw_tile(ax, np.asarray(tile)[0, :, :, 0], place * 1.2, 0)
         ax.text(place * 1.2 + 0.5, -0.06, said, ha="center", va="bottom", fontsize=8)
-    _sheet(ax, 5.85, 1.0, above=0.3)
+    sheet(ax, 5.85, 1.0, above=0.3)
     return "2×2 windows: their mean, or one drawn"
 
 
@@ -142,6 +142,6 @@ def _grid(ax: Axes, images: np.ndarray, labels: list[str], columns: int) -> None
     side = round(images.shape[1] ** 0.5)
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         x, y = place % columns * 1.15, place // columns * 1.5
-        _tile(ax, np.asarray(image).reshape(side, side), x, y)
+        draw_tile(ax, np.asarray(image).reshape(side, side), x, y)
         ax.text(x + 0.5, y - 0.06, label, ha="center", va="bottom", fontsize=8)
-    _sheet(ax, columns * 1.15 - 0.1, -(-len(images) // columns) * 1.5 - 0.5, above=0.4)
+    sheet(ax, columns * 1.15 - 0.1, -(-len(images) // columns) * 1.5 - 0.5, above=0.4)
