@@ -20,6 +20,7 @@ extensions = [
     "_site.mathml",
     "_site.docstrings",
     "_site.examples",
+    "_site.api",
     "_site.cards",
 ]
 exclude_patterns = ["_build", "results", "_generated/sources", "_generated/backreferences"]

@@ -1,8 +1,8 @@
-"""A page and a picture for each card, and the gallery of all, made before the site is built."""
+"""A page and two pictures for each card, and the gallery of all, made before the site is built."""
 
+import importlib
 import itertools
 import re
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,50 +10,48 @@ from matplotlib.axes import Axes
 from sphinx.application import Sphinx
 
 import jaxopt_cards
+from _site import api, terms
 from jaxopt_cards import cards, pictures
 
 SIZE = (4.8, 3.6)  # inches
-DIRECTIVE = re.compile(r"^\.\. auto(?:function|class):: (\w+)\n(?:   :.*\n)*", re.MULTILINE)
-MODULE = re.compile(r"^\.\. currentmodule:: (\S+)$", re.MULTILINE)
+# Paths on a surface of two parameters are drawn at rates that no network would bear.
+SURFACE_NOTE = (
+    "Paths on a surface of two parameters, from the ring to the large markers. Learning rates that "
+    "are best here are much larger than those for networks."
+)
 
 
 def write(app: Sphinx) -> None:
     """Writes all pages, and draws what is older than the package."""
     folder = Path(app.srcdir, "_generated", "cards")
     folder.mkdir(parents=True, exist_ok=True)
-    directives = dict(_directives(Path(app.srcdir, "api.md").read_text()))
     examples = Path(app.srcdir, "_generated", "backreferences")
     for card in cards.catalogue().values():
         _draw(folder / f"{card.name}.png", lambda ax, card=card: cards.picture(ax, card))
-        directive = directives[f"{card.module}.{card.name}"]
-        _write(folder / f"{card.name}.md", _page(card, directive, examples))
-    _write(folder / "index.md", _gallery())
+        _write(folder / f"{card.name}.md", _page(card, examples))
+    families = _families()
+    for family, group in families.items():
+        _write(folder / f"{_slug(family)}.md", _family(family, group))
+    _write(folder / "index.md", _gallery(families))
     _draw(folder.parent / "race.png", _race)
 
 
 def _race(ax: Axes) -> None:
-    """The start page's picture: the chapter's momenta and Adam, each at its best rate."""
+    """The picture of the start page: four optimizers, each at its best rate."""
     runs = cards.race("rosenbrock", ["sgd", "momentum", "nesterov", "adam"])
     ways = {run.name: run.path for run in runs}
     pictures.paths(ax, cards.SURFACES["rosenbrock"], ways)
 
 
-def _directives(api: str):
-    """What the API says of each public name: `autofunction` or `autoclass`, with its options."""
-    for block in re.findall(r"^```\{eval-rst\}\n(.*?)^```", api, re.DOTALL | re.MULTILINE):
-        module = MODULE.search(block).group(1)
-        for found in DIRECTIVE.finditer(block):
-            yield f"{module}.{found.group(1)}", found.group()
-
-
-def _page(card: cards.Card, directive: str, examples: Path) -> str:
+def _page(card: cards.Card, examples: Path) -> str:
     """Picture, docstring, facts, and examples that use it."""
-    parts = [
-        f"# {card.name}",
-        f"![{card.summary}]({card.name}.png){{.card}}",
-        f"```{{eval-rst}}\n.. currentmodule:: {card.module}\n\n{directive}```",
-    ]
-    parts += map(_equation, card.builds_on)
+    thing = getattr(importlib.import_module(card.module), card.name)
+    directive = api.directive(card.module, card.name, thing)
+    parts = [f"# {card.name}", _picture(f"{card.name}.png", card.summary, ".card")]
+    if card.kind == "optimizer" and card.name != "ftrl":
+        parts.append(f"{{.caption}}\n{SURFACE_NOTE}")
+    entries = "".join(f".. index:: {entry}\n" for entry in terms.entries(card.name))
+    parts.append(f"```{{eval-rst}}\n{entries}\n{directive}```")
     if card.facts:
         parts.append(_facts(card.facts))
     used = examples / f"{card.module}.{card.name}.examples"
@@ -63,12 +61,10 @@ def _page(card: cards.Card, directive: str, examples: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _equation(name: str) -> str:
-    """The equation that a named optimizer takes from one of its parts."""
-    part = cards.card(name)
-    latex = textwrap.indent(part.equation, "    ")
-    text = f".. currentmodule:: {part.module}\n\n.. math::\n{latex}\n\n{part.symbols}"
-    return f"## Equation of [{name}]({name}.md)\n\n```{{eval-rst}}\n{text}\n```"
+def _picture(file: str, alt: str, classes: str = "") -> str:
+    """The picture for the light theme, and that for the dark one."""
+    dark = file.replace(".png", ".dark.png")
+    return f"![{alt}]({file}){{.only-light {classes}}}![{alt}]({dark}){{.only-dark {classes}}}"
 
 
 def _facts(facts: cards.Facts) -> str:
@@ -88,47 +84,57 @@ def _facts(facts: cards.Facts) -> str:
     return f"## Measured\n\n{how} for a CPU:\n\n{table}"
 
 
-def _gallery() -> str:
+def _families() -> dict[str, list[cards.Card]]:
+    """The cards of each family."""
+    grouped = itertools.groupby(cards.catalogue().values(), lambda card: card.family)
+    return {family: list(group) for family, group in grouped}
+
+
+def _gallery(families: dict[str, list[cards.Card]]) -> str:
     """All cards, family by family."""
     parts = ["# The cards", "What each technique computes, and when to use it: a page for each."]
-    for family, group in itertools.groupby(cards.catalogue().values(), lambda card: card.family):
-        parts += [f"## {family}", "\n".join(["{.cards}", *map(_thumbnail, group)])]
-    names = "\n".join(cards.catalogue())
+    for family, group in families.items():
+        parts += [f"## [{family}]({_slug(family)}.md)", _thumbnails(group)]
+    names = "\n".join(map(_slug, families))
     parts.append(f"```{{toctree}}\n:hidden:\n\n{names}\n```")
     return "\n\n".join(parts) + "\n"
 
 
-def _thumbnail(card: cards.Card) -> str:
-    """A card in the gallery."""
-    page = f"{card.name}.md"
-    return f"- [![]({card.name}.png)]({page}) [{card.name}]({page}) {card.summary}"
+def _family(family: str, group: list[cards.Card]) -> str:
+    """The cards of one family."""
+    names = "\n".join(card.name for card in group)
+    toctree = f"```{{toctree}}\n:hidden:\n\n{names}\n```"
+    return f"# {family}\n\n{_thumbnails(group)}\n\n{toctree}\n"
 
 
-def list_in_api(app: Sphinx, docname: str, source: list[str]) -> None:
-    """In the API, a name that has a card is one line that leads there."""
-    if docname != "api":
-        return
-    found = cards.catalogue()
+def _slug(family: str) -> str:
+    """The name of a family's page."""
+    return "family_" + re.sub(r"\W+", "_", family.lower())
 
-    def line(match: re.Match) -> str:
-        card = found.get(match.group(1))
-        return match.group() if card is None else f"* :obj:`{card.name}`: {card.summary}\n"
 
-    source[0] = DIRECTIVE.sub(line, source[0])
+def _thumbnails(group: list[cards.Card]) -> str:
+    """The cards of a group in the gallery."""
+    lines = ["{.cards}"]
+    for card in group:
+        page = f"{card.name}.md"
+        picture = _picture(f"{card.name}.png", "")
+        lines.append(f"- [{picture}]({page}) [{card.name}]({page}) {card.summary}")
+    return "\n".join(lines)
 
 
 def _draw(path: Path, draw) -> None:
-    """Draws into a file that is missing, or older than the package."""
+    """Draws for both themes, if the file is missing or older than the package."""
     package = Path(jaxopt_cards.__file__).parent
     if path.exists() and path.stat().st_mtime > max(
         source.stat().st_mtime for source in package.rglob("*.py")
     ):
         return
-    with pictures.style():
-        figure, ax = plt.subplots(figsize=SIZE, layout="constrained")
-        draw(ax)
-        figure.savefig(path, dpi=120)
-        plt.close(figure)
+    for dark in (True, False):
+        with pictures.style(dark=dark):
+            figure, ax = plt.subplots(figsize=SIZE, layout="constrained")
+            draw(ax)
+            figure.savefig(path.with_suffix(".dark.png" if dark else ".png"), dpi=120)
+            plt.close(figure)
 
 
 def _write(path: Path, text: str) -> None:
@@ -140,5 +146,4 @@ def _write(path: Path, text: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write, priority=600)  # after the examples, which are linked
-    app.connect("source-read", list_in_api)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,12 +21,13 @@ def mathml(latex: str, display: str) -> str:
     latex = re.sub(r"\\arg(?![a-zA-Z])", r"\\operatorname{arg}", latex)
     try:
         element = convert(latex, display=display)
-    except Exception as error:  # whatever the converter stumbled over, it is the formula's fault
+    except Exception as error:  # the converter raises errors of many kinds
         raise ValueError(f"cannot be read ({error!r})") from error
     left = re.search(r"\\[a-zA-Z]+|&(?!#x)", element)
     if left:
-        raise ValueError(f"has {left.group()}, which nothing is known of")
-    return element
+        raise ValueError(f"has {left.group()}, which is not supported")
+    # Browsers stretch a bar to the height of its row, unless the element says otherwise.
+    return element.replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
 
 
 def _visitor(display: str):

@@ -1,9 +1,10 @@
 """The gallery: for each technique a function that draws it and says what is seen."""
 
-from jaxopt_cards.cards.gallery import images, networks, paths, runs, steps, trees, values
+from jaxopt_cards.cards.gallery import images, networks, paths, responses, runs, steps, trees, values
 
 DRAWERS = {
     **paths.DRAWERS,
+    **responses.DRAWERS,
     **values.DRAWERS,
     **steps.DRAWERS,
     **trees.DRAWERS,

@@ -1,4 +1,4 @@
-"""Ways over a test surface: optimizers, and what scales a gradient."""
+"""Paths of optimizers over a test surface."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
-from jaxopt_cards import optimizers, pictures
+from jaxopt_cards import pictures
 from jaxopt_cards.cards.gallery.drawing import Drawer, draws
 from jaxopt_cards.cards.racing import RATES, way
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
@@ -18,46 +18,52 @@ from jaxopt_cards.pictures.theme import colour
 
 DRAWERS: dict[str, Drawer] = {}
 _STEPS = 200
-_SCALINGS = (
-    "scale_by_adabound",
-    "scale_by_adadelta",
-    "scale_by_adam",
-    "scale_by_adamax",
-    "scale_by_amsgrad",
-    "scale_by_radam",
-    "scale_by_rms",
-    "scale_by_rss",
-    "scale_by_stddev",
-)
+# For each optimizer a surface on which it differs from the other one.
+_BESIDE = {
+    "sgd": ("ravine", None),
+    "momentum": ("ravine", "sgd"),
+    "nesterov": ("ravine", "momentum"),
+    "adagrad": ("beale", "sgd"),
+    "adadelta": ("beale", "adagrad"),
+    "rmsprop": ("rosenbrock", "adagrad"),
+    "adam": ("rosenbrock", "sgd"),
+    "nadam": ("rosenbrock", "adam"),
+    "adamax": ("beale", "adam"),
+    "amsgrad": ("ravine", "adam"),
+    "radam": ("saddle", "adam"),
+    "adabound": ("himmelblau", "adam"),
+    "amsbound": ("saddle", "adabound"),
+}
 
 
 @functools.cache
-def _best(name: str, surface: Surface) -> tuple[str, np.ndarray]:
-    """A label and the way that ends lowest, of the rates that a race tries and stay in view."""
+def _best(name: str, surface: Surface) -> np.ndarray:
+    """The path that ends lowest, of the rates that a race tries and stay in view."""
     start = jnp.asarray(surface.start, float)
-    make = _maker(name)
+    make = getattr(jc, name)
     run = jax.jit(jax.vmap(lambda rate: way(make(rate), surface, _STEPS, start)))
     points, heights = map(np.asarray, run(jnp.asarray(RATES, float)))
     low, high = np.transpose(surface.bounds)
     inside = np.all((points >= low) & (points <= high), axis=(1, 2))
-    best = int(np.argmin(np.where(inside, heights[:, -1], np.inf)))
-    return f"{name}, rate {RATES[best]:.2g}", points[best]
+    return points[np.argmin(np.where(inside, heights[:, -1], np.inf))]
 
 
-def _maker(name: str) -> Callable[[Any], Any]:
-    """How to make it with a learning rate: what only scales a gradient gets one behind it."""
-    function = getattr(jc, name)
-    if name in _SCALINGS or name == "trace":
-        scaling = functools.partial(function, 0.9) if name == "trace" else function
-        return lambda rate: jc.chain(scaling(), jc.scale_by_learning_rate(rate))
-    return function
+@draws(DRAWERS, *_BESIDE)
+def _optimizers(ax: Axes, name: str) -> str:
+    place, other = _BESIDE[name]
+    surface = SURFACES[place]
+    names = (name, other) if other else (name,)
+    pictures.paths(ax, surface, {each: _best(each, surface) for each in names})
+    return f"{_STEPS} steps, at the best rate for this surface"
 
 
-@draws(DRAWERS, *optimizers.by_name(), *_SCALINGS, "scale_by_ftrl", "trace")
-def _on_rosenbrock(ax: Axes, name: str) -> str:
-    surface = SURFACES["rosenbrock"]
-    pictures.paths(ax, surface, dict(_best(other, surface) for other in (name, "sgd")))
-    return f"{_STEPS} steps in Rosenbrock's ravine"
+@draws(DRAWERS, "adamw")
+def _decayed(ax: Axes, name: str) -> str:
+    surface = SURFACES["himmelblau"]
+    txs = {"adamw": jc.adamw(0.1, weight_decay=0.5), "adam": jc.adam(0.1)}
+    pictures.paths(ax, surface, {each: _path(tx, surface, _STEPS) for each, tx in txs.items()})
+    ax.plot(0, 0, "+", color=colour(ax, 0), markersize=12)
+    return "decay by 0.5 pulls the weights towards zero (+)"
 
 
 @draws(DRAWERS, "lookahead")

@@ -1,0 +1,96 @@
+"""What a scaling makes of a series of gradients, step by step."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+
+import jaxopt_cards as jc
+from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.pictures.theme import ink, line
+
+DRAWERS: dict[str, Drawer] = {}
+# Ones, with a gradient of ten among them, then tenths.
+_GRADIENTS = np.concatenate([np.ones(30), [10.0], np.ones(29), np.full(40, 0.1)])
+# Shorter memories than the defaults, so that a hundred steps show what is forgotten.
+_MEMORY = {"b1": 0.8, "b2": 0.9}
+_SCALINGS = (
+    "scale_by_adabound",
+    "scale_by_adadelta",
+    "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
+    "scale_by_radam",
+    "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_stddev",
+)
+
+
+@draws(DRAWERS, *_SCALINGS)
+def _scaling(ax: Axes, name: str) -> str:
+    make = getattr(jc, name)
+    known = inspect.signature(make).parameters
+    memory = {argument: value for argument, value in _MEMORY.items() if argument in known}
+    updates = _series(make(**memory), _GRADIENTS)
+    ax.plot(_GRADIENTS, label="gradient", drawstyle="steps-mid", color=ink(ax), linewidth=0.8)
+    ax.plot(updates, label="update", **line(ax, 0))
+    ax.set(xlabel="step", yscale="log")
+    ax.legend(loc="lower left")
+    return ", ".join([name, *(f"{argument}={value}" for argument, value in memory.items())])
+
+
+@draws(DRAWERS, "trace")
+def _momentum(ax: Axes, name: str) -> str:
+    gradients = np.concatenate([np.zeros(5), np.ones(25), np.zeros(30)])
+    ax.plot(gradients, label="gradient", drawstyle="steps-mid", color=ink(ax), linewidth=0.8)
+    for index, nesterov in enumerate((False, True)):
+        label = "update, Nesterov" if nesterov else "update"
+        updates = _series(jc.trace(0.9, nesterov), gradients)
+        ax.plot(updates, label=label, **line(ax, index))
+    ax.set(xlabel="step")
+    ax.legend(loc="upper right")
+    return "trace(0.9): up to ten times the gradient"
+
+
+@draws(DRAWERS, "ftrl", "scale_by_ftrl")
+def _zeros(ax: Axes, name: str) -> str:
+    txs = {name: getattr(jc, name)(0.5, l1_regularization_strength=12.0)}
+    if name == "ftrl":
+        txs["adagrad"] = jc.adagrad(0.5)
+    for number, (label, tx) in enumerate(txs.items()):
+        signal, noise = _noisy(tx, np.array([1.0, 0.0])).T
+        ax.plot(signal, label=f"{label}, loss least at 1", **line(ax, 2 * number))
+        ax.plot(noise, label=f"{label}, loss least at 0", **line(ax, 2 * number + 1))
+    ax.set(xlabel="step", ylabel="weight")
+    ax.legend(loc="best")
+    return "noisy gradients: ftrl gives an exact zero"
+
+
+def _noisy(tx: Any, least: np.ndarray) -> np.ndarray:
+    """Two weights after each step; their gradients have noise of deviation 1."""
+
+    def step(carry: Any, noise: jax.Array) -> Any:
+        params, state = carry
+        updates, state = tx.update(params - least + noise, state, params)
+        params = jc.apply_updates(params, updates)
+        return (params, state), params
+
+    start = jnp.zeros(2)
+    noise = jax.random.normal(jax.random.key(1), (100, 2))
+    run = jax.jit(lambda carry: jax.lax.scan(step, carry, noise))
+    return np.asarray(run((start, tx.init(start)))[1])
+
+
+def _series(tx: Any, gradients: np.ndarray) -> np.ndarray:
+    """The update of one parameter at each step."""
+
+    def step(state: Any, gradient: jax.Array) -> Any:
+        updates, state = tx.update(gradient[None], state, jnp.ones(1))
+        return state, updates[0]
+
+    run = jax.jit(lambda given: jax.lax.scan(step, tx.init(jnp.ones(1)), given)[1])
+    return np.asarray(run(jnp.asarray(gradients, float)))
