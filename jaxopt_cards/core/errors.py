@@ -4,7 +4,7 @@ import difflib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -35,11 +35,25 @@ class NamedError(Named, ValueError):
 
 
 class NamedOSError(Named, OSError):
-    """A file that cannot be read or written."""
+    """A file that cannot be read or written, in the class that Python has for its number."""
+
+    def __new__(cls, message: str, errno: int | None = None) -> Self:
+        """An object of the class that Python has for that number."""
+        kind = OSError if errno is None else type(OSError(errno, ""))
+        return super().__new__(cls if issubclass(cls, kind) else _of_kind(cls, kind))
 
     def __init__(self, message: str, errno: int | None = None):
         super().__init__(message)
         self.errno = errno
+
+    def __reduce__(self) -> Any:
+        """For pickling, as multiprocessing does with errors of other processes."""
+        return NamedOSError, (self.message, self.errno), {"function": self.function}
+
+
+@functools.cache
+def _of_kind(named: type, kind: type) -> type:
+    return type(kind.__name__, (named, kind), {})
 
 
 class NotFiniteError(Named, FloatingPointError):

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.data.resampling import affine, resample, smooth, sources
 
 # What each strength may be; those of colour come with the value around which factors are drawn.
@@ -165,6 +166,7 @@ class _Augmentation:
         """The changes of colour that are asked for."""
         return [name for name in _COLOURS if getattr(self, name)]
 
+    @named_as("augment")
     def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
         """The batch, each image changed in its own way."""
         given = jnp.asarray(x)

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers.noisy import Noisy
 
 LOWER, UPPER = 1 / 8, 1 / 3
@@ -123,6 +124,7 @@ class RReLU(Noisy):
         super().__init__(rngs)
         self.lower, self.upper = float(lower), float(upper)
 
+    @named_as("RReLU")
     def __call__(self, x: jax.Array) -> jax.Array:
         """The activation."""
         return rrelu(x, self.next_key(), self.lower, self.upper)

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import check_float_dtype
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers.initializers import he_normal
 from jaxopt_cards.layers.noisy import Noisy
 
@@ -74,6 +75,7 @@ class Dropout(Noisy):
         super().__init__(rngs)
         self.rate = Rate(jnp.asarray(rate, jnp.float32))
 
+    @named_as("Dropout")
     def __call__(self, x: jax.Array) -> jax.Array:
         """The inputs, some of them dropped in training."""
         check_float_dtype("the dtype of x", x.dtype)
@@ -146,6 +148,7 @@ class DropConnect(nnx.Linear):
         super().__init__(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
         self.dropout = Dropout(rate, rngs=rngs)
 
+    @named_as("DropConnect")
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """The linear map, by some of the weights in training."""
         return with_dropped_kernel(self, self.dropout, inputs, out_sharding)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import shared
 from jaxopt_cards.core.precision import in_precision
@@ -60,7 +61,7 @@ def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         >>> print(l1(0.5)(params), jax.grad(l1(0.5))(params)["kernel"])
         2.0 [ 0.5 -0.5]
     """
-    return penalty(pattern, lambda weights: scaled(strength, magnitudes(weights)))
+    return penalty("l1", pattern, lambda weights: scaled(strength, magnitudes(weights)))
 
 
 @declare
@@ -107,7 +108,7 @@ def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         >>> print(l2(0.5)(params), jax.grad(l2(0.5))(params)["kernel"])
         5.0 [ 3. -1.]
     """
-    return penalty(pattern, lambda weights: scaled(strength, abs_sq(weights)))
+    return penalty("l2", pattern, lambda weights: scaled(strength, abs_sq(weights)))
 
 
 @declare
@@ -157,13 +158,16 @@ def elastic_net(
         >>> print(elastic_net(0.5, 0.1)({"kernel": jnp.array([3.0, -1.0])}))
         3.0
     """
-    return penalty(pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w)))
+    return penalty(
+        "elastic_net", pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w))
+    )
 
 
-def penalty(pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
+def penalty(name: str, pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
     """The sum of a function over the arrays whose path matches."""
     compiled(pattern)
 
+    @named_as(name)
     def total(params: Any) -> jax.Array:
         chosen = jax.tree.leaves(marked(params, pattern))
         leaves = zip(shared(params), jax.tree.leaves(params), chosen, strict=True)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_float_dtype
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers.noisy import Noisy
 
 
@@ -136,6 +137,7 @@ class StochasticPool(Noisy):
         check_sizes(self.window_shape, self.strides)
         super().__init__(rngs)
 
+    @named_as("StochasticPool")
     def __call__(self, x: jax.Array) -> jax.Array:
         """The pooled activations."""
         return stochastic_pool(x, self.window_shape, self.strides, key=self.next_key())

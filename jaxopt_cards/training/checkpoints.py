@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, escaped
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import NamedError, NamedOSError
+from jaxopt_cards.core.errors import NamedError, NamedOSError, named_as
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.storage.arrays import (
@@ -136,6 +136,7 @@ class Checkpointer:
                 raise
             error.add_note(str(failure))
 
+    @named_as("Checkpointer")
     def close(self) -> None:
         """Waits until what was saved is on disk, and ends Orbax's threads."""
         try:
@@ -146,11 +147,13 @@ class Checkpointer:
             finally:
                 self._lock.release()
 
+    @named_as("Checkpointer")
     def wait(self) -> None:
         """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
         with self._writing():
             self._manager.wait_until_finished()
 
+    @named_as("Checkpointer")
     def save(self, step: int, tree: PyTree, notes: Any = None) -> None:
         """Starts to write a tree of arrays and notes that JSON can hold, once the last is done."""
         arrays = plain_arrays(tree)
@@ -170,6 +173,7 @@ class Checkpointer:
                 force=True,  # Orbax would leave out, without a word, what it finds not worth saving
             )
 
+    @named_as("Checkpointer")
     def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
         """The last good checkpoint: step, tree and notes; `None` if none was ever written.
 

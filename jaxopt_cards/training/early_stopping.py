@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.checks import check_count, check_number
+from jaxopt_cards.core.errors import named_as
 
 
 class EarlyStoppingState(NamedTuple):
@@ -66,6 +67,7 @@ class EarlyStopping:
     patience: int
     min_delta: float = 0.0
 
+    @named_as("EarlyStopping")
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_count("patience", self.patience)
