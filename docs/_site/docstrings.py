@@ -8,7 +8,7 @@ from sphinx.application import Sphinx
 
 from jaxopt_cards import cards
 
-ADVICE = re.compile(r"^(Use when|Avoid when): (.*(?:\n(?=\S).*)*)\n?", re.MULTILINE)
+ADVICE = re.compile(r"^(Use when|Avoid when): (.*(?:\n(?!Avoid when)\S.*)*)\n?", re.MULTILINE)
 ARGUMENT = re.compile(r"^( +)((?:\w+, )*\w+): [Aa]s in `(\w+)`\.?(.*)$", re.MULTILINE)
 EQUATION = re.compile(r"^Equation:\n((?: .*\n|\n)+)", re.MULTILINE)
 # Symbols that transformations share: what shows that an equation uses one in this meaning.

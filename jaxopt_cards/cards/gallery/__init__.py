@@ -1,6 +1,15 @@
 """The gallery: for each technique a function that draws it and says what is seen."""
 
-from jaxopt_cards.cards.gallery import images, networks, paths, responses, runs, steps, trees, values
+from jaxopt_cards.cards.gallery import (
+    images,
+    networks,
+    paths,
+    responses,
+    runs,
+    steps,
+    trees,
+    values,
+)
 
 DRAWERS = {
     **paths.DRAWERS,
