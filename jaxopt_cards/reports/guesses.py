@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
+from jaxopt_cards.data.examples import confusion_counts
 from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
 from jaxopt_cards.training.run import FitResult, evaluate
@@ -68,8 +69,7 @@ def images(x: np.ndarray) -> np.ndarray | None:
 def counts(found: Guesses) -> list[dict[str, Any]]:
     """The confusion matrix as rows of a table."""
     classes = int(max(found.labels.max(), found.guesses.max())) + 1
-    matrix = np.zeros((classes, classes), int)
-    np.add.at(matrix, (found.labels, found.guesses), 1)
+    matrix = confusion_counts(found.labels, found.guesses, classes)
     return [
         {"class": str(label), **{str(guess): int(n) for guess, n in enumerate(row)}}
         for label, row in enumerate(matrix)
