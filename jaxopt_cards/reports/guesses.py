@@ -7,8 +7,8 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.data.examples import confusion_counts
-from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
+from jaxopt_cards.training.prediction import predict
 from jaxopt_cards.training.run import FitResult, evaluate
 
 # A square of fewer numbers, such as the nine columns of a table, is no image.
@@ -40,21 +40,9 @@ def accuracies(
 def guesses(model: nnx.Module, test: Sequence[Any]) -> Guesses:
     """Runs the model over all examples."""
     x, labels = (np.asarray(part) for part in test)
-    model = nnx.clone(model)
-    model.eval()
-    outputs = np.concatenate(
-        [
-            np.asarray(_outputs(model, x[first : first + EVALUATION_BATCH]))
-            for first in range(0, len(x), EVALUATION_BATCH)
-        ]
-    )
+    outputs = predict(model, x)
     took, rows = outputs.argmax(axis=1), np.arange(len(outputs))
     return Guesses(labels, took, outputs[rows, took] - outputs[rows, labels], images(x))
-
-
-@nnx.jit
-def _outputs(model: Any, x: Any) -> Any:
-    return model(x)
 
 
 def images(x: np.ndarray) -> np.ndarray | None:

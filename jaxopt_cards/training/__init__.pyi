@@ -5,6 +5,7 @@ from .classifier import DNNClassifier
 from .early_stopping import EarlyStopping
 from .many_runs import fit_many
 from .online import OnlineResult, fit_online
+from .prediction import predict
 from .rates import RateRange, learning_rate_range
 from .run import FitResult, History, evaluate, fit
 from .search import SearchResult, cross_validate, random_search
@@ -24,5 +25,6 @@ __all__ = [
     "fit_many",
     "fit_online",
     "learning_rate_range",
+    "predict",
     "random_search",
 ]
