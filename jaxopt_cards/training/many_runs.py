@@ -23,7 +23,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.devices import Placement, as_placement
-from jaxopt_cards.training.frozen import as_filter
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.inputs import (
     as_float32,
     check_model,
@@ -177,7 +177,7 @@ def _prepared(
     """The program of a run, and its model's arrays, trained and frozen."""
     check_model(model)
     check_count("batch_size", batch_size)
-    trainable = as_filter(settings["trainable"], model)
+    trainable = filter_of(settings["trainable"], model)
     prepared = epoch_program.prepared(
         model, trainable, settings["loss"], batch_size, options(settings)
     )

@@ -15,7 +15,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.training import epoch_program
-from jaxopt_cards.training.frozen import as_filter
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.inputs import (
     check_labels,
     check_model,
@@ -115,7 +115,7 @@ def fit_online(
             check_labels(f"batch {number}", batch.y, outputs.shape)
         if carry is None:
             longest = batch.size
-            trainable = as_filter(settings["trainable"], model)
+            trainable = filter_of(settings["trainable"], model)
             program, arrays, frozen = epoch_program.prepared(model, trainable, loss, longest, added)
             check_trainable(trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))

@@ -20,7 +20,7 @@ from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.checkpoints import Checkpoints, FitCheckpointer, as_checkpoints
 from jaxopt_cards.training.devices import Placement, as_placement, placed
-from jaxopt_cards.training.frozen import as_filter
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.identity import identity
 from jaxopt_cards.training.inputs import (
     check_model,
@@ -220,7 +220,7 @@ def _start(
     for what, examples in zip(("train", "valid"), given, strict=True):
         check_model_fits(what, model, loss, examples)
     rows = None if placement is None else placement.batch(batch_size)
-    trainable = as_filter(settings["trainable"], model)
+    trainable = filter_of(settings["trainable"], model)
     program, arrays, frozen = epoch_program.prepared(
         model, trainable, loss, batch_size, options(settings, rows)
     )

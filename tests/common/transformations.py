@@ -133,14 +133,14 @@ TRANSFORMATIONS = [
         given=lambda: (jnp.ones((8, 4)),),
     ),
     Row("max_norm", partial(jc.max_norm, 0.5)),
-    Row("max_norm by pattern", partial(jc.max_norm, 0.5, pattern="kernel"), absent=("float0",)),
+    Row("max_norm by pattern", partial(jc.max_norm, 0.5, mask="kernel"), absent=("float0",)),
     Row("proximal_l1", partial(jc.proximal_l1, 0.05)),
     Row("proximal_l1 by a schedule", partial(jc.proximal_l1, falling)),
     Row("magnitude_prune", partial(jc.magnitude_prune, 0.1)),
     Row("magnitude_prune to a share", partial(jc.magnitude_prune, sparsity=0.5)),
     Row(
         "magnitude_prune by pattern",
-        partial(jc.magnitude_prune, 0.1, pattern="kernel"),
+        partial(jc.magnitude_prune, 0.1, mask="kernel"),
         absent=("float0",),
     ),
     Row(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxopt_cards import data
+from jaxopt_cards.data.examples import confusion_counts
 
 EXAMPLES = data.Examples(np.arange(8.0)[:, None], np.array([5, 7, 5, 9, 7, 5, 9, 5]))
 
@@ -58,3 +59,10 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
     with pytest.raises(ModuleNotFoundError, match=r"digits: needs scikit-learn: pip install"):
         data.digits()
+
+
+def test_confusion_counts_also_labels_of_few_bits():
+    labels, guesses = np.array([0, 17, 17], np.uint8), np.array([0, 17, 3])
+    counts = confusion_counts(labels, guesses, 18)
+    assert counts[0, 0] == counts[17, 17] == counts[17, 3] == 1
+    assert counts.sum() == 3
