@@ -12,10 +12,13 @@ from docstring_parser.google import GoogleParser, Section, SectionType
 
 from jaxopt_cards.cards.facts import Facts, facts
 from jaxopt_cards.cards.index import entries, entry
-from jaxopt_cards.cards.signature import parameters, signature
+from jaxopt_cards.cards.signature import Parameter, parameters, parameters_of, signature
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 
 _ONE_LINERS = ("Use when", "Avoid when")
+# What the docstring of a user's own function must have.
+_NEEDED = ("Equation", "Args", "Returns", *_ONE_LINERS)
 _SECTIONS = [
     Section("Args", "param", SectionType.MULTIPLE),
     Section("Raises", "raises", SectionType.MULTIPLE),
@@ -48,7 +51,7 @@ class Argument(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    r"""What a public technique says of itself.
+    r"""What a technique says of itself.
 
     Texts are those of the docstring, reStructuredText, with a paragraph on one line.
 
@@ -56,7 +59,7 @@ class Card:
         name: the technique's.
         kind: "optimizer", "transformation", "regulariser", "schedule", "selection", "layer",
             "training", "transfer" or "data".
-        family: its heading in the API, such as "Gradient clipping".
+        family: its heading in the API, such as "Gradient clipping"; "Your own" for your functions.
         module: whence to import it.
         signature: the call with its defaults.
         summary: what it does, in one sentence.
@@ -102,15 +105,17 @@ class Card:
 
 @declare
 def card(thing: str | Callable[..., Any]) -> Card:
-    r"""The card of a public technique: what it says of itself, and what was measured of it.
+    r"""The card of a technique: what it says of itself, and what was measured of it.
 
-    Read from the package's text; for a name neither JAX nor the technique is imported.
+    Read from the package's text; for a name neither JAX nor the technique is imported. A function
+    of your own has a card, too, if its docstring has the sections `Equation:`, `Args:`, `Returns:`,
+    `Use when:` and `Avoid when:`.
 
     Equation:
         .. math:: \mathrm{card}(f) = \mathrm{parse}(\mathrm{text}(f)) \cup \mathrm{measured}(f)
 
     Args:
-        thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or itself.
+        thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or the function or class.
 
     Returns:
         A `Card`.
@@ -119,7 +124,8 @@ def card(thing: str | Callable[..., Any]) -> Card:
         None.
 
     Raises:
-        ValueError: no technique of this package; the message has the nearest names.
+        ValueError: no technique has this name (the message has the nearest names), or the
+            docstring of your function lacks a section.
 
     References:
         Margaret Mitchell et al. (2019), Model Cards for Model Reporting.
@@ -139,7 +145,7 @@ def card(thing: str | Callable[..., Any]) -> Card:
         return _card(entry(thing).name)
     known = entries().get(getattr(thing, "__name__", ""))
     if known is None or getattr(thing, "__module__", None) != known.defined_in:
-        raise ValueError(f"card: thing must be a technique of jaxopt_cards, got {thing!r}")
+        return _users_card(thing)
     return _card(known.name)
 
 
@@ -177,25 +183,47 @@ def catalogue() -> Mapping[str, Card]:
 
 @functools.cache
 def _card(name: str) -> Card:
-    """Parses the docstring; the sections that are missing are empty."""
+    """The card of a technique of this package."""
     known = entries()[name]
-    parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
+    place = {"name": name, "kind": known.kind, "family": known.family, "module": known.module}
+    return _parsed(known.docstring, list(parameters(known)), **place, facts=facts(name))
+
+
+def _users_card(thing: Any) -> Card:
+    """The card of a function that is not of this package."""
+    refused = f"thing must be a technique of jaxopt_cards, got {thing!r}"
+    if not inspect.isfunction(thing):
+        raise NamedError(refused)
+    docstring, given = inspect.getdoc(thing) or "", list(parameters_of(thing))
+    needed = [title for title in _NEEDED if given or title != "Args"]
+    found = set(re.findall(r"^([A-Z][a-z ]*):", docstring, re.MULTILINE))
+    if missing := [f"{title}:" for title in needed if title not in found]:
+        listed = f"it has no {', '.join(missing)}"
+        raise NamedError(
+            f"{refused}; a function of yours needs sections in its docstring: {listed}"
+        )
+    name, is_whole = thing.__name__, bool(given) and given[0][0] == "learning_rate"
+    kind = "optimizer" if is_whole and not name.startswith("scale_by_") else "transformation"
+    place = {"name": name, "kind": kind, "family": "Your own", "module": thing.__module__}
+    return _parsed(docstring, given, **place, facts=None)
+
+
+def _parsed(docstring: str, given: list[Parameter], **known: Any) -> Card:
+    """Parses a docstring; the sections that are missing are empty."""
+    parsed = GoogleParser(_SECTIONS).parse(_normalised(docstring))
     texts = {meta.args[0]: meta.description or "" for meta in parsed.meta if len(meta.args) == 1}
     described = {m.args[1]: _flowing(m.description) for m in parsed.meta if m.args[0] == "param"}
     latex, symbols = _equation(texts.get("Equation", ""))
     return Card(
-        name=name,
-        kind=known.kind,
-        family=known.family,
-        module=known.module,
-        signature=signature(known),
+        **known,
+        signature=signature(known["name"], given),
         summary=_flowing(parsed.short_description),
         description=_flowing(parsed.long_description),
         equation=latex,
         symbols=symbols,
         arguments=tuple(
             Argument(argument, default, described.get(argument.lstrip("*"), ""))
-            for argument, default, _ in parameters(known)
+            for argument, default, _ in given
         ),
         returns=_flowing(texts.get("Returns")),
         state=_flowing(texts.get("State")),
@@ -206,7 +234,6 @@ def _card(name: str) -> Card:
         use_when=_flowing(texts.get("Use when")),
         avoid_when=_flowing(texts.get("Avoid when")),
         example=inspect.cleandoc(texts.get("Example", "")),
-        facts=facts(name),
     )
 
 
