@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from docstring_parser.google import GoogleParser, Section, SectionType
 
 from jaxopt_cards.cards.facts import Facts, facts
-from jaxopt_cards.cards.index import entries, entry
-from jaxopt_cards.cards.signature import Parameter, parameters, parameters_of, signature
+from jaxopt_cards.cards.index import PACKAGE, YOUR_OWN, Entry, entries, entry, entry_of
+from jaxopt_cards.cards.signature import parameters, signature
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 
 _ONE_LINERS = ("Use when", "Avoid when")
 # What the docstring of a user's own function must have.
-_NEEDED = ("Equation", "Args", "Returns", *_ONE_LINERS)
+_NEEDED = ("Equation", "Args", *_ONE_LINERS)
 _SECTIONS = [
     Section("Args", "param", SectionType.MULTIPLE),
     Section("Raises", "raises", SectionType.MULTIPLE),
@@ -108,8 +108,8 @@ def card(thing: str | Callable[..., Any]) -> Card:
     r"""The card of a technique: what it says of itself, and what was measured of it.
 
     Read from the package's text; for a name neither JAX nor the technique is imported. A function
-    of your own has a card, too, if its docstring has the sections `Equation:`, `Args:`, `Returns:`,
-    `Use when:` and `Avoid when:`.
+    of your own has a card, too, if its docstring has the sections `Equation:`, `Args:`, `Use when:`
+    and `Avoid when:`.
 
     Equation:
         .. math:: \mathrm{card}(f) = \mathrm{parse}(\mathrm{text}(f)) \cup \mathrm{measured}(f)
@@ -181,49 +181,45 @@ def catalogue() -> Mapping[str, Card]:
     return MappingProxyType({name: _card(name) for name in entries()})
 
 
+def _users_card(thing: Any) -> Card:
+    """The card of a function that is not of this package."""
+    refused = f"thing must be a technique of {PACKAGE}, got {thing!r}"
+    if not inspect.isfunction(thing):
+        raise NamedError(refused)
+    docstring, takes_arguments = inspect.getdoc(thing) or "", inspect.signature(thing).parameters
+    needed = [each for each in _NEEDED if each != "Args" or takes_arguments]
+    found = re.findall(r"^([A-Z][a-z ]*):", docstring, re.MULTILINE)
+    if missing := [f"{each}:" for each in needed if each not in found]:
+        lacks = f"your function's docstring needs sections; it has no {', '.join(missing)}"
+        raise NamedError(f"{refused}; for a card {lacks}")
+    return _of_entry(entry_of(thing))
+
+
 @functools.cache
 def _card(name: str) -> Card:
     """The card of a technique of this package."""
-    known = entries()[name]
-    place = {"name": name, "kind": known.kind, "family": known.family, "module": known.module}
-    return _parsed(known.docstring, list(parameters(known)), **place, facts=facts(name))
+    return _of_entry(entries()[name])
 
 
-def _users_card(thing: Any) -> Card:
-    """The card of a function that is not of this package."""
-    refused = f"thing must be a technique of jaxopt_cards, got {thing!r}"
-    if not inspect.isfunction(thing):
-        raise NamedError(refused)
-    docstring, given = inspect.getdoc(thing) or "", list(parameters_of(thing))
-    needed = [title for title in _NEEDED if given or title != "Args"]
-    found = set(re.findall(r"^([A-Z][a-z ]*):", docstring, re.MULTILINE))
-    if missing := [f"{title}:" for title in needed if title not in found]:
-        listed = f"it has no {', '.join(missing)}"
-        raise NamedError(
-            f"{refused}; a function of yours needs sections in its docstring: {listed}"
-        )
-    name, is_whole = thing.__name__, bool(given) and given[0][0] == "learning_rate"
-    kind = "optimizer" if is_whole and not name.startswith("scale_by_") else "transformation"
-    place = {"name": name, "kind": kind, "family": "Your own", "module": thing.__module__}
-    return _parsed(docstring, given, **place, facts=None)
-
-
-def _parsed(docstring: str, given: list[Parameter], **known: Any) -> Card:
-    """Parses a docstring; the sections that are missing are empty."""
-    parsed = GoogleParser(_SECTIONS).parse(_normalised(docstring))
+def _of_entry(known: Entry) -> Card:
+    """Parses the docstring; the sections that are missing are empty."""
+    parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
     texts = {meta.args[0]: meta.description or "" for meta in parsed.meta if len(meta.args) == 1}
     described = {m.args[1]: _flowing(m.description) for m in parsed.meta if m.args[0] == "param"}
     latex, symbols = _equation(texts.get("Equation", ""))
     return Card(
-        **known,
-        signature=signature(known["name"], given),
+        name=known.name,
+        kind=known.kind,
+        family=known.family,
+        module=known.module,
+        signature=signature(known),
         summary=_flowing(parsed.short_description),
         description=_flowing(parsed.long_description),
         equation=latex,
         symbols=symbols,
         arguments=tuple(
             Argument(argument, default, described.get(argument.lstrip("*"), ""))
-            for argument, default, _ in given
+            for argument, default, _ in parameters(known)
         ),
         returns=_flowing(texts.get("Returns")),
         state=_flowing(texts.get("State")),
@@ -234,6 +230,7 @@ def _parsed(docstring: str, given: list[Parameter], **known: Any) -> Card:
         use_when=_flowing(texts.get("Use when")),
         avoid_when=_flowing(texts.get("Avoid when")),
         example=inspect.cleandoc(texts.get("Example", "")),
+        facts=facts(known.name) if known.family != YOUR_OWN else None,
     )
 
 

@@ -1,27 +1,23 @@
-"""Signatures: as written in the package's source, or as Python knows them."""
+"""Signatures, as they are written in the source."""
 
 import ast
-import inspect
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from jaxopt_cards.cards.index import Definition, Entry
 
-Parameter = tuple[str, str | None, bool]  # name, default, and whether it goes by name only
 
-
-def signature(function: str, given: Iterable[Parameter]) -> str:
+def signature(known: Entry) -> str:
     """The call with its defaults."""
-    parts: list[str] = []
-    for name, default, keyword in given:
-        if keyword and not any(part.startswith("*") for part in (*parts, name)):
+    parts = []
+    for name, default, keyword in parameters(known):
+        if keyword and "*" not in parts and not name.startswith("*"):
             parts.append("*")
         parts.append(name if default is None else f"{name}={default}")
-    return f"{function}({', '.join(parts)})"
+    return f"{known.name}({', '.join(parts)})"
 
 
-def parameters(known: Entry) -> Iterator[Parameter]:
-    """The parameters of a technique of the package, with defaults as in the source."""
+def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
+    """Each parameter, its default as in the source, and whether it goes by name only."""
     given = _made_by(known.definition)
     if given is None:
         given = _of_fields(known.definition)
@@ -35,14 +31,6 @@ def parameters(known: Entry) -> Iterator[Parameter]:
             yield each.arg, text, place >= len(positional)
     if given.kwarg:
         yield f"**{given.kwarg.arg}", None, True
-
-
-def parameters_of(function: Callable[..., Any]) -> Iterator[Parameter]:
-    """The parameters of any function."""
-    for each in inspect.signature(function).parameters.values():
-        name = str(each.replace(annotation=each.empty, default=each.empty))  # with its stars
-        default = None if each.default is each.empty else repr(each.default)
-        yield name, default, each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD)
 
 
 def _made_by(definition: Definition) -> ast.arguments | None:

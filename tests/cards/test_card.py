@@ -184,6 +184,7 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
         (jc.freeze, r"thing must be a technique of jaxopt_cards, got <function freeze"),
         (layers, r"thing must .*, got <module"),
         (None, r"thing must .*, got None"),
+        (lambda x: x, r"thing must .*, got <function .*lambda.*no Equation:, Args:, Use when:"),
     ],
 )
 def test_what_is_no_technique_is_refused(thing, message):
@@ -191,7 +192,7 @@ def test_what_is_no_technique_is_refused(thing, message):
         cards.card(thing)
 
 
-def scale_by_half(factor=0.5, *masks, strict=True, **others):
+def scale_by_half(factor=0.5, *, mask=jc.chain, **others):
     r"""Halves the updates.
 
     Equation:
@@ -214,7 +215,7 @@ def test_a_function_of_the_user_has_a_card():
     card = cards.card(scale_by_half)
     assert (card.name, card.kind, card.family) == ("scale_by_half", "transformation", "Your own")
     assert card.module == __name__
-    assert card.signature == "scale_by_half(factor=0.5, *masks, strict=True, **others)"
+    assert card.signature == "scale_by_half(factor=0.5, *, mask=..., **others)"
     assert card.summary == "Halves the updates."
     assert (card.equation, card.symbols) == (r"u_t = a\, g_t", "with :math:`a` = `factor`.")
     assert card.arguments[0] == ("factor", "0.5", "float in (0, 1).")
@@ -240,9 +241,7 @@ def test_a_docstring_without_sections_gets_those_that_are_missing():
             A transformation.
         """
 
-    message = (
-        r"needs sections in its docstring: it has no Equation:, Args:, Use when:, Avoid when:$"
-    )
+    message = r"needs sections; it has no Equation:, Args:, Use when:, Avoid when:$"
     with pytest.raises(ValueError, match=message):
         cards.card(half)
 
