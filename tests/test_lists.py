@@ -43,5 +43,5 @@ def test_a_new_function_is_listed_and_a_removed_one_is_not(lists, tmp_path):
     assert lists.stub(stub) == (
         '"""Sums."""\n\n'
         "from .sums import LIMIT, Sum, mean, total\n\n"
-        '__all__ = [\n    "LIMIT",\n    "Sum",\n    "mean",\n    "total",\n]\n'
+        '__all__ = ["LIMIT", "Sum", "mean", "total"]\n'
     )
