@@ -1,4 +1,6 @@
-"""The small digits that scikit-learn brings along."""
+"""The small digits of UCI's repository, which the package brings along."""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -8,10 +10,11 @@ from jaxopt_cards.data.examples import Examples, Splits
 
 @declare
 def digits() -> Splits:
-    r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
+    r"""Loads 1,797 handwritten digits of 8×8 pixels.
 
-    Real handwriting that needs no download: the stand-in where MNIST is not at hand. Validation is
-    images 0 to 199, training 200 to 1,296, test the last 500.
+    Real handwriting that needs no download: the stand-in where MNIST is not at hand. The package
+    brings the file, the same images in the same order as `sklearn.datasets.load_digits`.
+    Validation is images 0 to 199, training 200 to 1,296, test the last 500.
 
     Equation:
         .. math:: x = \text{pixel} / 16
@@ -23,11 +26,11 @@ def digits() -> Splits:
         None.
 
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+        FileNotFoundError: the package is installed without its data.
 
     References:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
-        Learning Repository.
+        Learning Repository, licensed under CC BY 4.0.
 
     Use when: a first try, a test, a machine without internet.
     Avoid when: numbers are to be compared with the literature; use `mnist`.
@@ -37,14 +40,8 @@ def digits() -> Splits:
         >>> [len(split.y) for split in data.digits()]
         [1097, 200, 500]
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "digits: needs scikit-learn: pip install 'jaxopt_cards[examples]'"
-        ) from None
-    bunch = load_digits()
-    x, y = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int32)
+    with np.load(Path(__file__).with_name("digits.npz")) as file:
+        x, y = (file["pixels"] / 16).astype(np.float32), file["labels"].astype(np.int32)
     valid, train, test = (
         Examples(x[rows], y[rows]) for rows in np.split(np.arange(len(y)), [200, 1297])
     )

@@ -15,7 +15,8 @@ from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.training.many_runs import always, fit_many
 from jaxopt_cards.training.run import FitResult
 
@@ -273,7 +274,9 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     if hasattr(cv, "split"):
         return _Folds(rows=list(cv.split(x, y)))
     check_count("cv", cv, least=2)
-    splitter = _model_selection().StratifiedKFold(cv, shuffle=True, random_state=seed)
+    splitter = optional("sklearn.model_selection").StratifiedKFold(
+        cv, shuffle=True, random_state=seed
+    )
     try:
         return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
@@ -282,18 +285,9 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
         ) from None
 
 
-def _model_selection() -> Any:
-    """scikit-learn's splitters and samplers, which only searches need."""
-    try:
-        from sklearn import model_selection
-    except ImportError as error:
-        raise MissingPackageError("needs scikit-learn: pip install scikit-learn") from error
-    return model_selection
-
-
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
-    selection = _model_selection()
+    selection = optional("sklearn.model_selection")
     if not space:
         raise NamedError("space is empty")
     try:
