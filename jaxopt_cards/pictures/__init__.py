@@ -13,6 +13,7 @@ _public, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    with _named_as("pictures"):
-        _optional("matplotlib")
+    if name in __all__:
+        with _named_as("pictures"):
+            _optional("matplotlib")
     return _public(name)
