@@ -142,10 +142,11 @@ def _begins(short: str, word: str) -> bool:
 
 def _of_optax() -> dict[str, str]:
     """Where Optax has each name, read without importing it."""
-    places = {}
+    places: dict[str, str] = {}
     spec = importlib.util.find_spec("optax")
-    for module in ("optax.contrib", "optax") if spec and spec.origin else ():
-        folder = Path(spec.origin).parent.joinpath(*module.split(".")[1:])
+    root = Path(spec.origin if spec and spec.origin else "").parent
+    for module in ("optax.contrib", "optax"):
+        folder = root.joinpath(*module.split(".")[1:])
         for node in ast.walk(ast.parse((folder / "__init__.py").read_bytes())):
             if isinstance(node, ast.ImportFrom) and f"{node.module}".startswith(
                 ("optax._src.", "optax.contrib._")

@@ -159,8 +159,9 @@ def _declared(function: Callable[..., Any], /, **capabilities: bool) -> Callable
         made.update.call = Call(declaration.name, bound.arguments)
         return made
 
-    declared.declaration = declaration  # type: ignore[attr-defined]
-    return declared
+    result: Any = declared
+    result.declaration = declaration
+    return result
 
 
 def declaration_of(function: Any) -> Declaration | None:

@@ -154,7 +154,10 @@ def check_rates(model: nnx.Module, arrays: dict[str, Any]) -> None:
 
 def _variables(model: nnx.Module) -> list[tuple[str, Any]]:
     """All variables but random streams, by path."""
-    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+
+    def is_variable(leaf):
+        return isinstance(leaf, nnx.Variable)
+
     found = jax.tree_util.tree_leaves_with_path(_parts(model)[2], is_leaf=is_variable)
     return [(path_name(path), variable) for path, variable in found]
 
