@@ -40,7 +40,7 @@ def digits() -> Splits:
         >>> [len(split.y) for split in data.digits()]
         [1097, 200, 500]
     """
-    with np.load(Path(__file__).with_name("digits.npz")) as file:
+    with np.load(Path(__file__).with_suffix(".npz")) as file:
         x, y = (file["pixels"] / 16).astype(np.float32), file["labels"].astype(np.int32)
     valid, train, test = (
         Examples(x[rows], y[rows]) for rows in np.split(np.arange(len(y)), [200, 1297])
