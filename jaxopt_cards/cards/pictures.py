@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxopt_cards.cards.reading import Card, card
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
 
     Raises:
         ValueError: no public technique has this name.
+        ImportError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -31,6 +33,7 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('weight after the step', 'weight after proximal_l1')
     """
+    optional("matplotlib")
     from jaxopt_cards.cards.gallery import DRAWERS
 
     name = (card(thing) if isinstance(thing, str) else thing).name

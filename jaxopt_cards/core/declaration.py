@@ -200,8 +200,9 @@ def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callabl
         made.update.call = Call(declaration.name, bound.arguments)
         return made
 
-    declared.declaration = declaration  # type: ignore[attr-defined]
-    return declared
+    result: Any = declared
+    result.declaration = declaration
+    return result
 
 
 def declaration_of(function: Any) -> Declaration | None:

@@ -60,7 +60,7 @@ class NotFiniteError(Named, FloatingPointError):
     """A computation that gave no finite number."""
 
 
-class MissingPackageError(Named, ImportError):
+class MissingPackageError(Named, ModuleNotFoundError):
     """An optional package that is not installed."""
 
 

@@ -178,5 +178,8 @@ def _filled_up(batch: epoch_program.Data, size: int, number: int) -> epoch_progr
         )
     weight = jnp.ones(batch.size, jnp.float32) if batch.weight is None else batch.weight
     weight = weight / batch.size
-    repeat = lambda array: jnp.resize(array, (size, *array.shape[1:]))  # noqa: E731
+
+    def repeat(array):
+        return jnp.resize(array, (size, *array.shape[1:]))
+
     return epoch_program.Data(repeat(batch.x), repeat(batch.y), jnp.pad(weight, (0, missing)))

@@ -15,7 +15,7 @@ from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.training.many_runs import always, fit_many
 from jaxopt_cards.training.outcome import FitResult
 from jaxopt_cards.training.settings import RUN, RunSettings
@@ -110,7 +110,6 @@ def cross_validate(
 
     Raises:
         ValueError: as `fit_many`; a `cv` that is neither a number of folds nor a splitter.
-        ImportError: scikit-learn is not installed.
 
     References:
         Mervyn Stone (1974), Cross-Validatory Choice and Assessment of Statistical Predictions.
@@ -192,7 +191,6 @@ def random_search(
     Raises:
         ValueError: as `fit_many`; a hyperparameter that neither function takes; a number outside
             its range.
-        ImportError: scikit-learn is not installed.
 
     References:
         James Bergstra, Yoshua Bengio (2012), Random Search for Hyper-Parameter Optimization. Kevin
@@ -291,6 +289,8 @@ def _on_folds(
 
 def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
+    from sklearn import model_selection  # here, since it takes long to import
+
     check_seed("seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
         return _Folds(valid=cv)
@@ -298,7 +298,7 @@ def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     if hasattr(cv, "split"):
         return _Folds(rows=list(cv.split(x, y)))
     check_count("cv", cv, least=2)
-    splitter = _model_selection().StratifiedKFold(cv, shuffle=True, random_state=seed)
+    splitter = model_selection.StratifiedKFold(cv, shuffle=True, random_state=seed)
     try:
         return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
@@ -307,26 +307,18 @@ def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
         ) from None
 
 
-def _model_selection() -> Any:
-    """scikit-learn's splitters and samplers, which only searches need."""
-    try:
-        from sklearn import model_selection
-    except ImportError as error:
-        raise MissingPackageError("needs scikit-learn: pip install scikit-learn") from error
-    return model_selection
-
-
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
-    selection = _model_selection()
+    from sklearn import model_selection
+
     if not space:
         raise NamedError("space is empty")
     try:
         if not any(hasattr(values, "rvs") for values in space.values()):
-            grid = list(selection.ParameterGrid(dict(space)))
+            grid = list(model_selection.ParameterGrid(dict(space)))
             if len(grid) <= candidates:
                 return [{key: drawn[key] for key in space} for drawn in grid]
-        sampler = selection.ParameterSampler(dict(space), candidates, random_state=seed)
+        sampler = model_selection.ParameterSampler(dict(space), candidates, random_state=seed)
         return [{key: drawn[key] for key in space} for drawn in sampler]
     except (TypeError, ValueError) as error:
         raise NamedError(f"space must map names to values: {error}") from None

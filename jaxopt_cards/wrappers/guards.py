@@ -81,7 +81,9 @@ def skip_nonfinite(
 
     def init(params):
         # Each in a buffer of its own, so that a step can donate them.
-        zero = lambda _=None: jnp.zeros((), jnp.int32)  # noqa: E731
+        def zero(_=None):
+            return jnp.zeros((), jnp.int32)
+
         leaves = zero() if is_placeholder(params) else jax.tree.map(zero, params)
         return SkipNonfiniteState(inner.init(params), zero(), zero(), leaves)
 

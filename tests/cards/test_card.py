@@ -13,6 +13,7 @@ import jaxopt_cards as jc
 from jaxopt_cards import cards, layers
 from jaxopt_cards.cards import index as _catalogue
 from jaxopt_cards.cards import latex as _latex
+from jaxopt_cards.cards.terms import TERMS
 from tests.test_package import techniques
 
 IMPORTED = {param.id: param.values[0] for param in techniques()}
@@ -177,7 +178,12 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
     ("thing", "message"),
     [
         ("adabuond", r"name must .*, got 'adabuond'; nearest: adabound, "),
-        ("Adam", r"got 'Adam'; nearest: adam, "),
+        ("RRELU", r"got 'RRELU'; nearest: RReLU, rrelu$"),
+        ("weight decay", r"got 'weight decay'; nearest: adamw, add_decayed_weights$"),
+        ("freeze layers", r"got 'freeze layers'; nearest: freeze$"),
+        ("lion", r"got 'lion'; it is Optax's: optax.lion$"),
+        ("muon", r"got 'muon'; it is Optax's: optax.contrib.muon$"),
+        ("adahessian", r"got 'adahessian'; `jaxopt-cards list` has all of them$"),
         ("chain", r"got 'chain': chain is Optax's own"),
         ("optax.adam", r"got 'optax.adam'; nearest: "),
         ("", r"got ''; `jaxopt-cards list` has all"),
@@ -244,6 +250,18 @@ def test_a_docstring_without_sections_gets_those_that_are_missing():
     message = r"needs sections; it has no Equation:, Args:, Use when:, Avoid when:$"
     with pytest.raises(ValueError, match=message):
         cards.card(half)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("Adam", "adam"), ("dropout", "Dropout"), ("rrelu", "rrelu"), ("max norm", "max_norm")],
+)
+def test_a_name_may_be_written_otherwise(name, found):
+    assert cards.card(name).name == found
+
+
+def test_terms_are_of_cards():
+    assert {name for names in TERMS.values() for name in names} <= cards.catalogue().keys()
 
 
 def test_cards_are_read_without_jax():

@@ -130,7 +130,7 @@ def test_compare_as_json(run):
         (["lits"], "Did you mean 'list'?"),
         (["list", "--kind", "optimiser"], "'optimizer'"),
         (["show"], "Missing argument"),
-        (["show", "mlp"], "nearest: MLP"),
+        (["show", "lamb"], "it is Optax's: optax.lamb"),
     ],
 )
 def test_a_mistake_ends_with_status_2_and_says_what_was_meant(run, arguments, message):
