@@ -54,9 +54,6 @@ def constant(value: Annotated[ArrayLike, "(-inf, inf)"]) -> optax.Schedule:
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
     Raises:
         ValueError: `value` is not a finite number.
 
@@ -93,9 +90,6 @@ def piecewise_constant(boundaries: Sequence[int], values: Sequence[ArrayLike]) -
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
-
-    State:
-        None.
 
     Raises:
         ValueError: boundaries not increasing, or a number of values other than one more.
@@ -163,9 +157,6 @@ def exponential_decay(
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
     Raises:
         ValueError: an argument outside its range.
 
@@ -224,9 +215,6 @@ def power_decay(
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
     Raises:
         ValueError: an argument outside its range.
 
@@ -275,9 +263,6 @@ def momentum_warmup(
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
-
-    State:
-        None.
 
     Raises:
         ValueError: an argument outside its range.

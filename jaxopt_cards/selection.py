@@ -101,18 +101,12 @@ def select(params: PyTree, pattern: str) -> PyTree:
     A parameter that an NNX module has in several places is marked in all of them if one of its
     paths matches. `nnx.state` and `nnx.split` keep such a parameter once, under its first path.
 
-    Equation:
-        .. math:: \mathrm{mask}_p = [\,\text{pattern occurs in the path } p\,]
-
     Args:
         params: any tree of parameters.
         pattern: regular expression, such as `"hidden[123]"` or `"kernel$"`.
 
     Returns:
         A tree of the same structure with a Python `bool` for each leaf, as `optax.masked` takes it.
-
-    State:
-        None.
 
     Raises:
         ValueError: the pattern matches no path (the message lists them), or is no valid regular
@@ -141,18 +135,12 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     Both parts have the whole structure, with `None` where the leaf went to the other part. JAX sees
     no leaf in `None`: a gradient taken with respect to one part costs nothing for the other.
 
-    Equation:
-        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
-
     Args:
         params: any tree of parameters.
         pattern: regular expression over paths, as in `select`.
 
     Returns:
         `(selected, rest)`; `merge_params` puts them together again.
-
-    State:
-        None.
 
     Raises:
         ValueError: the pattern matches no path; an NNX module has a parameter in two places.
@@ -193,18 +181,12 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
 
     Works on the parts as they are: traced, updated, or replaced leaf by leaf.
 
-    Equation:
-        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
-
     Args:
         selected: a tree with `None` where the leaf is in `rest`.
         rest: a tree with `None` where the leaf is in `selected`.
 
     Returns:
         The whole tree.
-
-    State:
-        None.
 
     Raises:
         ValueError: both parts have a leaf at the same path, or their structures differ.

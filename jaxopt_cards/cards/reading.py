@@ -4,15 +4,16 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from docstring_parser import Docstring
 from docstring_parser.google import GoogleParser, Section, SectionType
 
 from jaxopt_cards.cards.facts import Facts, facts
-from jaxopt_cards.cards.index import entries, entry
-from jaxopt_cards.cards.signature import parameters, signature
+from jaxopt_cards.cards.index import Entry, entries, entry
+from jaxopt_cards.cards.signature import declared, parameters, returned, signature
 from jaxopt_cards.core.declaration import declare
 
 _ONE_LINERS = ("Use when", "Avoid when")
@@ -26,6 +27,9 @@ _SECTIONS = [
 ]
 _MATH = re.compile(r"^\.\. math::(.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _OF_ANOTHER = re.compile(r"(?:as in|symbols of) `(\w+)`")
+_AS_IN = re.compile(r"[Aa]s in `(\w+)`[.,;]?\s*")
+_TYPED = re.compile(r"(?:`None`, or )?(?:float|int|bool|number|whole number)\b")
+_IN_RANGE = re.compile(r"(?:float|int) in [\[(]")
 # Where one reference ends and "Author, Author et al. (1999), Title" or the chapter begins.
 _NEXT_REFERENCE = re.compile(
     r"(?<=[.?\"]) (?=[^.()?]+?(?: et al\.)? \(\d{4}\), |Chapter 11, |chapter 11, )"
@@ -61,11 +65,12 @@ class Card:
         signature: the call with its defaults.
         summary: what it does, in one sentence.
         description: what it is for.
-        equation: LaTeX, as inside of `align`.
+        equation: LaTeX, as inside of `align`; may be empty.
         symbols: what stands for what in the equation; may be empty.
-        arguments: one `Argument` each.
-        returns: what it returns.
-        state: the arrays that it keeps.
+        arguments: one `Argument` each. The text of an argument that is passed on to another
+            technique is that of the other.
+        returns: what it returns; if the docstring does not say, the annotation.
+        state: the arrays that it keeps; empty if unknown.
         raises: pairs of exception and when.
         references: authors, year and title of each work; last, the place in the chapter, if any.
         use_when: in which case.
@@ -95,9 +100,12 @@ class Card:
 
     @property
     def builds_on(self) -> tuple[str, ...]:
-        """The techniques whose symbols the equation uses."""
-        named = _OF_ANOTHER.findall(self.symbols)
-        return tuple(name for name in dict.fromkeys(named) if name in entries())
+        """The techniques whose symbols the equation uses, and those that these use."""
+        found: list[str] = []
+        for name in _OF_ANOTHER.findall(self.symbols):
+            if name in entries():
+                found += [name, *_card(name).builds_on]
+        return tuple(dict.fromkeys(found))
 
 
 @declare
@@ -106,17 +114,11 @@ def card(thing: str | Callable[..., Any]) -> Card:
 
     Read from the package's text; for a name neither JAX nor the technique is imported.
 
-    Equation:
-        .. math:: \mathrm{card}(f) = \mathrm{parse}(\mathrm{text}(f)) \cup \mathrm{measured}(f)
-
     Args:
         thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or itself.
 
     Returns:
         A `Card`.
-
-    State:
-        None.
 
     Raises:
         ValueError: no technique of this package; the message has the nearest names.
@@ -149,14 +151,8 @@ def catalogue() -> Mapping[str, Card]:
 
     Read from the package's text, without JAX.
 
-    Equation:
-        .. math:: C = \{(n, \mathrm{card}(n))\}
-
     Returns:
         From names to cards, family by family.
-
-    State:
-        None.
 
     Raises:
         ValueError: a docstring that cannot be read; tests see to it that none is.
@@ -180,9 +176,10 @@ def _card(name: str) -> Card:
     """Parses the docstring; the sections that are missing are empty."""
     known = entries()[name]
     parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
-    texts = {meta.args[0]: meta.description or "" for meta in parsed.meta if len(meta.args) == 1}
-    described = {m.args[1]: _flowing(m.description) for m in parsed.meta if m.args[0] == "param"}
-    latex, symbols = _equation(texts.get("Equation", ""))
+    texts = {m.args[0]: _flowing(m.description) for m in parsed.meta if len(m.args) == 1}
+    blocks = {m.args[0]: m.description or "" for m in parsed.meta if len(m.args) == 1}
+    latex, symbols = _equation(blocks.get("Equation", ""))
+    measured, arguments = facts(name), tuple(_arguments(known, parsed))
     return Card(
         name=name,
         kind=known.kind,
@@ -193,21 +190,78 @@ def _card(name: str) -> Card:
         description=_flowing(parsed.long_description),
         equation=latex,
         symbols=symbols,
-        arguments=tuple(
-            Argument(argument, default, described.get(argument.lstrip("*"), ""))
-            for argument, default, _ in parameters(known)
-        ),
-        returns=_flowing(texts.get("Returns")),
-        state=_flowing(texts.get("State")),
-        raises=tuple(
-            (m.args[1], _flowing(m.description)) for m in parsed.meta if m.args[0] == "raises"
-        ),
+        arguments=arguments,
+        returns=texts.get("Returns") or _returns(known, measured),
+        state=_state(texts.get("State", ""), measured),
+        raises=_raises(parsed, arguments, measured),
         references=_references(texts.get("References", "")),
-        use_when=_flowing(texts.get("Use when")),
-        avoid_when=_flowing(texts.get("Avoid when")),
-        example=inspect.cleandoc(texts.get("Example", "")),
-        facts=facts(name),
+        use_when=texts.get("Use when", ""),
+        avoid_when=texts.get("Avoid when", ""),
+        example=inspect.cleandoc(blocks.get("Example", "")),
+        facts=measured,
     )
+
+
+def _arguments(known: Entry, parsed: Docstring) -> Iterator[Argument]:
+    """The arguments, each with its declared range and the words of the docstring."""
+    described = {
+        name: _flowing(meta.description)
+        for meta in parsed.meta
+        if meta.args[0] == "param"
+        for name in meta.args[1].split(", ")
+    }
+    ranges = declared(known)
+    for argument, default, _ in parameters(known):
+        name = argument.lstrip("*")
+        text = described.get(name, "")
+        if borrowed := _borrowed_from(text):
+            words = next(each.text for each in _card(borrowed).arguments if each.name == name)
+            text = _followed_by(words, text)
+        elif name in ranges and not _TYPED.match(text):
+            text = f"{ranges[name]}; {text}"
+        yield Argument(argument, default, text)
+
+
+def _borrowed_from(text: str) -> str | None:
+    """The technique that a text refers to, as in "as in `scale_by_adam`."."""
+    found = _AS_IN.match(text)
+    return found[1] if found and found[1] in entries() else None
+
+
+def _followed_by(words: str, text: str) -> str:
+    """The words of another technique, and what the text adds to the reference."""
+    more = _AS_IN.sub("", text, count=1)
+    return f"{words} {more[:1].upper()}{more[1:]}".strip()
+
+
+def _returns(known: Entry, measured: Facts | None) -> str:
+    """What the annotation says that a function returns."""
+    made = returned(known)
+    needs = " that needs the parameters" if measured and measured.needs_params else ""
+    return f"{'An' if made[:1] in 'aeiou' else 'A'} `{made}`{needs}." if made else ""
+
+
+def _state(text: str, measured: Facts | None) -> str:
+    """What the docstring says of the state, or what was measured: that there is none."""
+    if borrowed := _borrowed_from(text):
+        return _followed_by(_card(borrowed).state, text)
+    return text or ("Keeps no state." if measured and measured.state_bytes == 0 else "")
+
+
+def _raises(
+    parsed: Docstring, arguments: tuple[Argument, ...], measured: Facts | None
+) -> tuple[tuple[str, str], ...]:
+    """The errors of the docstring; if it has none, those that follow from the declaration."""
+    said = [(m.args[1], _flowing(m.description)) for m in parsed.meta if m.args[0] == "raises"]
+    follows = [
+        *(["an argument outside its range"] if any(map(_has_range, arguments)) else []),
+        *(["(when updating) no parameters"] if measured and measured.needs_params else []),
+    ]
+    return tuple(said or ([("ValueError", f"{'; '.join(follows)}.")] if follows else []))
+
+
+def _has_range(argument: Argument) -> bool:
+    return bool(_IN_RANGE.match(argument.text))
 
 
 def _normalised(docstring: str) -> str:
@@ -229,7 +283,6 @@ def _equation(section: str) -> tuple[str, str]:
     return latex, _flowing(_MATH.sub("", section))
 
 
-def _references(section: str) -> tuple[str, ...]:
+def _references(text: str) -> tuple[str, ...]:
     """One text for each work, and one for the place in the chapter."""
-    text = _flowing(section)
     return tuple(_NEXT_REFERENCE.split(text)) if text else ()

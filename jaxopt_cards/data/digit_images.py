@@ -19,9 +19,6 @@ def digits() -> Splits:
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 64) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
-
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
 

@@ -46,9 +46,6 @@ def rrelu(
     Returns:
         An array of the shape and dtype of `x`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a slope outside [0, 1], or `lower` above `upper`.
 

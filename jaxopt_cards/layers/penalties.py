@@ -40,9 +40,6 @@ def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
         shape (), float32 at least.
 
-    State:
-        None.
-
     Raises:
         ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
             (when called) it matches no path, and the message lists them.
@@ -86,9 +83,6 @@ def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
     Returns:
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
         shape (), float32 at least.
-
-    State:
-        None.
 
     Raises:
         ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
@@ -138,9 +132,6 @@ def elastic_net(
     Returns:
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
         shape (), float32 at least.
-
-    State:
-        None.
 
     Raises:
         ValueError: a strength outside [0, inf); the pattern is no regular expression; (when called)

@@ -44,9 +44,6 @@ def stochastic_pool(
     Returns:
         An array of shape (batch, ..., channels), of the dtype of `x`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a window of another number of dimensions or larger than the input, or numbers
             that are not whole and > 0.

@@ -94,9 +94,6 @@ def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
     Returns:
         A tree like `params`.
 
-    State:
-        None.
-
     Raises:
         ValueError: the state has none of `scale_by_true_nesterov`, or more than one.
 

@@ -356,9 +356,6 @@ def evaluate(
     Returns:
         A dictionary with `loss` and `accuracy` (in [0, 1]; NaN where labels are no classes).
 
-    State:
-        None.
-
     Raises:
         ValueError: data empty, of unequal lengths, not finite, or labels outside the classes.
 

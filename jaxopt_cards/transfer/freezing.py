@@ -37,9 +37,6 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     Returns:
         An NNX filter.
 
-    State:
-        None.
-
     Raises:
         ValueError: the pattern is no regular expression; (in `fit`) it matches no parameter, or
             leaves none to train.

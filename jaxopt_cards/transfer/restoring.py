@@ -79,9 +79,6 @@ def restore(
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a pattern, also one of `rename`, matches no path; a replacement is not text, or
             names a group that its pattern does not have; a leaf is neither a number nor an array of

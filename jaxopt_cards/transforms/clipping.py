@@ -35,9 +35,6 @@ def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
 
-    State:
-        None.
-
     Raises:
         ValueError: `max_delta` is not in (0, inf].
 
@@ -88,9 +85,6 @@ def clip_by_global_norm(
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
 
     Raises:
         ValueError: `max_norm` is not in (0, inf].
@@ -151,9 +145,6 @@ def clip_by_norm(
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
 
-    State:
-        None.
-
     Raises:
         ValueError: `max_norm` is not in (0, inf].
 
@@ -204,9 +195,6 @@ def clip_by_block_rms(
 
     Returns:
         An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
 
     Raises:
         ValueError: `threshold` is not in (0, inf].
@@ -262,9 +250,6 @@ def adaptive_grad_clip(
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters.
-
-    State:
-        None.
 
     Raises:
         ValueError: a number outside its range; (when updating) no parameters, or more than five

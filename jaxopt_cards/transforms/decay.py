@@ -102,9 +102,6 @@ def add_l1_decay(
     Returns:
         An `optax.GradientTransformation` that needs the parameters.
 
-    State:
-        None.
-
     Raises:
         ValueError: a number outside its range; (when updating) no parameters.
 
@@ -152,9 +149,6 @@ def add_elastic_net(
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters.
-
-    State:
-        None.
 
     Raises:
         ValueError: a number outside its range; (when updating) no parameters.

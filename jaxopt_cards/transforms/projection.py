@@ -41,9 +41,6 @@ def max_norm(
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
 
-    State:
-        None.
-
     Raises:
         ValueError: `max_norm` outside its range; a pattern that matches nothing; (when updating) no
             parameters.

@@ -122,17 +122,11 @@ def read_skips(state: optax.OptState) -> SkipReport:
 
     Waits for the device; call it between epochs, not between steps.
 
-    Equation:
-        .. math:: n_p = \sum_t [\,g_t \text{ or } u_t \text{ not finite at the path } p\,]
-
     Args:
         state: the state of `skip_nonfinite`, or of a chain that has it once.
 
     Returns:
         A `SkipReport`: `total`, `consecutive`, and `leaves`, from paths to counts.
-
-    State:
-        None.
 
     Raises:
         ValueError: the state has none of `skip_nonfinite`, or more than one.

@@ -58,9 +58,6 @@ def pack_params(params: PyTree, max_size: Annotated[int, "[1, inf)"] = 4096) -> 
     Returns:
         A `Packed`: a tree of arrays that knows its layout.
 
-    State:
-        None.
-
     Raises:
         ValueError: `max_size` is not a whole number > 0.
 
@@ -105,17 +102,11 @@ def unpack_params(packed: Packed) -> PyTree:
 
     Cheap inside of a compiled function, where pieces of a vector need not be copied.
 
-    Equation:
-        .. math:: \theta_i = \mathrm{vec}^{-1}(p_i)
-
     Args:
         packed: what `pack_params` made, or its gradient.
 
     Returns:
         The tree, with the leaves' shapes and dtypes as they were.
-
-    State:
-        None.
 
     Raises:
         ValueError: `packed` is not a `Packed`.

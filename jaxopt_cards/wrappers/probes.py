@@ -130,9 +130,6 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
 
     Waits for the device; call it between epochs, not between steps.
 
-    Equation:
-        .. math:: \lVert x^{(l)} \rVert_2 = \sqrt{\textstyle\sum_{i \in l} |x_i|^2}
-
     Args:
         state: the state of `probe`, or one that holds it, such as that of a chain.
 
@@ -140,9 +137,6 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
         From layers to `Probes`: `step`, `gradient`, `update` and `ratio`, arrays of shape (steps,).
         Where there are several probes, the path of each in `state` stands before its layers, such
         as `1/inner_state/hidden1`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the state has none of `probe`.
