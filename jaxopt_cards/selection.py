@@ -19,7 +19,7 @@ PyTree = Any
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern, compiled; an error names the public function that it was given to."""
+    """The compiled pattern; raises if it is not a regular expression."""
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
@@ -27,7 +27,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def marked(params: PyTree, pattern: str) -> PyTree:
-    """`select`, for the public function that the pattern was given to."""
+    """What `select` returns, for use by other public functions."""
     search = compiled(pattern).search
     chosen = [any(map(search, names)) for _, names in shared(params)]
     mask = jax.tree.unflatten(jax.tree.structure(params), chosen)
@@ -40,16 +40,16 @@ def marked(params: PyTree, pattern: str) -> PyTree:
 
 
 def _hole_paths(params: PyTree) -> list[KeyPath]:
-    """Where `optax.masked` or `optax.partition` took leaves out: they belong to another group."""
+    """The paths of leaves that `optax.masked` or `optax.partition` has taken out."""
     is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
     found = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_hole)
     return [path for path, leaf in found if is_hole(leaf)]
 
 
 def _may_hide_leaves(params: PyTree, holes: list[KeyPath]) -> bool:
-    """Whether a hole may stand for a subtree, whose paths nobody knows here.
+    """Whether a hole may stand for a subtree, whose paths are not known here.
 
-    Masks and labels may be given for whole subtrees. The holes then lie higher than leaves do.
+    Masks and labels may be given for whole subtrees. The holes are then less deep than the leaves.
     """
     leaves = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     deepest = max((len(without_value(path)) for path in leaves), default=0)
@@ -61,14 +61,14 @@ def where(
 ) -> optax.GradientTransformation:
     """The transformation on some parameters, the identity on the others.
 
-    The mask is a regular expression over paths, or what `optax.masked` takes; `None` is all.
+    The mask is a regular expression over paths, or what `optax.masked` takes; `None` means all.
     """
     if mask is None:
         return tx
     if isinstance(mask, str):
         compiled(mask)
         return optax.masked(tx, lambda params: marked(params, mask))
-    # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
+    # A tree may be callable, such as an Equinox module, and a function a tree: JAX's `Partial`.
     is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
     if callable(mask) and is_function:
         return optax.masked(tx, lambda params: _of_bools(argument, mask(params)))
@@ -77,7 +77,7 @@ def where(
 
 
 def _of_bools(argument: str, mask: PyTree) -> PyTree:
-    """The mask with Python's bools; `optax.masked` would take any number or text for true."""
+    """The mask with Python bools; `optax.masked` would take any number or text as true."""
 
     def as_bool(leaf: Any) -> bool:
         known = isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array)
@@ -94,9 +94,9 @@ def _of_bools(argument: str, mask: PyTree) -> PyTree:
 def select(params: PyTree, pattern: str) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression.
 
-    The path of a leaf is its keys joined by slashes, `hidden1/kernel`: the same for Flax NNX, Linen
-    and bare dictionaries. The pattern is searched for anywhere in it (`re.search`); anchor it with
-    `^` and `$` to match from the start or to the end.
+    The path of a leaf is its keys joined by slashes, such as `hidden1/kernel`; it is the same for
+    Flax NNX, Linen and plain dictionaries. The pattern may match anywhere in the path
+    (`re.search`); use `^` and `$` to match at its start and end.
 
     A parameter that an NNX module has in several places is marked in all of them if one of its
     paths matches. `nnx.state` and `nnx.split` keep such a parameter once, under its first path.
@@ -109,14 +109,15 @@ def select(params: PyTree, pattern: str) -> PyTree:
         A tree of the same structure with a Python `bool` for each leaf, as `optax.masked` takes it.
 
     Raises:
-        ValueError: the pattern matches no path (the message lists them), or is no valid regular
-            expression.
+        ValueError: the pattern matches no path (the message lists the paths), or is not a valid
+            regular expression.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Reusing a TensorFlow Model": layers chosen by `hidden[123]`.
 
-    Use when: a technique is for some parameters only: decay on kernels, frozen layers, own rates.
+    Use when: a technique applies to some parameters only: decay on kernels, frozen layers, rates by
+        layer.
     Avoid when: the choice depends on values or shapes; write a function of the leaf instead.
 
     Example:
@@ -132,8 +133,8 @@ def select(params: PyTree, pattern: str) -> PyTree:
 def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
     r"""Splits a tree in two by a regular expression over paths.
 
-    Both parts have the whole structure, with `None` where the leaf went to the other part. JAX sees
-    no leaf in `None`: a gradient taken with respect to one part costs nothing for the other.
+    Both parts have the whole structure, with `None` for the leaves of the other part. `None` is no
+    leaf for JAX: a gradient with respect to one part costs nothing for the other.
 
     Args:
         params: any tree of parameters.
@@ -149,7 +150,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
         Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
         and filtered transformations.
 
-    Use when: some parameters are frozen and their gradient should not even be computed.
+    Use when: some parameters are frozen and their gradient should not be computed at all.
     Avoid when: all are trained and only the rule differs; use `masked` or `partition`.
 
     Example:
@@ -179,7 +180,7 @@ def partition_params(params: PyTree, pattern: str) -> tuple[PyTree, PyTree]:
 def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     r"""Puts the two parts of `partition_params` together again.
 
-    Works on the parts as they are: traced, updated, or replaced leaf by leaf.
+    The parts may be traced, updated, or replaced leaf by leaf.
 
     Args:
         selected: a tree with `None` where the leaf is in `rest`.
@@ -195,7 +196,7 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
         Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
         and filtered transformations.
 
-    Use when: inside a loss function, to call the model on trained and frozen parameters together.
+    Use when: a loss function calls the model on trained and frozen parameters together.
     Avoid when: the parts come from different models; `transfer.restore` checks shapes and names.
 
     Example:

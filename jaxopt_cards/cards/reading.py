@@ -28,7 +28,8 @@ _SECTIONS = [
 _MATH = re.compile(r"^\.\. math::(.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _OF_ANOTHER = re.compile(r"(?:as in|symbols of) `(\w+)`")
 _AS_IN = re.compile(r"[Aa]s in `(\w+)`[.,;]?\s*")
-_TYPED = re.compile(r"(?:`None`, or )?(?:float|int|bool|number|whole number)\b")
+# The type and range, where the docstring has them.
+_TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|whole number|bool)\b")
 _IN_RANGE = re.compile(r"(?:float|int) in [\[(]")
 # Where one reference ends and "Author, Author et al. (1999), Title" or the chapter begins.
 _NEXT_REFERENCE = re.compile(
