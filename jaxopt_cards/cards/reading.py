@@ -1,4 +1,4 @@
-"""Cards: what a public technique says of itself, read from its text."""
+"""Cards: the descriptions of the public techniques, read from the source."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ _AS_IN = re.compile(r"[Aa]s in `(\w+)`[.,;]?\s*")
 # The type and range, where the docstring has them.
 _TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|whole number|bool)\b")
 _IN_RANGE = re.compile(r"(?:float|int) in [\[(]")
-# Where one reference ends and "Author, Author et al. (1999), Title" or the chapter begins.
+# Between one reference and the next, which begins with "Author, Author et al. (1999), ".
 _NEXT_REFERENCE = re.compile(
     r"(?<=[.?\"]) (?=[^.()?]+?(?: et al\.)? \(\d{4}\), |Chapter 11, |chapter 11, )"
 )
@@ -41,8 +41,8 @@ class Argument(NamedTuple):
     """An argument of a technique.
 
     Attributes:
-        name: with two stars where it stands for any number of arguments by name.
-        default: as in the source; `None` where there is none.
+        name: with two stars if it takes any number of keyword arguments.
+        default: as in the source; `None` if there is none.
         text: type, range and meaning.
     """
 
@@ -53,31 +53,31 @@ class Argument(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    r"""What a public technique says of itself.
+    r"""The description of a public technique.
 
-    Texts are those of the docstring, reStructuredText, with a paragraph on one line.
+    Texts are those of the docstring, in reStructuredText, with each paragraph on one line.
 
     Attributes:
         name: the technique's.
         kind: "optimizer", "transformation", "regulariser", "schedule", "selection", "layer",
             "training", "transfer" or "data".
         family: its heading in the API, such as "Gradient clipping".
-        module: whence to import it.
+        module: the module to import it from.
         signature: the call with its defaults.
         summary: what it does, in one sentence.
         description: what it is for.
         equation: LaTeX, as inside of `align`; may be empty.
-        symbols: what stands for what in the equation; may be empty.
+        symbols: the meaning of the symbols of the equation; may be empty.
         arguments: one `Argument` each. The text of an argument that is passed on to another
             technique is that of the other.
         returns: what it returns; if the docstring does not say, the annotation.
         state: the arrays that it keeps; empty if unknown.
-        raises: pairs of exception and when.
-        references: authors, year and title of each work; last, the place in the chapter, if any.
-        use_when: in which case.
-        avoid_when: in which not.
+        raises: pairs of an exception and when it is raised.
+        references: authors, year and title of each work; last, the place in Géron's book, if any.
+        use_when: when to use it.
+        avoid_when: when not to use it.
         example: a doctest.
-        facts: what was measured of a transformation or optimizer, `Facts`; of others `None`.
+        facts: measurements of a transformation or optimizer, `Facts`; `None` for others.
     """
 
     name: str
@@ -111,24 +111,24 @@ class Card:
 
 @declare
 def card(thing: str | Callable[..., Any]) -> Card:
-    r"""The card of a public technique: what it says of itself, and what was measured of it.
+    r"""The card of a public technique: its description and its measurements.
 
-    Read from the package's text; for a name neither JAX nor the technique is imported.
+    Read from the source of the package. For a name, neither JAX nor the technique is imported.
 
     Args:
-        thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or itself.
+        thing: the technique, or its name, such as "adam" or "jaxopt_cards.layers.Dropout".
 
     Returns:
         A `Card`.
 
     Raises:
-        ValueError: no technique of this package; the message has the nearest names.
+        ValueError: not a technique of this package; the message lists similar names.
 
     References:
         Margaret Mitchell et al. (2019), Model Cards for Model Reporting.
 
-    Use when: a program needs what a docstring says; people have `jaxopt-cards show`.
-    Avoid when: it is one of Optax's own: these have no cards.
+    Use when: a program needs the text of a docstring; in a terminal, use `jaxopt-cards show`.
+    Avoid when: it is a function of Optax: these have no cards.
 
     Example:
         >>> from jaxopt_cards import cards
@@ -150,19 +150,19 @@ def card(thing: str | Callable[..., Any]) -> Card:
 def catalogue() -> Mapping[str, Card]:
     r"""The cards of all public techniques.
 
-    Read from the package's text, without JAX.
+    Read from the source of the package, without importing JAX.
 
     Returns:
-        From names to cards, family by family.
+        A mapping from names to cards, family by family.
 
     Raises:
-        ValueError: a docstring that cannot be read; tests see to it that none is.
+        ValueError: a docstring that cannot be parsed; tests check that there is none.
 
     References:
         Margaret Mitchell et al. (2019), Model Cards for Model Reporting.
 
     Use when: you make a table or a page of all techniques.
-    Avoid when: one of them is wanted; `card` reads no other.
+    Avoid when: you need a single card; `card` reads only that one.
 
     Example:
         >>> from jaxopt_cards import cards
@@ -174,7 +174,7 @@ def catalogue() -> Mapping[str, Card]:
 
 @functools.cache
 def _card(name: str) -> Card:
-    """Parses the docstring; the sections that are missing are empty."""
+    """Parses the docstring; missing sections are empty."""
     known = entries()[name]
     parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
     texts = {m.args[0]: _flowing(m.description) for m in parsed.meta if len(m.args) == 1}
@@ -204,7 +204,7 @@ def _card(name: str) -> Card:
 
 
 def _arguments(known: Entry, parsed: Docstring) -> Iterator[Argument]:
-    """The arguments, each with its declared range and the words of the docstring."""
+    """The arguments, each with its declared range and its text in the docstring."""
     described = {
         name: _flowing(meta.description)
         for meta in parsed.meta
@@ -266,7 +266,7 @@ def _has_range(argument: Argument) -> bool:
 
 
 def _normalised(docstring: str) -> str:
-    """Sections of one line, as the parser knows them: the text below the title."""
+    """The docstring with one-line sections in the form of the others: text below the title."""
     titles = "|".join(_ONE_LINERS)
     return re.sub(rf"^({titles}): (.*)$", r"\1:\n    \2", docstring, flags=re.MULTILINE)
 
@@ -285,5 +285,5 @@ def _equation(section: str) -> tuple[str, str]:
 
 
 def _references(text: str) -> tuple[str, ...]:
-    """One text for each work, and one for the place in the chapter."""
+    """One text for each work, and one for the place in Géron's book."""
     return tuple(_NEXT_REFERENCE.split(text)) if text else ()
