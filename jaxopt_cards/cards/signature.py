@@ -1,4 +1,4 @@
-"""Signatures, as they are written in the source."""
+"""Signatures and declared ranges, as they are written in the source."""
 
 import ast
 from collections.abc import Iterator

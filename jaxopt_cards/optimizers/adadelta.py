@@ -115,7 +115,7 @@ def adadelta(
         >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
         0.801
     """
-    # Without decay there is no need of the parameters; a mask shows in the state, as in Optax.
+    # Without decay the parameters are not needed. A mask changes the state, as in Optax.
     is_zero = isinstance(weight_decay, int | float) and weight_decay == 0
     decays = not is_zero or weight_decay_mask is not None
     decay = add_decayed_weights(weight_decay) if decays else identity()

@@ -1,4 +1,4 @@
-"""RAdam: Adam whose first steps wait for a reliable variance."""
+"""RAdam: Adam with a warm-up until its variance is reliable."""
 
 from typing import Annotated
 
@@ -80,7 +80,7 @@ def scale_by_radam(
             mu_hat = nesterov_mean(mu, grad, b1, step)
         t = step.astype(nu.dtype)
         ro = ro_inf - 2 * t * b2**t / (1 - b2**t)
-        # Below 4 the root's argument is negative; the value is not taken there.
+        # Below 4 the argument of the root is negative; the value is not used there.
         square = (ro - 4) * (ro - 2) * ro_inf / ((ro_inf - 4) * (ro_inf - 2) * ro)
         adam = jnp.sqrt(jnp.maximum(square, 0)) * mu_hat / (jnp.sqrt(nu_hat + eps_root) + eps)
         return jnp.where(ro >= threshold, adam, mu_hat), (mu, nu)

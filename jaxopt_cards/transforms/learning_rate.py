@@ -1,4 +1,4 @@
-"""The learning rate: the last stage of most chains, and its reduction on a plateau."""
+"""The learning rate, the last stage of most chains, and its reduction on a plateau."""
 
 import functools
 from collections.abc import Callable
@@ -139,12 +139,12 @@ def reduce_on_plateau(
             raise NamedError(
                 "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
-        # Optax computes its averages by promotion of int32 and float32.
+        # Optax mixes int32 and float32 in its averages.
         with jax.numpy_dtype_promotion("standard"):
             return scale(updates, state, params, value=jnp.asarray(value), **extra_args)
 
     def init(params):
-        # Optax looks at the dtypes, which integers would spoil and which shapes alone have too.
+        # Optax reads the dtypes. Integers would change the result, and abstract leaves have dtypes.
         inexact = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
         return inner.init([jnp.zeros((), dtype_of(leaf)) for leaf in inexact])
 
@@ -152,7 +152,7 @@ def reduce_on_plateau(
 
 
 def _past_what_is_still(scale: Callable[..., Any]) -> Callable[..., Any]:
-    """An update that multiplies leaf by leaf, but not the leaves that have no gradient."""
+    """The update `scale`, applied only to the leaves that have a gradient."""
 
     @functools.wraps(scale)
     def update(updates, state, params=None, **extra_args):

@@ -125,7 +125,7 @@ def add_l2_sp(
 
 
 def _unmoved(path: Any, grad: Any, param: Any) -> Any:
-    """The update of a counter or key; an error names it."""
+    """The update of a counter or key; an error names its path."""
     try:
         return unmoved(grad, param)
     except LeafMismatch as mismatch:

@@ -19,7 +19,7 @@ class SkipNonfiniteState(NamedTuple):
     """State of `skip_nonfinite`."""
 
     inner_state: optax.OptState
-    consecutive: jax.Array  # shape (), int32: bad steps in a row, up to now
+    consecutive: jax.Array  # shape (), int32: bad steps in a row, until now
     total: jax.Array  # shape (), int32: bad steps so far
     leaves: Any  # like the parameters, int32 of shape (): bad steps by leaf
 
@@ -29,7 +29,7 @@ class SkipReport:
     """What `read_skips` returns."""
 
     total: int  # bad steps so far
-    consecutive: int  # bad steps in a row, up to now
+    consecutive: int  # bad steps in a row, until now
     leaves: dict[str, int]  # bad steps by the path of the leaf; only those that had any
 
 
@@ -80,7 +80,7 @@ def skip_nonfinite(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        # Each in a buffer of its own, so that a step can donate them.
+        # Each in its own buffer, so that a step can donate them.
         zero = lambda _=None: jnp.zeros((), jnp.int32)  # noqa: E731
         leaves = zero() if is_placeholder(params) else jax.tree.map(zero, params)
         return SkipNonfiniteState(inner.init(params), zero(), zero(), leaves)
@@ -106,7 +106,7 @@ def skip_nonfinite(
 
 
 def _is_bad(arrays: tuple) -> jax.Array:
-    """Whether a gradient or its update, where there is one, has numbers that are not finite."""
+    """Whether a gradient or its update, if there is one, has numbers that are not finite."""
     found = [jnp.asarray(x) for x in arrays if x is not None and is_inexact(x)]
     if not found:
         return jnp.array(False)
