@@ -19,7 +19,7 @@ PyTree = Any
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern, compiled; an error names the public function that it was given to."""
+    """The compiled pattern; raises if it is not a regular expression."""
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
@@ -81,7 +81,7 @@ def _matching(params: PyTree, pattern: str) -> list[bool]:
 
 
 def _hole_paths(params: PyTree) -> list[KeyPath]:
-    """Where `optax.masked` or `optax.partition` took leaves out: they belong to another group."""
+    """The paths of leaves that `optax.masked` or `optax.partition` has taken out."""
 
     def is_hole(node):
         return isinstance(node, optax.MaskedNode)
@@ -91,9 +91,9 @@ def _hole_paths(params: PyTree) -> list[KeyPath]:
 
 
 def _may_hide_leaves(params: PyTree, holes: list[KeyPath]) -> bool:
-    """Whether a hole may stand for a subtree, whose paths nobody knows here.
+    """Whether a hole may stand for a subtree, whose paths are not known here.
 
-    Masks and labels may be given for whole subtrees. The holes then lie higher than leaves do.
+    Masks and labels may be given for whole subtrees. The holes are then less deep than the leaves.
     """
     leaves = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     deepest = max((len(without_value(path)) for path in leaves), default=0)
@@ -128,15 +128,12 @@ def _of_bools(mask: PyTree, argument: str) -> PyTree:
 def select(params: PyTree, mask: Any) -> PyTree:
     r"""Marks the parameters whose path matches a regular expression, or that a mask selects.
 
-    The path of a leaf is its keys joined by slashes, `hidden1/kernel`: the same for Flax NNX, Linen
-    and bare dictionaries. The pattern is searched for anywhere in it (`re.search`); anchor it with
-    `^` and `$` to match from the start or to the end.
+    The path of a leaf is its keys joined by slashes, such as `hidden1/kernel`; it is the same for
+    Flax NNX, Linen and plain dictionaries. The pattern may match anywhere in the path
+    (`re.search`); use `^` and `$` to match at its start and end.
 
     A parameter that an NNX module has in several places is marked in all of them if one of its
     paths matches. `nnx.state` and `nnx.split` keep such a parameter once, under its first path.
-
-    Equation:
-        .. math:: \mathrm{mask}_p = [\,\text{pattern occurs in the path } p\,]
 
     Args:
         params: any tree of parameters.
@@ -147,18 +144,16 @@ def select(params: PyTree, mask: Any) -> PyTree:
     Returns:
         A tree of the same structure with a Python `bool` for each leaf, as `optax.masked` takes it.
 
-    State:
-        None.
-
     Raises:
-        ValueError: the pattern matches no path (the message lists them), or is no valid regular
-            expression; a tree of another structure, or of other things than bools.
+        ValueError: the pattern matches no path (the message lists the paths), or is not a valid
+            regular expression; a tree of another structure, or of other things than bools.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Reusing a TensorFlow Model": layers chosen by `hidden[123]`.
 
-    Use when: a technique is for some parameters only: decay on kernels, frozen layers, own rates.
+    Use when: a technique applies to some parameters only: decay on kernels, frozen layers, rates by
+        layer.
     Avoid when: the choice depends on values or shapes; write a function of the leaf instead.
 
     Example:
@@ -174,11 +169,8 @@ def select(params: PyTree, mask: Any) -> PyTree:
 def partition_params(params: PyTree, mask: Any) -> tuple[PyTree, PyTree]:
     r"""Splits a tree in two by a regular expression over paths, or another mask.
 
-    Both parts have the whole structure, with `None` where the leaf went to the other part. JAX sees
-    no leaf in `None`: a gradient taken with respect to one part costs nothing for the other.
-
-    Equation:
-        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
+    Both parts have the whole structure, with `None` for the leaves of the other part. `None` is no
+    leaf for JAX: a gradient with respect to one part costs nothing for the other.
 
     Args:
         params: any tree of parameters.
@@ -186,9 +178,6 @@ def partition_params(params: PyTree, mask: Any) -> tuple[PyTree, PyTree]:
 
     Returns:
         `(selected, rest)`; `merge_params` puts them together again.
-
-    State:
-        None.
 
     Raises:
         ValueError: a mask that does not fit, as in `select`; an NNX module has a parameter in two
@@ -198,7 +187,7 @@ def partition_params(params: PyTree, mask: Any) -> tuple[PyTree, PyTree]:
         Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
         and filtered transformations.
 
-    Use when: some parameters are frozen and their gradient should not even be computed.
+    Use when: some parameters are frozen and their gradient should not be computed at all.
     Avoid when: all are trained and only the rule differs; use `masked` or `partition`.
 
     Example:
@@ -228,10 +217,7 @@ def partition_params(params: PyTree, mask: Any) -> tuple[PyTree, PyTree]:
 def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     r"""Puts the two parts of `partition_params` together again.
 
-    Works on the parts as they are: traced, updated, or replaced leaf by leaf.
-
-    Equation:
-        .. math:: \theta = \theta_{\text{selected}} \cup \theta_{\text{rest}}
+    The parts may be traced, updated, or replaced leaf by leaf.
 
     Args:
         selected: a tree with `None` where the leaf is in `rest`.
@@ -240,9 +226,6 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
     Returns:
         The whole tree.
 
-    State:
-        None.
-
     Raises:
         ValueError: both parts have a leaf at the same path, or their structures differ.
 
@@ -250,7 +233,7 @@ def merge_params(selected: PyTree, rest: PyTree) -> PyTree:
         Patrick Kidger, Cristian Garcia (2021), Equinox: neural networks in JAX via callable PyTrees
         and filtered transformations.
 
-    Use when: inside a loss function, to call the model on trained and frozen parameters together.
+    Use when: a loss function calls the model on trained and frozen parameters together.
     Avoid when: the parts come from different models; `transfer.restore` checks shapes and names.
 
     Example:

@@ -205,13 +205,13 @@ def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
 
 
 def _found() -> Iterator[Entry]:
-    """Every public function of ours, and every public class that says its equation."""
+    """Every public function of ours, and every public class that users make objects of."""
     for module, stub in _public_modules():
         for name, defined_in in _imported(module, stub):
             file = _read(_path(defined_in))
             definition = file.definitions.get(name)
             docstring = definition and ast.get_docstring(definition)
-            if definition and docstring and "\nEquation:\n" in docstring:
+            if definition and docstring and "\nUse when: " in docstring:
                 kind, family = _place(defined_in, definition)
                 yield Entry(name, kind, family, module, defined_in, docstring, definition, file)
 

@@ -39,9 +39,6 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
         for JSON; printed, a table. A wrapper's bytes are those beyond what is inside of it: below
         zero where it saves.
 
-    State:
-        None.
-
     Raises:
         ValueError: `tx` has no `init` and `update`. What `tx.init(params)` raises.
 

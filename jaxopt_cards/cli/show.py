@@ -44,7 +44,8 @@ def show(
         return
     with printing() as console:
         _print_title(console, shown)
-        _print_equation(console, shown, "Equation")
+        if shown.equation:
+            _print_equation(console, shown, "Equation")
         for other in shown.builds_on:
             _print_equation(console, card(other), f"Equation of {other}")
         _print_arguments(console, shown)
@@ -127,7 +128,7 @@ def _print_texts(console: "Console", card: "Card") -> None:
     """What stands in a card as text."""
     for title, texts in {
         "Returns": [card.returns],
-        "State": [card.state],
+        "State": [card.state] if card.state else [],
         "Raises": [f"{name}: {text}" for name, text in card.raises],
         "References": list(card.references),
     }.items():

@@ -55,6 +55,9 @@ def leafwise(
         .. math:: (u_i, s_i) \leftarrow \mathrm{update}(g_i, s_i, \theta_i, t)
             \quad\text{for each leaf } i
 
+        with :math:`g_i` the gradient of leaf :math:`i`, :math:`u_i` its update, :math:`s_i` its
+        state, :math:`\theta_i` its parameter, :math:`t` the number of the update from 1.
+
     Args:
         init: `init(param)` returns the state of one parameter: an array, or a tuple of them.
         update: `update(grad, state, param, step)` returns `(update, state)`. `step` is the number

@@ -1,4 +1,4 @@
-"""One array's update: the equation, its precision, and what it may not do."""
+"""The update of one array: its precision and its checks."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxopt_cards.core.leaf_errors import LeafMismatch
 
 
 def dtype_of(leaf: Any) -> Any:
-    """The dtype of an array, a key, a number, or what stands for one of them."""
+    """The dtype of an array, a key, a number, or a placeholder of one."""
     return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
@@ -22,7 +22,7 @@ def is_inexact(leaf: Any) -> bool:
 
 
 def in_precision(bits: int, array: Any) -> jax.Array:
-    """The array with at least so many bits a real number; integers as they are."""
+    """The array with at least this many bits per real number; integers do not change."""
     if not is_inexact(array) or jnp.finfo(array.dtype).bits >= bits:
         return array
     kind = "complex" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "float"
@@ -30,18 +30,18 @@ def in_precision(bits: int, array: Any) -> jax.Array:
 
 
 def wider(*arrays: Any) -> Any:
-    """The dtype that holds them all, also where JAX promotes nothing by itself."""
+    """The common dtype, also under strict dtype promotion."""
     with jax.numpy_dtype_promotion("standard"):
         return functools.reduce(jnp.promote_types, map(dtype_of, arrays))
 
 
 def is_float0(grad: Any) -> bool:
-    """Whether JAX says that there is no gradient, as of integers."""
+    """Whether the dtype is `float0`, JAX's gradient of integers."""
     return bool(getattr(grad, "dtype", None) == jax.dtypes.float0)
 
 
 def is_still(grad: Any, param: Any) -> bool:
-    """Whether a leaf has no gradient, as JAX says or as its parameter's dtype shows."""
+    """Whether a leaf has no gradient, by the dtype of the gradient or of the parameter."""
     return is_float0(grad) or not (param is None or is_inexact(param))
 
 
@@ -56,10 +56,10 @@ def first_state(init: Callable, param: Any, taken: dict[int, Any]) -> Any:
 def one_leaf(
     init: Callable, update: Callable, layout: Any, of_gradient: bool, *leaf: Any
 ) -> tuple[Any, tuple]:
-    """One leaf's update: the equation in float32 at least.
+    """The update of one leaf: the equation, computed at least in float32.
 
-    The new state has the dtypes of the old. The update has the gradient's where it is made of the
-    gradient alone, else the wider of the gradient's and the parameter's.
+    The new state has the dtypes of the old one. The update has the dtype of the gradient if it
+    depends on the gradient alone, otherwise the wider dtype of gradient and parameter.
     """
     grad, row, param, count = leaf
     grad = _real(grad, param)
@@ -80,7 +80,7 @@ def one_leaf(
 
 
 def unmoved(grad: Any, param: Any) -> Any:
-    """The update of what has no gradient: zero; what cannot be added to stays as it is."""
+    """The update of a leaf without gradient: zero; for random keys the gradient as it is."""
     if not is_float0(grad) and is_inexact(grad):
         kind = "integers or keys" if param is None else dtype_of(param)
         raise LeafMismatch(f"the parameter is of {kind}, so it has no gradient; got {grad.dtype}")
@@ -92,7 +92,7 @@ def unmoved(grad: Any, param: Any) -> Any:
 
 
 def _real(grad: jax.Array, param: Any) -> jax.Array:
-    """The gradient as real or complex numbers: integers are exact in the parameter's dtype."""
+    """The gradient as real or complex numbers; integers get the dtype of the parameter."""
     if is_inexact(grad):
         return grad
     if not jnp.issubdtype(grad.dtype, jnp.integer):
@@ -101,7 +101,7 @@ def _real(grad: jax.Array, param: Any) -> jax.Array:
 
 
 def _pair(returned: Any) -> tuple[Any, Any]:
-    """What an equation's update must return."""
+    """The update and the state that an equation returned; raises for anything else."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         got = f"{len(returned)} values" if isinstance(returned, tuple) else "one value"
         raise LeafMismatch(f"update must return the pair (update, state), got {got}")

@@ -79,9 +79,6 @@ def augment(
         Values are clipped to [0, 1] where colour is changed, and only there. Functions with the
         same settings are equal and hash alike, so that they share compiled programs.
 
-    State:
-        None.
-
     Raises:
         ValueError: a number outside its range; `x` of another shape or not of floating point;
             saturation or hue asked for, but not three channels.

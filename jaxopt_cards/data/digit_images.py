@@ -19,8 +19,6 @@ def digits() -> Splits:
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 64) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
 
     References:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine

@@ -43,9 +43,6 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     Returns:
         The `Examples` kept.
 
-    State:
-        None.
-
     Raises:
         ValueError: a class occurs twice in `classes`, or never in the examples.
 
@@ -92,9 +89,6 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
 
     Returns:
         The `Examples` kept.
-
-    State:
-        None.
 
     Raises:
         ValueError: `n` is not a whole number > 0, or a class has fewer examples.

@@ -66,9 +66,6 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 784) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
-
     Raises:
         FileNotFoundError: a file is missing (the message names it and the folder).
         ValueError: a file is truncated or is not the one it should be (the message names it).

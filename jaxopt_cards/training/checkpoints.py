@@ -44,12 +44,6 @@ class Checkpointer:
     checksums: a damaged checkpoint is named in a warning and set aside, and the one before it is
     used. Use it in a `with` statement, which waits for the last one.
 
-    Equation:
-        .. math:: \mathrm{restore}(x_0) = (n, x_n), \qquad
-            n = \max \{i : \mathrm{crc}(x_i) = c_i\}
-
-        with :math:`x_i` the tree saved at step :math:`i`, :math:`c_i` its CRC-32 at that time.
-
     Args:
         directory: folder of one run; made if it is not there.
         identity: dictionary that JSON can hold, such as the seed and the settings; a checkpoint
@@ -343,7 +337,8 @@ class Checkpoints:
 
     Example:
         >>> from jaxopt_cards import training
-        >>> checkpoints = training.Checkpoints("runs/first", every=1)
+        >>> training.Checkpoints("runs/first", every=1).every
+        1
     """
 
     @declare

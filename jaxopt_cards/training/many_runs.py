@@ -69,12 +69,6 @@ def fit_many(
     up to the rounding of float32; one that has stopped no longer changes. Runs of other shapes
     (units, layers, batch size, size of the fold) are grouped, and compiled once a group.
 
-    Equation:
-        .. math:: (\theta^*_1, \dots, \theta^*_m) =
-            \mathrm{map}(\mathrm{fit})\,((\theta_1, \lambda_1), \dots, (\theta_m, \lambda_m))
-
-        with :math:`\lambda_i` the hyperparameters of run :math:`i`.
-
     Args:
         models: one NNX module for each run. Modules that differ in arrays only, such as weights or
             the rate of `layers.Dropout`, share a group.

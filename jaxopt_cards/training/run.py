@@ -98,30 +98,32 @@ def fit(
             of examples and the mean weight of all training examples, not by the sum of its own
             weights: so the weighted mean loss is minimised at every batch size.
         valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
-        batch_size: whole number > 0, at most the number of training examples. No example is
-            dropped: the last batch of an epoch is filled up with other examples at weight zero,
-            which only batch normalisation sees. Its loss is the mean over its own examples, as in
-            PyTorch and Keras, so each of them counts for more; the order is new in each epoch.
-        epochs: whole number > 0; the largest number of epochs.
+        batch_size: whole number > 0, at most the number of training examples; 32 by default. No
+            example is dropped: the last batch of an epoch is filled up with other examples at
+            weight zero, which only batch normalisation sees. Its loss is the mean over its own
+            examples, as in PyTorch and Keras, so each of them counts for more; the order is new in
+            each epoch.
+        epochs: whole number > 0; the largest number of epochs. Default: 100.
         patience: whole number > 0; stop after this many epochs without a lower validation loss.
             Default: never. Exercise 8 of Géron's chapter 11 takes 20.
-        seed: whole number >= 0; seed of the order of the examples. The model has its own seed for
-            its weights.
+        seed: whole number >= 0; seed of the order of the examples, 0 by default. The model has its
+            own seed for its weights.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
         regularizer: function of the tree of trained parameters, whose value is added to the loss of
-            each batch, such as `layers.l2(1e-4)`. The history does not include it.
+            each batch, such as `layers.l2(1e-4)`. The history does not include it. Default: none.
         augment: function of a random key and the inputs of a batch, which returns the inputs to
-            train on, such as `data.augment(shift=2)`.
+            train on, such as `data.augment(shift=2)`. Default: none.
         plateau: `reduce_on_plateau(...)`: performance scheduling. It is given the validation loss
             after each epoch, and its factor multiplies all updates of the next epoch, including
             those of `proximal_l1`, `max_norm` and `lookahead`, which then do only part of their
-            work.
+            work. Default: none.
         trainable: which parameters are trained: a regular expression over their paths, a tree of
             bools, a function from parameters to such a tree, or an NNX filter such as
             `transfer.freeze(pattern)`. No gradient is computed and no optimizer state kept for the
             others. Default: all.
-        progress: bool; show a progress bar on a terminal, a line every few seconds elsewhere.
+        progress: bool, true by default; show a progress bar on a terminal, a line every few seconds
+            elsewhere.
         opt_state: the state of the optimizer to start with. To continue another run, pass its
             `FitResult.last` as the model and its `opt_state`, after `transfer.migrate_state` if
             other parameters are trained now. Default: a new state.

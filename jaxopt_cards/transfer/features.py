@@ -45,11 +45,6 @@ def cache_features(
     compared before they are used. What is damaged or half written is computed again. A process
     killed while it writes leaves a hidden `.features-*` file, never read, to be deleted by hand.
 
-    Equation:
-        .. math:: S = \{(h_k(x_i), y_i)\}
-
-        with :math:`h_k` the network up to hidden layer :math:`k` = `upto`.
-
     Args:
         model: NNX module with a method `features(x, upto)`, such as `layers.MLP`.
         upto: whole number > 0; the last layer to run.
@@ -60,9 +55,6 @@ def cache_features(
     Returns:
         `Examples` with `x` of shape (n, units of that layer): in memory, or with `directory` a
         read-only `numpy.memmap`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the layer does not exist, data are not finite or do not fit the model,

@@ -38,9 +38,6 @@ def freeze(mask: Any, *, batch_stats: bool = True) -> Any:
     Returns:
         An NNX filter.
 
-    State:
-        None.
-
     Raises:
         ValueError: the mask is none; (in `fit`) it selects no parameter, or
             leaves none to train.

@@ -80,9 +80,6 @@ def restore(
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a mask that does not fit; a pattern of `rename` matches no path; a replacement
             is not text, or names a group that its pattern does not have; a leaf is neither a number

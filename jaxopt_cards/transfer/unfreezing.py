@@ -49,9 +49,6 @@ def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) ->
     Returns:
         An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters as of `freeze`.
 
-    State:
-        None.
-
     Raises:
         ValueError: epochs that do not begin with 0 or do not ascend, or a mask that is none.
 
@@ -89,18 +86,12 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
     three times too long. Give new parameters a state of their own by `optax.partition`, as
     `fine_tune` does, or warm the rate up.
 
-    Equation:
-        .. math:: s'_p \leftarrow s_p \quad\text{for all paths } p \text{ that both states have}
-
     Args:
         opt_state: the state to take from: `FitResult.opt_state`.
         new_state: the state to fill: `tx.init(params)` with the parameters that now are trained.
 
     Returns:
         A state like `new_state`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the states have not a single array in common.

@@ -63,11 +63,6 @@ class Zoo:
     Several processes may store, replace and load models at once: a lock on the folder, where the
     system has one, lets each see whole models only.
 
-    Equation:
-        .. math:: \mathrm{load}(s) = f_\theta \quad\text{if}\quad \mathrm{SHA256}(\theta) = h_s
-
-        with :math:`\theta` the file of weights and :math:`h_s` what the card of :math:`s` says.
-
     Args:
         directory: folder of the models; made when the first one is stored.
         max_bytes: whole number > 0; files of weights that are larger are not read. Default: 8 GiB.

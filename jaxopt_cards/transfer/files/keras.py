@@ -61,9 +61,6 @@ def from_keras(
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
 
-    State:
-        None.
-
     Raises:
         ValueError: the file is damaged, of another format, too large, or leads to other files; a
             `.weights.h5`, where arrays have numbers for names, has a normalisation without scale

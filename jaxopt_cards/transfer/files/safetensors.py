@@ -59,9 +59,6 @@ def from_safetensors(
     names: there is a `weight` or a `running_mean`, and no `kernel`, `scale` or `embedding`. Needs
     the library safetensors.
 
-    Equation:
-        .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
-
     Args:
         path: the file.
         convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
@@ -72,9 +69,6 @@ def from_safetensors(
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
-
-    State:
-        None.
 
     Raises:
         ValueError: the file is damaged, of another format or too large; `inputs_first` matches no
