@@ -124,7 +124,7 @@ def trained_once(
     # The number of the epoch sets the order. All in arrays of its own, since the compiled epoch
     # reuses them.
     run = jax.tree.map(jnp.copy, run._replace(epoch=jnp.int32(epochs)))
-    one = epoch_program.Data(data.x[:1], data.y[:1])  # to validate on, which nobody asks for here
+    one = epoch_program.Data(data.x[:1], data.y[:1])  # for validation, which is not used here
     run, measured = epoch_program.compiled_epoch()(
         program, tx, run, {}, data, one, jax.random.key(seed)
     )

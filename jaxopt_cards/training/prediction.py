@@ -1,4 +1,4 @@
-"""What a model answers: its outputs in evaluation mode, a batch at a time."""
+"""The outputs of a model in evaluation mode, batch by batch."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -23,22 +23,16 @@ def predict(
     r"""Runs a model over all inputs, in evaluation mode.
 
     Runs in batches, compiled once for each structure of a model and shape of a batch. A short last
-    batch is filled up, so that it needs no program of its own. The model given is not changed.
-
-    Equation:
-        .. math:: \hat y_i = f_\theta(x_i)
+    batch is filled up, so it needs no program of its own. `model` is not changed.
 
     Args:
         model: any NNX module that maps a batch of inputs to outputs.
         x: inputs, shape (n, ...): an array, or one that is mapped from a file.
-        batch_size: whole number > 0; inputs at a time, so that memory suffices.
+        batch_size: whole number > 0; number of inputs that are in memory at a time.
 
     Returns:
-        A NumPy array of the outputs, with a row for each input: logits, where the model ends in
-        them. If the outputs are a tree of arrays, the tree with such arrays.
-
-    State:
-        None.
+        A NumPy array of the outputs, such as logits, with a row for each input. If the model
+        returns a tree of arrays, a tree of NumPy arrays.
 
     Raises:
         ValueError: no inputs, inputs that the model does not take, or outputs without a row for
@@ -48,8 +42,8 @@ def predict(
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         10, "Using the Neural Network": the class of the highest logit.
 
-    Use when: training is over and the outputs themselves are wanted.
-    Avoid when: only loss and accuracy are; `evaluate` returns them.
+    Use when: training is finished and you need the outputs themselves.
+    Avoid when: you need only loss and accuracy; `evaluate` returns them.
 
     Example:
         >>> import numpy as np

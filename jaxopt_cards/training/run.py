@@ -137,8 +137,8 @@ def fit(
         `compile_seconds`.
 
     State:
-        On the device: parameters and other variables twice (current and best), the optimizer's
-        state, and the data.
+        On the device: parameters and other variables twice (current and best), the state of the
+        optimizer, and the data.
 
     Raises:
         ValueError: data that are empty, of unequal lengths or not finite; labels outside the
@@ -151,9 +151,10 @@ def fit(
             and `opt_state` are what gave that loss.
 
     References:
-        Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
+        Lutz Prechelt (1998), Early Stopping – But When? Géron (2017), chapter
+        11, exercise 8.
 
-    Use when: data fit on the device and an epoch has many small steps: no step returns to Python.
+    Use when: data fit on the device, and an epoch has many small steps, none of which needs Python.
     Avoid when: data do not fit on the device, or each step needs the host.
 
     Example:
