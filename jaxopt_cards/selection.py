@@ -82,7 +82,10 @@ def _matching(params: PyTree, pattern: str) -> list[bool]:
 
 def _hole_paths(params: PyTree) -> list[KeyPath]:
     """Where `optax.masked` or `optax.partition` took leaves out: they belong to another group."""
-    is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
+
+    def is_hole(node):
+        return isinstance(node, optax.MaskedNode)
+
     found = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_hole)
     return [path for path, leaf in found if is_hole(leaf)]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cli.terminal import AsJson, print_json, tell
+from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards.tables import Loaded
@@ -116,13 +118,9 @@ def _check_output(output: Path | None) -> None:
     """Raises before anything is trained if the folder could not be filled."""
     if output is None:
         return
-    try:
-        import matplotlib  # noqa: F401
-        import safetensors  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"--output needs {error.name}: pip install 'jaxopt_cards[examples]'"
-        ) from None
+    with named_as("--output"):
+        optional("matplotlib")
+        optional("safetensors")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -60,7 +60,7 @@ class NotFiniteError(Named, FloatingPointError):
     """A computation that gave no finite number."""
 
 
-class MissingPackageError(Named, ImportError):
+class MissingPackageError(Named, ModuleNotFoundError):
     """An optional package that is not installed."""
 
 
@@ -106,6 +106,14 @@ def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
         return stage
 
     return tx._replace(init=named(tx.init), update=named(tx.update))
+
+
+def function_name(function: Callable) -> str:
+    """The public function inside which a function is written."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__qualname__.split(".<locals>")[0]
 
 
 def nearest_argument(name: str, among: Sequence[str]) -> str | None:

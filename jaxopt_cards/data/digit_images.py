@@ -1,4 +1,4 @@
-"""The small digits that scikit-learn brings along."""
+"""The small digits of scikit-learn."""
 
 import numpy as np
 
@@ -22,9 +22,6 @@ def digits() -> Splits:
     State:
         None.
 
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-
     References:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
         Learning Repository.
@@ -37,12 +34,8 @@ def digits() -> Splits:
         >>> [len(split.y) for split in data.digits()]
         [1097, 200, 500]
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "digits: needs scikit-learn: pip install 'jaxopt_cards[examples]'"
-        ) from None
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     x, y = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int32)
     valid, train, test = (

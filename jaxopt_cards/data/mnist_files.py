@@ -79,7 +79,7 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
         applied to document recognition. Chapter 11, exercises 8 to 10.
 
     Use when: reproducing the chapter.
-    Avoid when: there is neither the data nor a network; `digits` comes with scikit-learn.
+    Avoid when: there is neither the data nor a network; `digits` comes with the package.
 
     Example:
         >>> from jaxopt_cards import data

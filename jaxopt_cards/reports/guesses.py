@@ -7,9 +7,10 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.data.examples import confusion_counts
+from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
+from jaxopt_cards.training.outcome import FitResult
 from jaxopt_cards.training.prediction import predict
-from jaxopt_cards.training.run import FitResult, evaluate
 
 # A square of fewer numbers, such as the nine columns of a table, is no image.
 _LEAST_SIDE = 8

@@ -36,9 +36,12 @@ def check_elementwise(inner: optax.GradientTransformationExtraArgs, shapes: list
 def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list[str]:
     """What an update of one leaf computes, in order; raises where it is not element-wise."""
     tree = {"leaf": leaf}
+
+    def update(*args):
+        return inner.update(*args, value=jnp.zeros(()))
+
     try:
         state = jax.eval_shape(inner.init, tree)
-        update = lambda *args: inner.update(*args, value=jnp.zeros(()))  # noqa: E731
         traced = jax.make_jaxpr(update)(tree, state, tree)
     except Exception as error:
         raise NamedError(

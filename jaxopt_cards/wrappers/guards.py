@@ -10,9 +10,9 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import found_state
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.core.precision import is_inexact, wider
+from jaxopt_cards.core.states import found_state
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -81,7 +81,9 @@ def skip_nonfinite(
 
     def init(params):
         # Each in a buffer of its own, so that a step can donate them.
-        zero = lambda _=None: jnp.zeros((), jnp.int32)  # noqa: E731
+        def zero(_=None):
+            return jnp.zeros((), jnp.int32)
+
         leaves = zero() if is_placeholder(params) else jax.tree.map(zero, params)
         return SkipNonfiniteState(inner.init(params), zero(), zero(), leaves)
 

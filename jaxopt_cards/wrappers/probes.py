@@ -9,9 +9,8 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import NamedError
+from jaxopt_cards.core.checks import NamedError, check_params
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import check_params
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import path_name, path_names
 from jaxopt_cards.core.precision import in_precision, is_inexact
@@ -176,7 +175,10 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
 
 def _found(state: Any, at: str) -> Iterator[tuple[str, ProbeState]]:
     """All states of `probe`, also those inside of others, by their paths in the state."""
-    is_probe = lambda node: isinstance(node, ProbeState)  # noqa: E731
+
+    def is_probe(node):
+        return isinstance(node, ProbeState)
+
     for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_probe):
         if is_probe(node):
             where = f"{at}/{path_name(path)}".strip("/")
@@ -215,7 +217,10 @@ def _after(squares: dict[str, jax.Array], count: jax.Array, updates: Any) -> Any
     `optimization_barrier` does not keep it from that, a condition that never holds does.
     """
     never = (count < 0) & jnp.array([table[0, 0] > 0 for table in squares.values()]).any()
-    hung = lambda u: jnp.where(never, jnp.zeros_like(u), u) if is_inexact(u) else u  # noqa: E731
+
+    def hung(update):
+        return jnp.where(never, jnp.zeros_like(update), update) if is_inexact(update) else update
+
     return jax.tree.map(hung, updates)
 
 

@@ -47,18 +47,12 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_digits_are_complete_and_disjoint():
+def test_digits_are_complete_and_those_of_scikit_learn():
     splits = data.digits()
     assert sum(len(split.y) for split in splits) == 1797
     assert all(set(split.y.tolist()) == set(range(10)) for split in splits)
     assert splits.train.x.dtype == np.float32
     assert (splits.train.x.min(), splits.train.x.max()) == (0, 1)
-
-
-def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"digits: needs scikit-learn: pip install"):
-        data.digits()
 
 
 def test_confusion_counts_also_labels_of_few_bits():

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxopt_cards.core.checks import escaped, shown
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.transfer.files.foreign import (
     SLACK,
     UnfitError,
@@ -102,10 +102,7 @@ def from_safetensors(
     if convention is not None:
         check_convention(convention)
     given = layout(embeddings, inputs_first)
-    try:
-        import safetensors
-    except ImportError as error:
-        raise MissingPackageError("needs safetensors: pip install safetensors") from error
+    safetensors = optional("safetensors")
 
     with opened("from_safetensors", path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
