@@ -71,9 +71,9 @@ class _Tree:
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
-def hashable(mask: Any) -> str | Callable[[Any], Any]:
+def hashable(mask: Any, argument: str = "mask") -> str | Callable[[Any], Any]:
     """A mask as programs are compiled for: a regular expression or a function of parameters."""
-    mask = as_mask("" if mask is None else mask)
+    mask = as_mask("" if mask is None else mask, argument)
     if isinstance(mask, nnx.Module):
         mask = nnx.state(mask, nnx.Param)
     if isinstance(mask, nnx.State):
@@ -84,9 +84,9 @@ def hashable(mask: Any) -> str | Callable[[Any], Any]:
     return _Tree(structure, tuple(leaves))
 
 
-def _paths_of(model: nnx.Module, mask: Any) -> str:
+def _paths_of(model: nnx.Module, mask: Any, argument: str = "mask") -> str:
     """A regular expression of just the parameters that the mask selects."""
-    marks = named(mask_of(nnx.to_pure_dict(nnx.state(model, nnx.Param)), mask))
+    marks = named(mask_of(nnx.to_pure_dict(nnx.state(model, nnx.Param)), mask, argument))
     return f"^({'|'.join(re.escape(path) for path, chosen in marks if chosen)})$"
 
 
@@ -96,7 +96,10 @@ def filter_of(trainable: Any, model: nnx.Module) -> Any:
         return trainable.of(model)
     if _is_filter(trainable):
         return trainable
-    return Frozen((hashable(trainable),), all_but=True).of(model)
+    mask = hashable(trainable, "trainable")
+    if not isinstance(mask, str):
+        mask = _paths_of(model, mask, "trainable")
+    return Frozen((mask,), all_but=True).of(model)
 
 
 def _is_filter(trainable: Any) -> bool:

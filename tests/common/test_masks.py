@@ -157,6 +157,20 @@ def test_fit_freezes_by_a_tree_as_by_a_pattern():
         chex.assert_trees_all_equal(nnx.state(other), nnx.state(of_pattern))
 
 
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("(", "is not a regular expression"),
+        (3.0, "trainable must be a regular expression"),
+        ({"conv": True}, "trainable must have the structure of the parameters"),
+        (lambda params: 3.0, "trainable must be a regular expression"),
+    ],
+)
+def test_errors_name_trainable_where_that_is_the_argument(mask, message):
+    with pytest.raises(ValueError, match=message):
+        filter_of(mask, model())
+
+
 def test_a_mask_without_a_model_says_what_to_do():
     with pytest.raises(ValueError, match=r"use freeze\(mask\).of\(model\)"):
         nnx.state(model(), transfer.freeze(TREE))
