@@ -56,7 +56,7 @@ class Declaration:
         settings: defaults of the arguments that are gathered in `**settings`, whose annotation is
             `Unpack` of a typed dictionary; the function is given all of them.
         refused: arguments that other functions or earlier versions take, and what must be done
-            instead: `{"pattern": "be given as mask"}`.
+            instead: `{"mesh": "be given as placement=mesh"}`.
     """
 
     def __init__(

@@ -34,20 +34,20 @@ class RateRange:
         """The rate with the least validation loss."""
         return float(self.rates[np.nanargmin(self.valid_loss)])
 
-    def plot(self, axes: Any) -> Any:
-        """Draws both losses over the rates into axes of matplotlib, and returns the axes."""
-        axes.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
-        axes.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
-        axes.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
-        axes.annotate(
+    def plot(self, ax: Any) -> Any:
+        """Draws both losses over the rates into axes of Matplotlib, and returns the ax."""
+        ax.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
+        ax.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
+        ax.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
+        ax.annotate(
             f"{self.best:.2g}", (self.best, np.nanmin(self.valid_loss)), (0, -14),
             textcoords="offset points", ha="center", color="#d55e00",
         )  # fmt: skip
-        axes.margins(y=0.15)
-        axes.set(xlabel="learning rate", ylabel="loss")
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        return axes
+        ax.margins(y=0.15)
+        ax.set(xlabel="learning rate", ylabel="loss")
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False)
+        return ax
 
 
 @declare(
@@ -89,7 +89,7 @@ def learning_rate_range(
             `plateau`, `trainable` and `progress` as in `fit`.
 
     Returns:
-        A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(axes)`.
+        A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(ax)`.
 
     Raises:
         ValueError: as in `fit_many`; `low` is not below `high`; fewer than two points.
