@@ -35,7 +35,7 @@ class RateRange:
         return float(self.rates[np.nanargmin(self.valid_loss)])
 
     def plot(self, ax: Any) -> Any:
-        """Draws both losses over the rates into axes of Matplotlib, and returns the ax."""
+        """Draws both losses over the rates into axes of Matplotlib, and returns them."""
         ax.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
         ax.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
         ax.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
