@@ -169,7 +169,7 @@ def write(*, only_new: bool = False) -> None:
     """Measures all techniques, or those without facts, and writes the file."""
     known = measured()["techniques"] if only_new else {}
     names = transformations()
-    techniques = {name: known.get(name) or measure(name)._asdict() for name in names}
+    techniques = {name: known.get(name) or measure(name)._asdict() for name in sorted(names)}
     if known.keys() == techniques.keys():
         return
     content = {"jax": jax.__version__, "platform": jax.default_backend(), "techniques": techniques}
