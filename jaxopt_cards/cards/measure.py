@@ -165,7 +165,7 @@ def _may_be_traced(name: str, argument: str) -> bool:
     return True
 
 
-def write(*, only_new: bool = False) -> None:
+def main(*, only_new: bool = False) -> None:
     """Measures all techniques, or those without facts, and writes the file."""
     known = measured()["techniques"] if only_new else {}
     names = transformations()
@@ -179,4 +179,4 @@ def write(*, only_new: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    write()
+    main()
