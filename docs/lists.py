@@ -109,7 +109,7 @@ def main() -> None:
     README.write_text(readme())
     from jaxopt_cards.cards import measure
 
-    measure.write(only_new=True)
+    measure.main(only_new=True)
 
 
 if __name__ == "__main__":

@@ -165,11 +165,11 @@ def _may_be_traced(name: str, argument: str) -> bool:
     return True
 
 
-def write(*, only_new: bool = False) -> None:
+def main(*, only_new: bool = False) -> None:
     """Measures all techniques, or those without facts, and writes the file."""
     known = measured()["techniques"] if only_new else {}
     names = transformations()
-    techniques = {name: known.get(name) or measure(name)._asdict() for name in names}
+    techniques = {name: known.get(name) or measure(name)._asdict() for name in sorted(names)}
     if known.keys() == techniques.keys():
         return
     content = {"jax": jax.__version__, "platform": jax.default_backend(), "techniques": techniques}
@@ -179,4 +179,4 @@ def write(*, only_new: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    write()
+    main()
