@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fuzz lint docs package clean
+.PHONY: help setup demo test bench fuzz lint lists docs package clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -27,6 +27,9 @@ lint: .venv/.installed-test ## format, style and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+lists: .venv/.installed-test ## write what lists the public names, after one was added or removed
+	$(BIN)/python docs/lists.py
 
 docs: .venv/.installed-docs ## the site, in docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html

@@ -21,13 +21,11 @@ from jaxopt_cards import cards, data, layers, pictures, training, transfer
 
 assert "adam" in cards.catalogue() and "scale_by_adam" in str(cards.describe(jc.adam(0.1)))
 mlp, space = functools.partial(layers.MLP, 64, 10), {"dropout_rate": [0.1, 0.3]}
-train = data.digits().train
+training.random_search(mlp, jc.adam, space, train=data.digits().train, epochs=1)
 for call, extra in {
     lambda: cards.picture(None, "adam"): "examples",
     lambda: data.augment((8, 8), flip=True): "examples",
     lambda: pictures.style(): "examples",
-    lambda: training.DNNClassifier(): "examples",
-    lambda: training.random_search(mlp, jc.adam, space, train=train, epochs=1): "examples",
     lambda: training.report(None, "report.html", figures={"a": lambda: None}): "examples",
     lambda: transfer.from_keras("a.h5"): "transfer",
     lambda: transfer.from_safetensors("a.safetensors"): "transfer",

@@ -5,16 +5,18 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxopt_cards.cards.terms import TERMS
 from jaxopt_cards.core.errors import NamedError
 
 PACKAGE = "jaxopt_cards"
+YOUR_OWN = "Your own"  # the family of functions outside this package
 _ROOT = Path(__file__).parents[1]
 
 # Where a technique is defined says what it is: the longest beginning of the module's name counts.
@@ -94,6 +96,42 @@ def entry(name: str) -> Entry:
         return found[0]
     hint = _nearest(each.name for each in found) or _hint(name)
     raise NamedError(f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
+
+
+def entry_of(function: Callable[..., Any]) -> Entry:
+    """The entry of a function outside this package: its source is not read, only its signature."""
+    name, module = function.__name__, function.__module__ or "__main__"
+    file = _parsed(_signature(function).encode())
+    definition = file.definitions[name]
+    kind = "optimizer" if _takes_rate_first(definition) else "transformation"
+    docstring = inspect.getdoc(function) or ""
+    return Entry(name, kind, YOUR_OWN, module, module, docstring, definition, file)
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """A definition with the signature of a function, without annotations."""
+    given = [
+        each.replace(
+            annotation=each.empty,
+            default=each.empty if each.default is each.empty else _Default(each.default),
+        )
+        for each in inspect.signature(function).parameters.values()
+    ]
+    return f"def {function.__name__}{inspect.Signature(given)}: ..."
+
+
+class _Default:
+    """A default value that is written as in Python, or as three dots."""
+
+    def __init__(self, value: Any):
+        self._text = repr(value)
+
+    def __repr__(self) -> str:
+        try:
+            ast.parse(self._text, mode="eval")
+        except SyntaxError:  # such as <function relu>
+            return "..."
+        return self._text
 
 
 def _letters(name: str) -> str:
@@ -218,8 +256,11 @@ def _path(module: str) -> Path:
 
 @functools.cache
 def _read(path: Path) -> File:
+    return _parsed(path.read_bytes())
+
+
+def _parsed(source: bytes) -> File:
     """Functions, classes and named constants of a file."""
-    source = path.read_bytes()
     tree = ast.parse(source)
     definitions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     constants = dict(pair for node in tree.body for pair in _assigned(node))

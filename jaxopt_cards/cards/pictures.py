@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from jaxopt_cards.cards.reading import Card, card
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
@@ -36,5 +37,7 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
     from jaxopt_cards.cards.gallery import DRAWERS
 
     name = (card(thing) if isinstance(thing, str) else thing).name
+    if name not in DRAWERS:
+        raise NamedError(f"thing must be a technique of jaxopt_cards, got the card of {name}")
     ax.set_title(DRAWERS[name](ax, name))
     return ax

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 from docstring_parser.google import GoogleParser, Section, SectionType
 
 from jaxopt_cards.cards.facts import Facts, facts
-from jaxopt_cards.cards.index import entries, entry
+from jaxopt_cards.cards.index import PACKAGE, YOUR_OWN, Entry, entries, entry, entry_of
 from jaxopt_cards.cards.signature import parameters, signature
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 
 _ONE_LINERS = ("Use when", "Avoid when")
+# What the docstring of a user's own function must have.
+_NEEDED = ("Equation", "Args", *_ONE_LINERS)
 _SECTIONS = [
     Section("Args", "param", SectionType.MULTIPLE),
     Section("Raises", "raises", SectionType.MULTIPLE),
@@ -48,7 +51,7 @@ class Argument(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    r"""What a public technique says of itself.
+    r"""What a technique says of itself.
 
     Texts are those of the docstring, reStructuredText, with a paragraph on one line.
 
@@ -56,7 +59,7 @@ class Card:
         name: the technique's.
         kind: "optimizer", "transformation", "regulariser", "schedule", "selection", "layer",
             "training", "transfer" or "data".
-        family: its heading in the API, such as "Gradient clipping".
+        family: its heading in the API, such as "Gradient clipping"; "Your own" for your functions.
         module: whence to import it.
         signature: the call with its defaults.
         summary: what it does, in one sentence.
@@ -102,15 +105,17 @@ class Card:
 
 @declare
 def card(thing: str | Callable[..., Any]) -> Card:
-    r"""The card of a public technique: what it says of itself, and what was measured of it.
+    r"""The card of a technique: what it says of itself, and what was measured of it.
 
-    Read from the package's text; for a name neither JAX nor the technique is imported.
+    Read from the package's text; for a name neither JAX nor the technique is imported. A function
+    of your own has a card, too, if its docstring has the sections `Equation:`, `Args:`, `Use when:`
+    and `Avoid when:`.
 
     Equation:
         .. math:: \mathrm{card}(f) = \mathrm{parse}(\mathrm{text}(f)) \cup \mathrm{measured}(f)
 
     Args:
-        thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or itself.
+        thing: its name, such as "adam" or "jaxopt_cards.layers.Dropout", or the function or class.
 
     Returns:
         A `Card`.
@@ -119,7 +124,8 @@ def card(thing: str | Callable[..., Any]) -> Card:
         None.
 
     Raises:
-        ValueError: no technique of this package; the message has the nearest names.
+        ValueError: no technique has this name (the message has the nearest names), or the
+            docstring of your function lacks a section.
 
     References:
         Margaret Mitchell et al. (2019), Model Cards for Model Reporting.
@@ -139,7 +145,7 @@ def card(thing: str | Callable[..., Any]) -> Card:
         return _card(entry(thing).name)
     known = entries().get(getattr(thing, "__name__", ""))
     if known is None or getattr(thing, "__module__", None) != known.defined_in:
-        raise ValueError(f"card: thing must be a technique of jaxopt_cards, got {thing!r}")
+        return _users_card(thing)
     return _card(known.name)
 
 
@@ -175,16 +181,34 @@ def catalogue() -> Mapping[str, Card]:
     return MappingProxyType({name: _card(name) for name in entries()})
 
 
+def _users_card(thing: Any) -> Card:
+    """The card of a function that is not of this package."""
+    refused = f"thing must be a technique of {PACKAGE}, got {thing!r}"
+    if not inspect.isfunction(thing):
+        raise NamedError(refused)
+    docstring, takes_arguments = inspect.getdoc(thing) or "", inspect.signature(thing).parameters
+    needed = [each for each in _NEEDED if each != "Args" or takes_arguments]
+    found = re.findall(r"^([A-Z][a-z ]*):", docstring, re.MULTILINE)
+    if missing := [f"{each}:" for each in needed if each not in found]:
+        lacks = f"your function's docstring needs sections; it has no {', '.join(missing)}"
+        raise NamedError(f"{refused}; for a card {lacks}")
+    return _of_entry(entry_of(thing))
+
+
 @functools.cache
 def _card(name: str) -> Card:
+    """The card of a technique of this package."""
+    return _of_entry(entries()[name])
+
+
+def _of_entry(known: Entry) -> Card:
     """Parses the docstring; the sections that are missing are empty."""
-    known = entries()[name]
     parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
     texts = {meta.args[0]: meta.description or "" for meta in parsed.meta if len(meta.args) == 1}
     described = {m.args[1]: _flowing(m.description) for m in parsed.meta if m.args[0] == "param"}
     latex, symbols = _equation(texts.get("Equation", ""))
     return Card(
-        name=name,
+        name=known.name,
         kind=known.kind,
         family=known.family,
         module=known.module,
@@ -206,7 +230,7 @@ def _card(name: str) -> Card:
         use_when=_flowing(texts.get("Use when")),
         avoid_when=_flowing(texts.get("Avoid when")),
         example=inspect.cleandoc(texts.get("Example", "")),
-        facts=facts(name),
+        facts=facts(known.name) if known.family != YOUR_OWN else None,
     )
 
 

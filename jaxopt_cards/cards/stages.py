@@ -10,8 +10,8 @@ from jaxopt_cards.cards.closures import Stage, is_transformation, read
 from jaxopt_cards.cards.description import DescribedStage, Description
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
-from jaxopt_cards.core.leafwise import is_hole
 from jaxopt_cards.core.paths import path_names
+from jaxopt_cards.core.trees import is_hole
 
 PyTree = Any
 

@@ -170,12 +170,12 @@ def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
     """The pairs of classes that are mistaken most often in the test set."""
     import numpy as np
 
+    from jaxopt_cards.data.examples import confusion_counts
+    from jaxopt_cards.training import predict
+
     test = loaded.splits.test
-    guesses = np.concatenate(
-        [np.argmax(model(test.x[i : i + 1000]), axis=1) for i in range(0, len(test.y), 1000)]
-    )
-    counts = np.zeros((len(loaded.classes),) * 2, int)
-    np.add.at(counts, (test.y, guesses), 1)
+    guesses = predict(model, test.x).argmax(axis=1)
+    counts = confusion_counts(test.y, guesses, len(loaded.classes))
     mistakes = counts - np.diag(np.diag(counts))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_WORST]
     pairs = [divmod(int(place), len(counts)) for place in order]

@@ -121,6 +121,14 @@ def check_tx(argument: str, tx: Any) -> Any:
     return tx
 
 
+def check_params(params: Any) -> None:
+    """Raises unless the caller of `update` gave the parameters."""
+    if params is None:
+        raise NamedError(
+            "needs the parameters, got params=None: call update(updates, state, params)",
+        )
+
+
 def check_count(argument: str, value: Any, *, least: int = 1) -> None:
     """Raises unless `value` is a whole number of at least `least`."""
     if isinstance(value, jax.core.Tracer):

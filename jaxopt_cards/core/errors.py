@@ -108,6 +108,14 @@ def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
     return tx._replace(init=named(tx.init), update=named(tx.update))
 
 
+def function_name(function: Callable) -> str:
+    """The public function inside which a function is written."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__qualname__.split(".<locals>")[0]
+
+
 def nearest_argument(name: str, among: Sequence[str]) -> str | None:
     """The argument most like this name; also `learning_rate` for `lr`, by its initials."""
     initials = {"".join(word[:1] for word in each.split("_")): each for each in among}

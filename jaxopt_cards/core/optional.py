@@ -11,7 +11,6 @@ _PACKAGES = {
     "safetensors": ("safetensors", "transfer"),
     "dm_pix": ("dm-pix", "examples"),
     "matplotlib": ("matplotlib", "examples"),
-    "sklearn": ("scikit-learn", "examples"),
 }
 
 

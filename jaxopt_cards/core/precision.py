@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-
-class LeafMismatch(Exception):
-    """What is wrong with one leaf; whoever knows the tree adds the leaf's path."""
+from jaxopt_cards.core.abstract import is_abstract, owned, with_values
+from jaxopt_cards.core.leaf_errors import LeafMismatch
 
 
 def dtype_of(leaf: Any) -> Any:
@@ -46,8 +45,16 @@ def is_still(grad: Any, param: Any) -> bool:
     return is_float0(grad) or not (param is None or is_inexact(param))
 
 
+def first_state(init: Callable, param: Any, taken: dict[int, Any]) -> Any:
+    """What `init` returns for one parameter, in float32 at least; `taken` is that of `owned`."""
+    param = param if is_abstract(param) else jnp.asarray(param)
+    taken[id(param)] = param
+    state = with_values(lambda param: init(in_precision(32, param)), param)
+    return jax.tree.map(lambda array: owned(array, taken), state)
+
+
 def one_leaf(
-    init: Callable, update: Callable, single: bool, of_gradient: bool, *leaf: Any
+    init: Callable, update: Callable, layout: Any, of_gradient: bool, *leaf: Any
 ) -> tuple[Any, tuple]:
     """One leaf's update: the equation in float32 at least.
 
@@ -58,14 +65,13 @@ def one_leaf(
     grad = _real(grad, param)
     if param is not None and jnp.shape(param) != grad.shape:
         raise LeafMismatch(f"the gradient has shape {grad.shape}, the parameter {param.shape}")
-    expected = jax.eval_shape(init, grad)
-    _check_shapes("state (made by init)", (expected,) if single else expected, row)
+    _check_shapes("state (made by init)", jax.eval_shape(init, grad), row)
 
     inexact = [leaf for leaf in jax.tree.leaves((grad, row, param)) if is_inexact(leaf)]
     bits = max(32, *(jnp.finfo(leaf.dtype).bits for leaf in inexact))
     wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
-    new_grad, state = _pair(update(wide[0], wide[1][0] if single else wide[1], wide[2], count))
-    new_row = (state,) if single else tuple(state)
+    new_grad, state = _pair(update(wide[0], layout.argument(wide[1]), wide[2], count))
+    new_row = layout.row(state)
     _check_shapes("update and state", (grad, row), (new_grad, new_row))
     dtype = grad.dtype if of_gradient or param is None else wider(grad, param)
     return new_grad.astype(dtype), jax.tree.map(

@@ -1,6 +1,4 @@
-"""The small digits of UCI's repository, which the package brings along."""
-
-from pathlib import Path
+"""The small digits of scikit-learn."""
 
 import numpy as np
 
@@ -10,11 +8,10 @@ from jaxopt_cards.data.examples import Examples, Splits
 
 @declare
 def digits() -> Splits:
-    r"""Loads 1,797 handwritten digits of 8×8 pixels.
+    r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 
-    Real handwriting that needs no download: the stand-in where MNIST is not at hand. The package
-    brings the file, the same images in the same order as `sklearn.datasets.load_digits`.
-    Validation is images 0 to 199, training 200 to 1,296, test the last 500.
+    Real handwriting that needs no download: the stand-in where MNIST is not at hand. Validation is
+    images 0 to 199, training 200 to 1,296, test the last 500.
 
     Equation:
         .. math:: x = \text{pixel} / 16
@@ -25,12 +22,9 @@ def digits() -> Splits:
     State:
         None.
 
-    Raises:
-        FileNotFoundError: the package is installed without its data.
-
     References:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
-        Learning Repository, licensed under CC BY 4.0.
+        Learning Repository.
 
     Use when: a first try, a test, a machine without internet.
     Avoid when: numbers are to be compared with the literature; use `mnist`.
@@ -40,8 +34,10 @@ def digits() -> Splits:
         >>> [len(split.y) for split in data.digits()]
         [1097, 200, 500]
     """
-    with np.load(Path(__file__).with_suffix(".npz")) as file:
-        x, y = (file["pixels"] / 16).astype(np.float32), file["labels"].astype(np.int32)
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x, y = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int32)
     valid, train, test = (
         Examples(x[rows], y[rows]) for rows in np.split(np.arange(len(y)), [200, 1297])
     )

@@ -12,29 +12,29 @@ from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import shared
 from jaxopt_cards.core.precision import in_precision
-from jaxopt_cards.selection import compiled, marked
+from jaxopt_cards.selection import as_mask, mask_of
 
 Penalty = Callable[[Any], jax.Array]
 
 
 @declare
-def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> Penalty:
+def l1(strength: Annotated[ArrayLike, "[0, inf)"], mask: Any = "kernel") -> Penalty:
     r"""Penalises the sum of absolute weights: a term for the loss.
 
     All weights are drawn to zero with the same force, so that small ones arrive; in training they
     then jitter around zero by the size of a step. Its gradient is that of
-    `add_l1_decay(strength, mask=pattern)` as the first stage of a chain. Give either to
+    `add_l1_decay(strength, mask=mask)` as the first stage of a chain. Give either to
     `training.fit`: this one as its `regularizer`.
 
     Equation:
-        .. math:: R(\theta) = \lambda \sum_{i \in \text{pattern}} |\theta_i|
+        .. math:: R(\theta) = \lambda \sum_{i \in \text{mask}} |\theta_i|
 
         with :math:`\lambda` = `strength`.
 
     Args:
         strength: float in [0, inf), also traced. The chapter's 0.001.
-        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
-            them. The default leaves biases alone.
+        mask: which parameters, as in `select`: a regular expression over paths, a tree of bools, or
+            a function from the parameters to one. The default leaves biases alone.
 
     Returns:
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
@@ -44,8 +44,8 @@ def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         None.
 
     Raises:
-        ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
-            (when called) it matches no path, and the message lists them.
+        ValueError: `strength` is a number outside [0, inf); the mask is none; (when
+            called) it matches no path, and the message lists them.
 
     References:
         Robert Tibshirani (1996), Regression Shrinkage and Selection via the Lasso. Chapter 11, "ℓ1
@@ -61,27 +61,27 @@ def l1(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         >>> print(l1(0.5)(params), jax.grad(l1(0.5))(params)["kernel"])
         2.0 [ 0.5 -0.5]
     """
-    return penalty("l1", pattern, lambda weights: scaled(strength, magnitudes(weights)))
+    return penalty("l1", mask, lambda weights: scaled(strength, magnitudes(weights)))
 
 
 @declare
-def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> Penalty:
+def l2(strength: Annotated[ArrayLike, "[0, inf)"], mask: Any = "kernel") -> Penalty:
     r"""Penalises the sum of squared weights: a term for the loss.
 
     Large weights are drawn to zero the most; none arrives. Without a factor of one half, as in
     Keras, where TensorFlow 1's `l2_regularizer` and what PyTorch calls weight decay have it: the
-    gradient is :math:`2 \lambda \theta`, that of `add_decayed_weights(2 * strength, pattern)` as
+    gradient is :math:`2 \lambda \theta`, that of `add_decayed_weights(2 * strength, mask)` as
     the first stage of a chain. Give either to `training.fit`: this one as its `regularizer`.
 
     Equation:
-        .. math:: R(\theta) = \lambda \sum_{i \in \text{pattern}} \theta_i^2
+        .. math:: R(\theta) = \lambda \sum_{i \in \text{mask}} \theta_i^2
 
         with :math:`\lambda` = `strength`.
 
     Args:
         strength: float in [0, inf), also traced. Half of what is called weight decay.
-        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
-            them. The default leaves biases alone.
+        mask: which parameters, as in `select`: a regular expression over paths, a tree of bools, or
+            a function from the parameters to one. The default leaves biases alone.
 
     Returns:
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
@@ -91,8 +91,8 @@ def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         None.
 
     Raises:
-        ValueError: `strength` is a number outside [0, inf); the pattern is no regular expression;
-            (when called) it matches no path, and the message lists them.
+        ValueError: `strength` is a number outside [0, inf); the mask is none; (when
+            called) it matches no path, and the message lists them.
 
     References:
         Anders Krogh, John Hertz (1992), A Simple Weight Decay Can Improve Generalization. Chapter
@@ -108,32 +108,32 @@ def l2(strength: Annotated[ArrayLike, "[0, inf)"], pattern: str = "kernel") -> P
         >>> print(l2(0.5)(params), jax.grad(l2(0.5))(params)["kernel"])
         5.0 [ 3. -1.]
     """
-    return penalty("l2", pattern, lambda weights: scaled(strength, abs_sq(weights)))
+    return penalty("l2", mask, lambda weights: scaled(strength, abs_sq(weights)))
 
 
 @declare
 def elastic_net(
     l1: Annotated[ArrayLike, "[0, inf)"],
     l2: Annotated[ArrayLike, "[0, inf)"],
-    pattern: str = "kernel",
+    mask: Any = "kernel",
 ) -> Penalty:
     r"""Penalises absolute and squared weights together: a term for the loss.
 
     The ℓ1 part selects, the ℓ2 part keeps correlated weights together, where ℓ1 alone would pick
     one of them at random. Without a factor of one half, as in Keras: as the first stage of a chain,
-    `add_elastic_net(l1, 2 * l2, mask=pattern)` has the same gradient.
+    `add_elastic_net(l1, 2 * l2, mask=mask)` has the same gradient.
 
     Equation:
-        .. math:: R(\theta) = \lambda_1 \sum_{i \in \text{pattern}} |\theta_i| +
-            \lambda_2 \sum_{i \in \text{pattern}} \theta_i^2
+        .. math:: R(\theta) = \lambda_1 \sum_{i \in \text{mask}} |\theta_i| +
+            \lambda_2 \sum_{i \in \text{mask}} \theta_i^2
 
         with :math:`\lambda_1` = `l1`, :math:`\lambda_2` = `l2`.
 
     Args:
         l1: float in [0, inf), also traced; strength of the absolute values.
         l2: float in [0, inf), also traced; strength of the squares.
-        pattern: regular expression over paths such as `hidden1/kernel`, searched for anywhere in
-            them. The default leaves biases alone.
+        mask: which parameters, as in `select`: a regular expression over paths, a tree of bools, or
+            a function from the parameters to one. The default leaves biases alone.
 
     Returns:
         A function from the parameters (an NNX model or its state, or a dictionary) to a number of
@@ -143,8 +143,8 @@ def elastic_net(
         None.
 
     Raises:
-        ValueError: a strength outside [0, inf); the pattern is no regular expression; (when called)
-            it matches no path, and the message lists them.
+        ValueError: a strength outside [0, inf); the mask is none; (when called) it matches no
+            path, and the message lists them.
 
     References:
         Hui Zou, Trevor Hastie (2005), Regularization and Variable Selection via the Elastic Net.
@@ -158,18 +158,16 @@ def elastic_net(
         >>> print(elastic_net(0.5, 0.1)({"kernel": jnp.array([3.0, -1.0])}))
         3.0
     """
-    return penalty(
-        "elastic_net", pattern, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w))
-    )
+    return penalty("elastic_net", mask, lambda w: scaled(l1, magnitudes(w)) + scaled(l2, abs_sq(w)))
 
 
-def penalty(name: str, pattern: str, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
-    """The sum of a function over the arrays whose path matches."""
-    compiled(pattern)
+def penalty(name: str, mask: Any, of_array: Callable[[jax.Array], jax.Array]) -> Penalty:
+    """The sum of a function over the arrays that a mask selects."""
+    mask = as_mask(mask)
 
     @named_as(name)
     def total(params: Any) -> jax.Array:
-        chosen = jax.tree.leaves(marked(params, pattern))
+        chosen = jax.tree.leaves(mask_of(params, mask))
         leaves = zip(shared(params), jax.tree.leaves(params), chosen, strict=True)
         # A parameter in several places of a module is one, and has one term.
         weights = {first: leaf for (first, _), leaf, is_chosen in leaves if is_chosen}

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import found_state, leafwise, value_at
+from jaxopt_cards.core.leafwise import leafwise, value_at
+from jaxopt_cards.core.states import found_state
 
 
 class ScaleByTrueNesterovState(NamedTuple):

@@ -4,16 +4,10 @@ import importlib as _importlib
 
 import lazy_loader as _lazy
 
-from jaxopt_cards.core.errors import named_as as _named_as
-from jaxopt_cards.core.optional import optional as _optional
-
 _public, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
     if name == "report":  # it was here before it had a package of its own
         return _importlib.import_module("jaxopt_cards.reports").report
-    if name == "DNNClassifier":
-        with _named_as(name):
-            _optional("sklearn")
     return _public(name)

@@ -1,7 +1,6 @@
 """The frozen lower part of a network, run once."""
 
 import os
-from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.data import Examples
 from jaxopt_cards.training.inputs import check_range
+from jaxopt_cards.training.prediction import batches
 from jaxopt_cards.transfer.feature_files import fingerprint, on_disk
 
 
@@ -89,13 +89,12 @@ def cache_features(
     _check_finite("labels", y, batch_size)
     lower = _lower_part(model, upto, x[:batch_size])
     shape = (len(x), *lower.row.shape)
+    parts = batches(lower.run, lower.state, x, min(batch_size, len(x)))
     if directory is not None:
         key = fingerprint(lower.run, (lower.state, x[:batch_size]), x)
-        return Examples(
-            on_disk(directory, key, _batches(lower, x, batch_size), shape, lower.row.dtype), y
-        )
+        return Examples(on_disk(directory, key, parts, shape, lower.row.dtype), y)
     features = np.empty(shape, lower.row.dtype)
-    for index, rows in enumerate(_batches(lower, x, batch_size)):
+    for index, rows in enumerate(parts):
         features[index * batch_size : (index + 1) * batch_size] = rows
     return Examples(features, y)
 
@@ -171,8 +170,3 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
             f"{features} for {len(rows)} inputs",
         )
     return _Lower(lower, state, jax.ShapeDtypeStruct(features.shape[1:], features.dtype))
-
-
-def _batches(lower: _Lower, x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(x), batch_size):
-        yield np.asarray(lower.run(lower.state, x[start : start + batch_size]))

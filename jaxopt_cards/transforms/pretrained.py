@@ -9,18 +9,13 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import is_placeholder
+from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
-from jaxopt_cards.core.leafwise import check_params, is_hole
+from jaxopt_cards.core.leaf_errors import LeafMismatch
 from jaxopt_cards.core.paths import listed, named, path_name
-from jaxopt_cards.core.precision import (
-    LeafMismatch,
-    dtype_of,
-    in_precision,
-    is_inexact,
-    unmoved,
-    wider,
-)
+from jaxopt_cards.core.precision import dtype_of, in_precision, is_inexact, unmoved, wider
+from jaxopt_cards.core.trees import is_hole
 
 
 class L2SPState(NamedTuple):
@@ -131,4 +126,4 @@ def _unmoved(path: Any, grad: Any, param: Any) -> Any:
     try:
         return unmoved(grad, param)
     except LeafMismatch as mismatch:
-        raise NamedError(f"at {path_name(path)} {mismatch}") from None
+        raise mismatch.at(path) from None

@@ -1,6 +1,6 @@
 """Projections: parameters kept within a set after every step."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import optax
@@ -16,7 +16,7 @@ from jaxopt_cards.selection import where
 def max_norm(
     max_norm: Annotated[ArrayLike, "(0, inf]"],
     axis: int | tuple[int, ...] | None = None,
-    pattern: str | None = None,
+    mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Keeps the incoming weights of each unit within a ball: max-norm regularisation.
 
@@ -35,8 +35,9 @@ def max_norm(
         axis: the axes along which the weights of one unit lie. Default: all but the last, which is
             right for the kernels of Flax; arrays of fewer than two dimensions (biases) are left
             alone.
-        pattern: regular expression over paths, such as `"hidden.*kernel"`: which parameters.
-            Default: all.
+        mask: which parameters, as in `select`: a regular expression over paths, such as
+            `"hidden.*kernel"`, a tree of bools, or a function from the parameters to one. Default:
+            all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
@@ -45,7 +46,7 @@ def max_norm(
         None.
 
     Raises:
-        ValueError: `max_norm` outside its range; a pattern that matches nothing; (when updating) no
+        ValueError: `max_norm` outside its range; a mask that does not fit; (when updating) no
             parameters.
 
     References:
@@ -79,4 +80,4 @@ def max_norm(
         return jnp.where(outside, after * (max_norm / norm) - param, grad), state
 
     tx = leafwise(init, update, optax.EmptyState, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)

@@ -1,6 +1,6 @@
 """Exact zeros: the ℓ1 proximal step, and pruning."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class MagnitudePruneState(NamedTuple):
 
 @declare(needs_params=True, elementwise=True)
 def proximal_l1(
-    strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], pattern: str | None = None
+    strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], mask: Any = None
 ) -> optax.GradientTransformation:
     r"""Moves each parameter towards zero by a fixed amount after the step, and no further.
 
@@ -45,7 +45,7 @@ def proximal_l1(
     Args:
         strength: float in [0, inf), or a schedule of the step from 0: the learning rate times the
             strength of the penalty.
-        pattern: regular expression over paths: which parameters. Default: all.
+        mask: which parameters, as in `max_norm`. Default: all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
@@ -54,7 +54,7 @@ def proximal_l1(
         With a schedule `count`, int32 of shape (). Else none.
 
     Raises:
-        ValueError: `strength` outside its range; a pattern that matches nothing; (when updating) no
+        ValueError: `strength` outside its range; a mask that does not fit; (when updating) no
             parameters.
 
     References:
@@ -84,7 +84,7 @@ def proximal_l1(
 
     state_type = ProximalL1State if callable(strength) else optax.EmptyState
     tx = leafwise(init, update, state_type, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)
 
 
 @declare(needs_params=True, elementwise=True)
@@ -92,7 +92,7 @@ def magnitude_prune(
     threshold: ArrayLike | None = None,
     sparsity: optax.ScalarOrSchedule | None = None,
     every: Annotated[int, "[1, inf)"] = 1,
-    pattern: str | None = None,
+    mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Sets small weights to zero after the step, and keeps them zero.
 
@@ -113,7 +113,7 @@ def magnitude_prune(
         sparsity: float in [0, 1), or a schedule of the step from 0; the share of zeros in each
             array. Just one of the two must be given.
         every: whole number > 0; updates from one choice of weights to the next; sorting is dear.
-        pattern: regular expression over paths, such as `"kernel"`: which parameters. Default: all.
+        mask: which parameters, as in `max_norm`, such as `"kernel"`. Default: all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
@@ -123,7 +123,7 @@ def magnitude_prune(
 
     Raises:
         ValueError: neither or both of `threshold` and `sparsity`, a number outside its range, a
-            pattern that matches nothing; (when updating) no parameters.
+            mask that does not fit; (when updating) no parameters.
 
     References:
         Song Han, Jeff Pool, John Tran, William Dally (2015), Learning both Weights and Connections
@@ -170,4 +170,4 @@ def magnitude_prune(
         return jnp.where(kept, after, 0) - param, kept
 
     tx = leafwise(init, update, MagnitudePruneState, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)

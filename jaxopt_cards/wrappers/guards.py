@@ -10,9 +10,9 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import found_state
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.core.precision import is_inexact, wider
+from jaxopt_cards.core.states import found_state
 
 
 class SkipNonfiniteState(NamedTuple):

@@ -8,9 +8,10 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import applied
+from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import check_params, is_hole
 from jaxopt_cards.core.precision import in_precision, is_inexact, wider
+from jaxopt_cards.core.trees import is_hole
 
 
 class LookaheadState(NamedTuple):

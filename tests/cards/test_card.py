@@ -190,11 +190,66 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
         (jc.freeze, r"thing must be a technique of jaxopt_cards, got <function freeze"),
         (layers, r"thing must .*, got <module"),
         (None, r"thing must .*, got None"),
+        (lambda x: x, r"thing must .*, got <function .*lambda.*no Equation:, Args:, Use when:"),
     ],
 )
 def test_what_is_no_technique_is_refused(thing, message):
     with pytest.raises(ValueError, match=rf"^card: .*{message}"):
         cards.card(thing)
+
+
+def scale_by_half(factor=0.5, *, mask=jc.chain, **others):
+    r"""Halves the updates.
+
+    Equation:
+        .. math:: u_t = a\, g_t
+
+        with :math:`a` = `factor`.
+
+    Args:
+        factor: float in (0, 1).
+
+    Returns:
+        An `optax.GradientTransformation`.
+
+    Use when: updates are twice too large.
+    Avoid when: they are not.
+    """
+
+
+def test_a_function_of_the_user_has_a_card():
+    card = cards.card(scale_by_half)
+    assert (card.name, card.kind, card.family) == ("scale_by_half", "transformation", "Your own")
+    assert card.module == __name__
+    assert card.signature == "scale_by_half(factor=0.5, *, mask=..., **others)"
+    assert card.summary == "Halves the updates."
+    assert (card.equation, card.symbols) == (r"u_t = a\, g_t", "with :math:`a` = `factor`.")
+    assert card.arguments[0] == ("factor", "0.5", "float in (0, 1).")
+    assert (card.state, card.raises, card.references, card.facts) == ("", (), (), None)
+    assert card.use_when == "updates are twice too large."
+
+
+def test_a_user_may_have_an_adam_of_their_own():
+    def adam(learning_rate):
+        return jc.sgd(learning_rate)
+
+    adam.__doc__ = scale_by_half.__doc__
+    card = cards.card(adam)
+    assert (card.kind, card.family, card.facts) == ("optimizer", "Your own", None)
+    assert card.signature == "adam(learning_rate)"
+
+
+def test_a_docstring_without_sections_gets_those_that_are_missing():
+    def half(factor):
+        """Halves the updates.
+
+        Returns:
+            A transformation.
+        """
+
+    message = r"needs sections; it has no Equation:, Args:, Use when:, Avoid when:$"
+    with pytest.raises(ValueError, match=message):
+        cards.card(half)
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_the_zoo_lists_finds_and_shows(zoo):
         zoo.find(min_accuracy=99)
     table = str(zoo).splitlines()
     assert table[0].split() == ["name", "data", "accuracy", "model", "arrays", "MB", "created"]
-    assert table[3].split()[:6] == ["b2", "MNIST", "0-4", "99.00%", "MLP", "6"]
+    assert table[2].split()[:6] == ["b2", "MNIST", "0-4", "99.00%", "MLP", "6"]
     assert repr(zoo).startswith("Zoo('/")
 
 
