@@ -63,10 +63,8 @@ def _page(card: cards.Card, examples: Path) -> str:
 
 
 def _terms(name: str) -> list[str]:
-    """Entries of the index and of the search; the first card of a term is its main entry."""
-    return [
-        f"! {term}" if them[0] == name else term for term, them in TERMS.items() if name in them
-    ]
+    """Entries of the index: main ones, since the site's search lists others below all text."""
+    return [f"! {term}" for term, names in TERMS.items() if name in names]
 
 
 def _picture(file: str, alt: str, classes: str = "") -> str:
