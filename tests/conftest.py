@@ -1,10 +1,24 @@
 """A harsh environment: nothing is promoted, broadcast in rank, or warned about silently."""
 
+import tempfile
+
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """Equal programs are compiled once a session: most of the tests' time is compilation.
+
+    Each process has a folder of its own, since JAX may read an entry that another one is writing.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="compiled-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture
