@@ -71,12 +71,12 @@ def where(
     # A tree may be callable too, as a module of Equinox is, and a function a tree: JAX's `Partial`.
     is_function = jax.tree_util.all_leaves([mask]) or isinstance(mask, functools.partial)
     if callable(mask) and is_function:
-        return optax.masked(tx, lambda params: _of_bools(argument, mask(params)))
-    bools = _of_bools(argument, mask)
+        return optax.masked(tx, lambda params: of_bools(argument, mask(params)))
+    bools = of_bools(argument, mask)
     return optax.masked(tx, lambda _: bools)
 
 
-def _of_bools(argument: str, mask: PyTree) -> PyTree:
+def of_bools(argument: str, mask: PyTree) -> PyTree:
     """The mask with Python's bools; `optax.masked` would take any number or text for true."""
 
     def as_bool(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.reports import guesses, page, pictures, tables
 from jaxopt_cards.reports.inputs import Rows, check_tables, checked_rows
 from jaxopt_cards.reports.page import Section
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
 
 
 @declare

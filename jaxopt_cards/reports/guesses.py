@@ -7,8 +7,9 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
+from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
-from jaxopt_cards.training.run import FitResult, evaluate
+from jaxopt_cards.training.outcome import FitResult
 
 # A square of fewer numbers, such as the nine columns of a table, is no image.
 _LEAST_SIDE = 8

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.reports.page import Drawn, from_file
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from flax import nnx
 
 from jaxopt_cards.core.paths import named
 from jaxopt_cards.training.inputs import array_kind
-from jaxopt_cards.training.run import FitResult, History
+from jaxopt_cards.training.outcome import FitResult, History
 
 Rows = Mapping[str, Sequence[FitResult]]
 Table = list[dict[str, Any]]

@@ -308,6 +308,65 @@ def _is_description(about: Any) -> bool:
     return fits and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
 
 
+class Checkpoints:
+    r"""Where `fit` and `fine_tune` keep their checkpoints, and how often they write one.
+
+    If the folder holds a checkpoint of the same run, training goes on from there, and the results
+    are bit-identical to those of a run without interruption. Where threads, devices, compiler
+    options or versions of JAX, Flax, Optax or this package are not those of the checkpoint, a
+    `RuntimeWarning` names what differs. `epochs` and `patience` may differ.
+
+    After SIGTERM the epoch is ended and saved, and the process left with status 143 (`SystemExit`),
+    unless you have set a handler of your own or this is not the main thread. Before the first
+    epoch, while data are checked or the program is compiled, there is nothing to save. A damaged
+    checkpoint is set aside with a warning, and the one before it is used.
+
+    Args:
+        directory: folder of one run; made if it does not exist.
+        every: number of epochs between checkpoints. The last epoch always has one. Each holds the
+            best snapshot so far.
+
+    Returns:
+        What `checkpoints=` takes; a path alone stands for `Checkpoints(path)`.
+
+    Raises:
+        ValueError: `every` is out of range; in `fit`, the folder holds another run.
+        OSError: in `fit`, a checkpoint could not be written, in which case the last good one is
+            kept, or none of those in the folder can be read.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, exercise 8: checkpoints at regular intervals.
+
+    Use when: a run takes longer than you can afford to lose, or the machine may be taken back.
+    Avoid when: a run takes seconds: each checkpoint costs some milliseconds.
+
+    Example:
+        >>> from jaxopt_cards import training
+        >>> checkpoints = training.Checkpoints("runs/first", every=1)
+    """
+
+    @declare
+    def __init__(self, directory: str | os.PathLike, every: Annotated[int, "[1, inf)"] = 5):
+        """Opens nothing yet; the arguments are described with the class."""
+        if not isinstance(directory, str | os.PathLike):
+            raise HyperparameterError("directory", "be a path", directory)
+        self.directory, self.every = Path(directory), every
+
+    def part(self, name: str) -> "Checkpoints":
+        """The same in a folder inside of this one."""
+        return Checkpoints(self.directory / name, self.every)
+
+
+def as_checkpoints(checkpoints: Any) -> Checkpoints | None:
+    """The checkpoints that were given, or those in a folder."""
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        return checkpoints
+    if isinstance(checkpoints, str | os.PathLike):
+        return Checkpoints(checkpoints)
+    raise HyperparameterError("checkpoints", "be a path or Checkpoints", checkpoints)
+
+
 class FitCheckpointer(Checkpointer):
     """The checkpoints of `fit`, whose name and argument the errors bear.
 
@@ -315,7 +374,7 @@ class FitCheckpointer(Checkpointer):
     differs in is told of, since the bits may then differ, but is no reason to refuse a checkpoint.
     """
 
-    _function, _argument = "fit", "checkpoint_dir"
+    _function, _argument = "fit", "checkpoints"
     _unlike = ""  # what the last checkpoint that was looked at may differ in
 
     def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:

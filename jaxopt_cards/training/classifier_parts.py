@@ -18,7 +18,7 @@ from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.storage.arrays import is_key
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.inputs import default_loss
-from jaxopt_cards.training.run import Options, prepared, told
+from jaxopt_cards.training.outcome import told
 
 # Rows that are predicted together. A power of two, so that each row of a block is computed by the
 # same instructions; small, so that one row alone does not wait for many.
@@ -109,7 +109,9 @@ def trained_once(
     seed: int,
 ) -> tuple[nnx.Module, optax.OptState]:
     """The model and the optimizer's state after one more epoch, here over these examples."""
-    program, arrays, _ = prepared(model, nnx.Param, default_loss, batch_size, Options())
+    program, arrays, _ = epoch_program.prepared(
+        model, nnx.Param, default_loss, batch_size, epoch_program.Options()
+    )
     run = epoch_program.first_run(program, arrays, tx)
     if opt_state is not None:
         if not _alike(opt_state, run.opt_state):

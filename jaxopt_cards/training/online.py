@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training.frozen import as_filter
 from jaxopt_cards.training.inputs import (
     check_labels,
     check_model,
@@ -22,15 +23,7 @@ from jaxopt_cards.training.inputs import (
     default_loss,
     on_device,
 )
-from jaxopt_cards.training.run import (
-    Augment,
-    Loss,
-    Options,
-    Regularizer,
-    check_trainable,
-    checked_options,
-    prepared,
-)
+from jaxopt_cards.training.settings import STEP, StepSettings, check_trainable, options
 
 _CHECKED_EVERY = 100  # batches, since each look waits for the device
 
@@ -42,17 +35,14 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
-@declare
+@declare(settings=STEP)
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,
     batches: Iterable[Any],
     *,
     seed: int = 0,
-    loss: Loss = default_loss,
-    regularizer: Regularizer | None = None,
-    augment: Augment | None = None,
-    trainable: Any = nnx.Param,
+    **settings: Unpack[StepSettings],
 ) -> OnlineResult:
     r"""Trains on a stream of batches, each used once and dropped.
 
@@ -76,10 +66,7 @@ def fit_online(
         tx: any gradient transformation.
         batches: pairs (x, y), or (x, y, weight) with numbers >= 0; the first is the longest.
         seed: whole number >= 0; of `augment`.
-        loss: as in `fit`.
-        regularizer: as in `fit`.
-        augment: as in `fit`.
-        trainable: as in `fit`.
+        settings: `loss`, `regularizer`, `augment` and `trainable` as in `fit`.
 
     Returns:
         An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch: the
@@ -112,7 +99,7 @@ def fit_online(
     """
     check_model(model)
     check_seed("seed", seed)
-    options = checked_options(Options(regularizer, augment))
+    loss, added = settings["loss"], options(settings)
     key, carry = jax.random.key(seed), None
     losses: list[jax.Array] = []
     mean_weights: list[float] = []
@@ -128,7 +115,8 @@ def fit_online(
             check_labels(f"batch {number}", batch.y, outputs.shape)
         if carry is None:
             longest = batch.size
-            program, arrays, frozen = prepared(model, trainable, loss, longest, options)
+            trainable = as_filter(settings["trainable"], model)
+            program, arrays, frozen = epoch_program.prepared(model, trainable, loss, longest, added)
             check_trainable(trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import optax
@@ -12,6 +12,7 @@ from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
+from jaxopt_cards.training.settings import RUN, RunSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,10 @@ class RateRange:
         return axes
 
 
-@declare
+@declare(
+    settings=RUN | {"epochs": 1},
+    refused={"seeds": "come from seed", "mesh": "be given as placement=mesh"},
+)
 def learning_rate_range(
     model: nnx.Module,
     make_tx: Callable[..., optax.GradientTransformation],
@@ -59,8 +63,11 @@ def learning_rate_range(
     low: Annotated[float, "(0, inf)"] = 1e-5,
     high: Annotated[float, "(0, inf)"] = 1.0,
     points: Annotated[int, "[2, inf)"] = 16,
-    epochs: int = 1,
-    **settings: Any,
+    batch_size: int = 32,
+    seed: int = 0,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> RateRange:
     r"""Trains a model for a short time at many learning rates, as one program.
 
@@ -78,8 +85,12 @@ def learning_rate_range(
         low: float in (0, inf); the first rate.
         high: float in (0, inf); the last rate, above the first.
         points: whole number > 0; how many rates, at least 2, evenly spaced on a log axis.
-        epochs: whole number > 0; of each run.
-        settings: by name, as in `fit_many`: `batch_size`, `seeds`, `progress`, …
+        batch_size: whole number > 0.
+        seed: whole number >= 0; seed of the order of the examples, the same in all runs.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs` of each run, 1 by default; `patience`, `loss`, `regularizer`, `augment`,
+            `plateau`, `trainable` and `progress` as in `fit`.
 
     Returns:
         A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(axes)`.
@@ -123,7 +134,10 @@ def learning_rate_range(
         [{"learning_rate": float(rate)} for rate in rates],
         train=train,
         valid=valid,
-        epochs=epochs,
+        batch_size=batch_size,
+        seeds=[seed] * points,
+        side_by_side=side_by_side,
+        placement=placement,
         **settings,
     )
     last = np.array([[column[-1] for column in result.history[:2]] for result in results])

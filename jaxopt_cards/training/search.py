@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import numpy as np
 import optax
@@ -17,7 +17,8 @@ from jaxopt_cards.core.checks import HyperparameterError, check_count, check_see
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
 from jaxopt_cards.training.many_runs import always, fit_many
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
+from jaxopt_cards.training.settings import RUN, RunSettings
 
 MakeModel = Callable[..., nnx.Module]
 MakeTx = Callable[..., optax.GradientTransformation]
@@ -61,7 +62,15 @@ class SearchResult:
         )
 
 
-@declare
+_REFUSED = {
+    "valid": "be given as cv=(x, y)",
+    "folds": "be given as cv",
+    "seeds": "come from seed",
+    "mesh": "be given as placement=mesh",
+}
+
+
+@declare(settings=RUN, refused=_REFUSED)
 def cross_validate(
     make_model: MakeModel,
     tx: optax.GradientTransformation,
@@ -69,7 +78,10 @@ def cross_validate(
     train: Sequence[Any],
     cv: Any = 3,
     seed: int = 0,
-    **settings: Any,
+    batch_size: int = 32,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> list[FitResult]:
     r"""Trains one model for each fold of the data, as one program.
 
@@ -84,7 +96,11 @@ def cross_validate(
         cv: whole number >= 2, the number of folds, stratified by label and shuffled; or one of
             scikit-learn's splitters.
         seed: whole number >= 0; of the folds, the weights and the examples' order.
-        settings: by name, as in `fit_many`: `batch_size`, `epochs`, `patience`, `progress`, …
+        batch_size: whole number > 0.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
+            `progress` as in `fit`.
 
     Returns:
         A list of `FitResult`, one for each fold.
@@ -114,11 +130,12 @@ def cross_validate(
         True
     """
     _check_make_model(make_model)
-    folds = _folds("cross_validate", train, cv, seed)
-    return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
+    folds = _folds(train, cv, seed)
+    shared = _shared(settings, batch_size, side_by_side, placement)
+    return _on_folds(make_model, always(tx), [{}], train, folds, seed, shared)
 
 
-@declare
+@declare(settings=RUN, refused=_REFUSED)
 def random_search(
     make_model: MakeModel,
     make_tx: MakeTx,
@@ -130,8 +147,10 @@ def random_search(
     halving: int | None = None,
     by: str = "valid_loss",
     seed: int = 0,
-    epochs: Annotated[int, "[1, inf)"] = 100,
-    **settings: Any,
+    batch_size: int = 32,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> SearchResult:
     r"""Draws candidates at random, trains each on every fold, and sorts them.
 
@@ -158,8 +177,11 @@ def random_search(
             Default: all get `epochs`.
         by: "valid_loss" or "valid_accuracy"; what sorts the table.
         seed: whole number >= 0; of candidates, folds, weights and the examples' order.
-        epochs: whole number > 0; the most epochs of a run.
-        settings: by name, as in `fit_many`: `batch_size`, `patience`, `augment`, `progress`, …
+        batch_size: whole number > 0, if `space` has none.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
+            `progress` as in `fit`.
 
     Returns:
         A `SearchResult`: `table`, `best`, `save(path)`.
@@ -192,7 +214,6 @@ def random_search(
         >>> result.best
         {'learning_rate': 0.01, 'units': (30,)}
     """
-    name = "random_search"
     _check_make_model(make_model)
     if not callable(make_tx):
         expected = "be a function that returns a gradient transformation, such as adam"
@@ -201,12 +222,13 @@ def random_search(
         raise HyperparameterError("by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:
         check_count("halving", halving, least=2)
-    folds = _folds(name, train, cv, seed)
+    folds = _folds(train, cv, seed)
     drawn = _drawn(space, candidates, seed)
     table: list[dict[str, Any]] = []
-    for budget in _budgets(len(drawn), epochs, halving):
+    shared = _shared(settings, batch_size, side_by_side, placement)
+    for budget in _budgets(len(drawn), settings["epochs"], halving):
         results = _on_folds(
-            name, make_model, make_tx, drawn, train, folds, seed, settings | {"epochs": budget}
+            make_model, make_tx, drawn, train, folds, seed, shared | {"epochs": budget}
         )
         per = len(results) // len(drawn)
         rows = [
@@ -232,8 +254,13 @@ def _check_make_model(make_model: Any) -> None:
         raise HyperparameterError("make_model", expected, make_model)
 
 
+def _shared(settings: Mapping[str, Any], batch_size: Any, side_by_side: Any, placement: Any) -> Any:
+    """What all runs have in common, as arguments of `fit_many`."""
+    placed = {"side_by_side": side_by_side, "placement": placement}
+    return {"batch_size": batch_size, **placed, **settings}
+
+
 def _on_folds(
-    function: str,
     make_model: MakeModel,
     make_tx: MakeTx,
     drawn: list[dict[str, Any]],
@@ -243,9 +270,7 @@ def _on_folds(
     settings: dict[str, Any],
 ) -> list[FitResult]:
     """The results of each candidate on each fold, candidate by candidate."""
-    if taken := {"valid", "folds", "seeds"} & set(settings):
-        raise NamedError(f"{', '.join(sorted(taken))} come from cv and seed")
-    to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
+    to_model, to_tx = _taken(make_model, make_tx, drawn[0])
     runs = [(candidate, i) for candidate in drawn for i in range(len(folds.rows) or 1)]
     if "batch_size" in drawn[0]:
         settings = settings | {"batch_size": [candidate["batch_size"] for candidate, _ in runs]}
@@ -264,7 +289,7 @@ def _on_folds(
     )
 
 
-def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
+def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
     check_seed("seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
@@ -308,7 +333,7 @@ def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[st
 
 
 def _taken(
-    function: str, make_model: MakeModel, make_tx: MakeTx, candidate: Mapping[str, Any]
+    make_model: MakeModel, make_tx: MakeTx, candidate: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Which hyperparameters the model takes, and which the transformation."""
     of_model, of_tx = _parameters(make_model), _parameters(make_tx)

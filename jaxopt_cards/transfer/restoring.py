@@ -64,7 +64,7 @@ def restore(
     Args:
         params: the tree to fill: an NNX module, a state, a dictionary.
         checkpoint: the tree to take from, or a path: a file that `from_numpy`, `from_safetensors`,
-            `from_torch` or `from_keras` reads, a folder of Orbax, or the `checkpoint_dir` of
+            `from_torch` or `from_keras` reads, a folder of Orbax, or the checkpoints of
             `training.fit`, of which the best model is taken: all of it but what was frozen. That of
             `fine_tune` has such a folder for each stage: `stage0`, `stage1`, ….
         pattern: regular expression, searched for in the paths of `params`, such as

@@ -160,7 +160,7 @@ def test_patterns_stay_apart():
 
 
 def test_goes_on_from_checkpoints(tmp_path):
-    settings = {"epochs": 3, "checkpoint_dir": tmp_path, **WHOLE}
+    settings = {"epochs": 3, "checkpoints": tmp_path, **WHOLE}
     first = transfer.fine_tune(model(), **settings)
     again = transfer.fine_tune(model(), **settings)
     np.testing.assert_array_equal(first.history, again.history)  # the seconds, too

@@ -52,7 +52,7 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
 
 
 def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
-    """What Orbax wrote, or the best model of a `checkpoint_dir` of `training.fit`."""
+    """What Orbax wrote, or the best model in the checkpoints of `training.fit`."""
     if (path / "_METADATA").is_file():
         return _nested(path, _orbax(path, max_bytes))
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
@@ -60,7 +60,7 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     if last is None:
         raise NamedError(
             f"{escaped(path)} is neither a folder of "
-            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit",
+            "orbax.checkpoint.StandardCheckpointer nor the checkpoints of training.fit",
         )
     saved = _orbax(last / "run", max_bytes)
     if checksum(saved) != _noted(last):
