@@ -28,6 +28,14 @@ def x64():
         yield
 
 
+@pytest.fixture
+def quick_compilation():
+    """Most optimizations off, in tests of what is done and not of how fast."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs_end_with_their_module():
     """A process may map so many pieces of code, and each compiled program is some of them."""
