@@ -26,7 +26,8 @@ def test_each_formula_becomes_mathml(card):
     from _site.mathml import mathml
 
     formulas = re.findall(r":math:`(.*?)`", card.symbols)
-    for latex, display in [(card.equation, "block"), *((each, "inline") for each in formulas)]:
+    blocks = [card.equation] if card.equation else []
+    for latex, display in [*((b, "block") for b in blocks), *((f, "inline") for f in formulas)]:
         tree = ElementTree.fromstring(mathml(latex, display))
         assert tree.get("display") == display
         assert "".join(tree.itertext()).strip()

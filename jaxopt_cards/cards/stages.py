@@ -10,8 +10,8 @@ from jaxopt_cards.cards.closures import Stage, is_transformation, read
 from jaxopt_cards.cards.description import DescribedStage, Description
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
-from jaxopt_cards.core.leafwise import is_hole
 from jaxopt_cards.core.paths import path_names
+from jaxopt_cards.core.trees import is_hole
 
 PyTree = Any
 
@@ -38,9 +38,6 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
         `hyperparameters`, `state_bytes`, `leaves`, `not_found`); `state_bytes`, of all; `rows()`
         for JSON; printed, a table. A wrapper's bytes are those beyond what is inside of it: below
         zero where it saves.
-
-    State:
-        None.
 
     Raises:
         ValueError: `tx` has no `init` and `update`. What `tx.init(params)` raises.

@@ -1,7 +1,9 @@
 """The command line `jaxopt-cards`: one module a command; what is heavy is imported inside of it."""
 
 import sys
-from importlib import import_module, metadata, util
+from importlib import import_module, metadata
+
+from jaxopt_cards.core.errors import MissingPackageError
 
 # Each command and where its function is.
 COMMANDS = {
@@ -13,7 +15,6 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "fit": "fit:fit",
 }
-_NEEDED = ("typer", "rich", "docstring_parser", "pylatexenc")
 
 
 def main() -> None:
@@ -21,9 +22,6 @@ def main() -> None:
 
     So does, with status 1, what went wrong on the way: a disk that is full, a loss that overflows.
     """
-    missing = [name for name in _NEEDED if util.find_spec(name) is None]
-    if missing:
-        _end(f"needs {', '.join(missing)}: pip install 'jaxopt_cards[cards]'")
     if sys.stdout is None:
         _end("the output is closed", 1)
     # Of what a terminal cannot show, such as Greek letters in an old one, a question mark is left.
@@ -31,7 +29,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     try:
         app()()
-    except ValueError as error:  # of a name or a number that the user gave
+    except (ValueError, MissingPackageError) as error:  # of what the user gave or asked for
         _end(str(error))
     except (OSError, FloatingPointError) as error:
         _end(str(error), 1)

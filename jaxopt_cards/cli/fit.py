@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cli.terminal import AsJson, print_json, tell
+from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards.tables import Loaded
@@ -116,13 +118,9 @@ def _check_output(output: Path | None) -> None:
     """Raises before anything is trained if the folder could not be filled."""
     if output is None:
         return
-    try:
-        import matplotlib  # noqa: F401
-        import safetensors  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"--output needs {error.name}: pip install 'jaxopt_cards[examples]'"
-        ) from None
+    with named_as("--output"):
+        optional("matplotlib")
+        optional("safetensors")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -172,12 +170,12 @@ def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
     """The pairs of classes that are mistaken most often in the test set."""
     import numpy as np
 
+    from jaxopt_cards.data.examples import confusion_counts
+    from jaxopt_cards.training import predict
+
     test = loaded.splits.test
-    guesses = np.concatenate(
-        [np.argmax(model(test.x[i : i + 1000]), axis=1) for i in range(0, len(test.y), 1000)]
-    )
-    counts = np.zeros((len(loaded.classes),) * 2, int)
-    np.add.at(counts, (test.y, guesses), 1)
+    guesses = predict(model, test.x).argmax(axis=1)
+    counts = confusion_counts(test.y, guesses, len(loaded.classes))
     mistakes = counts - np.diag(np.diag(counts))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_WORST]
     pairs = [divmod(int(place), len(counts)) for place in order]

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
+
 Output = Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")]
 Dark = Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")]
 ENDINGS = (".png", ".svg", ".pdf")
@@ -19,9 +22,5 @@ def check_output(output: Path, *more: str) -> None:
         raise ValueError(f"--output must be a file, got the folder {str(output)!r}")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"--output: there is no folder {str(output.parent)!r}")
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
-        raise ValueError(
-            "--output needs matplotlib: pip install 'jaxopt_cards[examples]'"
-        ) from None
+    with named_as("--output"):
+        optional("matplotlib")

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cards.index import entries
+from jaxopt_cards.core.text_tables import WIDTH
 
 # Rich and the rest are imported where they are used: `list` in a pipe needs none of them.
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from jaxopt_cards.cards.reading import Card
 
-WIDTH = 80
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 
 
@@ -67,17 +66,6 @@ def heading(console: "Console", text: str) -> None:
     """The title of a part."""
     console.print()
     console.print(text, style="bold", markup=False)
-
-
-def grid(*columns: dict[str, Any]) -> "Table":
-    """A table of nothing but columns: no characters of boxes, so that it pipes."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=any("header" in each for each in columns), pad_edge=False)
-    table.padding = (0, 2, 0, 0)
-    for column in columns:
-        table.add_column(**column)
-    return table
 
 
 def record(card: "Card") -> dict[str, Any]:

@@ -28,6 +28,9 @@ from typing import overload as _overload
 
 from jaxopt_cards.core.errors import ArgumentError, named_as, named_stages, nearest_argument
 
+# Arguments of earlier versions, by what they are called now.
+RENAMED = {"pattern": "mask"}
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _NONE: Mapping[str, Any] = types.MappingProxyType({})
@@ -150,6 +153,8 @@ class Declaration:
             return f"{problem}. {takes}"
         if unknown[0] in self.refused:
             return f"{unknown[0]} must {self.refused[unknown[0]]}, got {kwargs[unknown[0]]!r}"
+        if RENAMED.get(unknown[0]) in names:
+            return f"{unknown[0]} is now called {RENAMED[unknown[0]]}"
         near = nearest_argument(unknown[0], names)
         meant = f", did you mean {near}?" if near else "."
         return f"there is no argument {unknown[0]}{meant} {takes}"
@@ -195,8 +200,9 @@ def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callabl
         made.update.call = Call(declaration.name, bound.arguments)
         return made
 
-    declared.declaration = declaration  # type: ignore[attr-defined]
-    return declared
+    result: Any = declared
+    result.declaration = declaration
+    return result
 
 
 def declaration_of(function: Any) -> Declaration | None:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Annotated, Any
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.data.resampling import affine, resample, smooth, sources
 
 # The value around which the factors of each change of colour are drawn.
@@ -79,9 +79,6 @@ def augment(
         Values are clipped to [0, 1] where colour is changed, and only there. Functions with the
         same settings are equal and hash alike, so that they share compiled programs.
 
-    State:
-        None.
-
     Raises:
         ValueError: a number outside its range; `x` of another shape or not of floating point;
             saturation or hue asked for, but not three channels.
@@ -118,7 +115,7 @@ def augment(
         crop=int(crop),
     )
     if change.flip or change.crop or change.colours:
-        _dm_pix()  # if it is missing, say so now and not in the midst of training
+        optional("dm_pix")  # if it is missing, say so now and not in the midst of training
     return change
 
 
@@ -155,7 +152,7 @@ class _Augmentation:
             images = self._moved(way, bend, images)
         if self.flip:
             keys = jax.random.split(mirror, len(images))
-            images = jax.vmap(_dm_pix().random_flip_left_right)(keys, images)
+            images = jax.vmap(optional("dm_pix").random_flip_left_right)(keys, images)
         if self.crop:
             images = self._cropped(cut, images)
         if self.colours:
@@ -191,7 +188,7 @@ class _Augmentation:
     def _cropped(self, key: jax.Array, images: jax.Array) -> jax.Array:
         sides = (self.crop, self.crop)
         padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
-        cut = functools.partial(_dm_pix().random_crop, crop_sizes=images.shape[1:])
+        cut = functools.partial(optional("dm_pix").random_crop, crop_sizes=images.shape[1:])
         return jax.vmap(cut)(jax.random.split(key, len(images)), padded)
 
     def _coloured(self, key: jax.Array, images: jax.Array) -> jax.Array:
@@ -201,7 +198,9 @@ class _Augmentation:
                 amounts = jax.random.uniform(one_key, (len(images),), images.dtype, low, high)
                 # dm-pix adds truth values to numbers, which strict promotion forbids.
                 with jax.numpy_dtype_promotion("standard"):
-                    images = jax.vmap(getattr(_dm_pix(), f"adjust_{name}"))(images, amounts)
+                    images = jax.vmap(getattr(optional("dm_pix"), f"adjust_{name}"))(
+                        images, amounts
+                    )
         return jnp.clip(images, 0.0, 1.0)
 
 
@@ -222,13 +221,3 @@ def _checked_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     for size in image_shape:
         check_count("each of image_shape", size)
     return tuple(int(size) for size in image_shape)
-
-
-def _dm_pix() -> ModuleType:
-    try:
-        import dm_pix
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "augment: flip, crop and colour need dm-pix: pip install 'jaxopt_cards[examples]'"
-        ) from None
-    return dm_pix

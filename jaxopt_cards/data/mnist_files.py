@@ -66,9 +66,6 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 784) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
-
     Raises:
         FileNotFoundError: a file is missing (the message names it and the folder).
         ValueError: a file is truncated or is not the one it should be (the message names it).
@@ -79,7 +76,7 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
         applied to document recognition. Chapter 11, exercises 8 to 10.
 
     Use when: reproducing the chapter.
-    Avoid when: there is neither the data nor a network; `digits` comes with scikit-learn.
+    Avoid when: there is neither the data nor a network; `digits` comes with the package.
 
     Example:
         >>> from jaxopt_cards import data

@@ -32,9 +32,6 @@ def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -
     Returns:
         `Examples`: `x` of shape (n, 2, features), `y` int32 of zeros and ones.
 
-    State:
-        None.
-
     Raises:
         ValueError: a number outside its range; inputs and labels of unequal lengths; fewer than two
             classes, or a class of one example.
@@ -107,9 +104,6 @@ def corrupted(
     Returns:
         `Examples` of twice the length: `x` the good ones, then the bad ones in the same order, `y`
         int32, 1 for good and 0 for bad.
-
-    State:
-        None.
 
     Raises:
         ValueError: a number outside its range; inputs and labels of unequal lengths, fewer than two

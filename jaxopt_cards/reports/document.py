@@ -42,12 +42,6 @@ def report(
     mean and standard deviation, to the second digit of the deviation. All epochs of all runs are on
     the page as CSV. The file appears whole or not at all, and replaces an older one.
 
-    Equation:
-        .. math:: \bar a \pm s, \qquad \bar a = \frac{1}{n} \sum_i a_i, \qquad
-            s^2 = \frac{1}{n - 1} \sum_i (a_i - \bar a)^2
-
-        with :math:`a_i` a number of run :math:`i` of :math:`n`.
-
     Args:
         results: a `FitResult`; or a mapping from the name of a row to one or to a sequence of them,
             one a seed; or `None` where there are tables and figures only.
@@ -68,9 +62,6 @@ def report(
 
     Returns:
         The path, as a `pathlib.Path`.
-
-    State:
-        None.
 
     Raises:
         ValueError: nothing to show; results, tables or figures of another kind; test examples that

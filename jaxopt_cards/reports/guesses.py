@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
+from jaxopt_cards.data.examples import confusion_counts
 from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
 from jaxopt_cards.training.outcome import FitResult
+from jaxopt_cards.training.prediction import predict
 
 # A square of fewer numbers, such as the nine columns of a table, is no image.
 _LEAST_SIDE = 8
@@ -40,21 +41,9 @@ def accuracies(
 def guesses(model: nnx.Module, test: Sequence[Any]) -> Guesses:
     """Runs the model over all examples."""
     x, labels = (np.asarray(part) for part in test)
-    model = nnx.clone(model)
-    model.eval()
-    outputs = np.concatenate(
-        [
-            np.asarray(_outputs(model, x[first : first + EVALUATION_BATCH]))
-            for first in range(0, len(x), EVALUATION_BATCH)
-        ]
-    )
+    outputs = predict(model, x)
     took, rows = outputs.argmax(axis=1), np.arange(len(outputs))
     return Guesses(labels, took, outputs[rows, took] - outputs[rows, labels], images(x))
-
-
-@nnx.jit
-def _outputs(model: Any, x: Any) -> Any:
-    return model(x)
 
 
 def images(x: np.ndarray) -> np.ndarray | None:
@@ -69,8 +58,7 @@ def images(x: np.ndarray) -> np.ndarray | None:
 def counts(found: Guesses) -> list[dict[str, Any]]:
     """The confusion matrix as rows of a table."""
     classes = int(max(found.labels.max(), found.guesses.max())) + 1
-    matrix = np.zeros((classes, classes), int)
-    np.add.at(matrix, (found.labels, found.guesses), 1)
+    matrix = confusion_counts(found.labels, found.guesses, classes)
     return [
         {"class": str(label), **{str(guess): int(n) for guess, n in enumerate(row)}}
         for label, row in enumerate(matrix)

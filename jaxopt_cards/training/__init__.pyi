@@ -8,6 +8,7 @@ from .evaluation import evaluate
 from .many_runs import fit_many
 from .online import OnlineResult, fit_online
 from .outcome import FitResult, History
+from .prediction import predict
 from .rates import RateRange, learning_rate_range
 from .run import fit
 from .search import SearchResult, cross_validate, random_search
@@ -29,5 +30,6 @@ __all__ = [
     "fit_many",
     "fit_online",
     "learning_rate_range",
+    "predict",
     "random_search",
 ]

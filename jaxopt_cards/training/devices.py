@@ -50,7 +50,8 @@ class Placement:
         >>> from jax.sharding import PartitionSpec as P
         >>> from jaxopt_cards import training
         >>> mesh = jax.make_mesh((1, 1), ("data", "model"))
-        >>> placement = training.Placement(mesh, {"kernel": P(None, "model")})
+        >>> training.Placement(mesh, {"kernel": P(None, "model")}).mesh.axis_names
+        ('data', 'model')
     """
 
     @declare

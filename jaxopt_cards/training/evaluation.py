@@ -16,8 +16,7 @@ def evaluate(
 ) -> dict[str, float]:
     r"""Measures mean loss and accuracy of a model in evaluation mode.
 
-    Runs in batches of 1,000, compiled once for each shape of the data. The model given is not
-    changed.
+    Runs in batches of 1,000, compiled once for each shape of the data. `model` is not changed.
 
     Equation:
         .. math:: \text{accuracy} =
@@ -27,24 +26,22 @@ def evaluate(
         model: any NNX module that maps a batch of inputs to outputs.
         x: inputs, shape (n, ...).
         y: labels, shape (n,).
-        weight: numbers >= 0, shape (n,): both means are weighted. Default: 1 for each example.
+        weight: numbers >= 0, shape (n,), by which both means are weighted. Default: 1 for each.
         loss: as in `fit`.
 
     Returns:
-        A dictionary with `loss` and `accuracy` (in [0, 1]; NaN where labels are no classes).
-
-    State:
-        None.
+        A dictionary with `loss` and `accuracy` (in [0, 1]; NaN if the labels are not classes).
 
     Raises:
-        ValueError: data empty, of unequal lengths, not finite, or labels outside the classes.
+        ValueError: data that are empty, of unequal lengths or not finite; labels outside the
+            classes of the model.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, exercise 8: accuracy on the test set.
 
-    Use when: training is over; the test set is looked at once.
-    Avoid when: choosing between models; `fit` has the validation loss already.
+    Use when: training is finished, on the test set.
+    Avoid when: you choose between models; `fit` returns the validation loss.
 
     Example:
         >>> import numpy as np

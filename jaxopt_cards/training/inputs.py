@@ -50,7 +50,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     """Examples as arrays on the device, if they are complete, finite and of one length."""
     kinds = "(x, y) or (x, y, weight)" if weighted else "(x, y)"
     try:
-        x, y, *weight = map(_numbers, examples)
+        x, y, *weight = map(numbers, examples)
         if len(weight) > weighted:
             raise ValueError
     except (TypeError, ValueError):
@@ -70,7 +70,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
 
 
-def _numbers(array: Any) -> Any:
+def numbers(array: Any) -> Any:
     """The array as it was given, if it has numbers of a kind that JAX knows."""
     if isinstance(array, jax.Array):
         return array
@@ -151,13 +151,8 @@ def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
 
 def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:
     """Raises unless the model takes such inputs and the loss such labels; the outputs' shape."""
-    x, y = examples.x, examples.y
-    try:
-        outputs = nnx.eval_shape(lambda model, x: model(x[:1]), model, x)
-    except (TypeError, ValueError) as error:
-        raise NamedError(
-            f"the model does not take inputs of the shape {x.shape[1:]} of {what}: {error}",
-        ) from error
+    y = examples.y
+    outputs = outputs_for(what, model, examples.x)
     if loss is default_loss:
         if not isinstance(outputs, jax.ShapeDtypeStruct):
             raise NamedError(
@@ -173,6 +168,16 @@ def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) ->
         got = type(losses).__name__ if shape is None else f"the shape {shape[1:]} for each"
         raise NamedError(f"loss must give one number an example, got {got}")
     return outputs
+
+
+def outputs_for(what: str, model: nnx.Module, x: Any) -> Any:
+    """The shapes of the model's outputs for one row; raises unless it takes such inputs."""
+    try:
+        return nnx.eval_shape(lambda model, x: model(x[:1]), model, x)
+    except (TypeError, ValueError) as error:
+        raise NamedError(
+            f"the model does not take inputs of the shape {x.shape[1:]} of {what}: {error}",
+        ) from error
 
 
 def check_labels(what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:

@@ -23,7 +23,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.devices import Placement, as_placement
-from jaxopt_cards.training.frozen import as_filter
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.inputs import (
     as_float32,
     check_model,
@@ -64,27 +64,21 @@ def fit_many(
 ) -> list[FitResult]:
     r"""Trains many models as one compiled program: seeds, folds, learning rates, dropout rates.
 
-    Each run is `fit` as a pure function, early stopping and best snapshot included, so that many
-    are mapped over at once and the host waits but once. A run gives what the same run gives alone,
-    up to the rounding of float32; one that has stopped no longer changes. Runs of other shapes
-    (units, layers, batch size, size of the fold) are grouped, and compiled once a group.
-
-    Equation:
-        .. math:: (\theta^*_1, \dots, \theta^*_m) =
-            \mathrm{map}(\mathrm{fit})\,((\theta_1, \lambda_1), \dots, (\theta_m, \lambda_m))
-
-        with :math:`\lambda_i` the hyperparameters of run :math:`i`.
+    Each run is `fit` as a pure function, including early stopping and the best snapshot, so many of
+    them can be mapped over at once. A run gives the same results as it does alone, up to the
+    rounding of float32; it no longer changes once it has stopped. Runs of the same shapes (units,
+    layers, batch size, size of the fold) form a group, which is compiled once.
 
     Args:
-        models: one NNX module for each run. Modules that differ in arrays only, such as weights or
+        models: one NNX module for each run. Modules that differ only in arrays, such as weights or
             the rate of `layers.Dropout`, share a group.
-        tx: a gradient transformation for all runs, or a function of a run's hyperparameters that
-            makes one: `lambda learning_rate: adam(learning_rate)`.
-        hyperparameters: for each run the numbers that `tx` takes, by name.
+        tx: a gradient transformation for all runs, or a function of the hyperparameters of a run
+            that makes one: `lambda learning_rate: adam(learning_rate)`.
+        hyperparameters: the numbers that `tx` takes, by name, for each run.
         train: pair (x, y), or (x, y, weight), shared by all runs.
         valid: pair (x, y), or (x, y, weight), shared by all runs.
-        folds: instead of `valid`, for each run the rows of `train` to train on, and those to
-            validate on, as scikit-learn's splitters give them. Weights count in both parts.
+        folds: instead of `valid`: for each run the rows of `train` to train on and the rows to
+            validate on, as scikit-learn's splitters give them. Weights apply to both.
         batch_size: whole number > 0, or one for each run.
         seeds: for each run the seed of the order of the examples. Default: 0 for all.
         side_by_side: whole number > 0; how many runs share each operation, under `vmap`. Parts of
@@ -95,22 +89,22 @@ def fit_many(
             `progress` as in `fit`; progress is a line for each group.
 
     Returns:
-        A list of `FitResult`, one for each run. Times are equal shares of the group's. Where the
-        validation loss was never finite, `best_epoch` is 0, and the model is as it was given.
+        A list of `FitResult`, one for each run. The time of a group is divided equally among its
+        runs. If the validation loss was never finite, `best_epoch` is 0 and the model is unchanged.
 
     State:
-        On the device: as for `fit`, once for each run; the data once.
+        On the device: that of `fit` for each run; the data once.
 
     Raises:
-        ValueError: as `fit`; lists of unequal lengths; hyperparameters that are no numbers or that
-            `tx` does not take; neither `valid` nor `folds`.
+        ValueError: as in `fit`; lists of unequal lengths; hyperparameters that are not numbers or
+            that `tx` does not take; neither `valid` nor `folds`.
 
     References:
         Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
-        high-level tracing. Chapter 11, exercise 8.3.
+        high-level tracing. Géron (2017), chapter 11, exercise 8.3.
 
     Use when: models are small and there are many runs: seeds, folds, a search.
-    Avoid when: one run fills the device; or progress and checkpoints by epoch are wanted.
+    Avoid when: one run fills the device, or you need progress or checkpoints by epoch.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -177,7 +171,7 @@ def _prepared(
     """The program of a run, and its model's arrays, trained and frozen."""
     check_model(model)
     check_count("batch_size", batch_size)
-    trainable = as_filter(settings["trainable"], model)
+    trainable = filter_of(settings["trainable"], model)
     prepared = epoch_program.prepared(
         model, trainable, settings["loss"], batch_size, options(settings)
     )

@@ -71,11 +71,7 @@ def learning_rate_range(
 ) -> RateRange:
     r"""Trains a model for a short time at many learning rates, as one program.
 
-    All runs start from the same weights and see the same batches, so that only the rate differs.
-
-    Equation:
-        .. math:: \ell(\eta_i) = \frac{1}{|V|} \sum_{(x, y) \in V} \ell(f_{\theta(\eta_i)}(x), y),
-            \qquad \eta_i = \eta_{low} \left(\frac{\eta_{high}}{\eta_{low}}\right)^{i / (n - 1)}
+    All runs start from the same weights and see the same batches, so only the rate differs.
 
     Args:
         model: the NNX module, not changed.
@@ -84,7 +80,7 @@ def learning_rate_range(
         valid: pair (x, y).
         low: float in (0, inf); the first rate.
         high: float in (0, inf); the last rate, above the first.
-        points: whole number > 0; how many rates, at least 2, evenly spaced on a log axis.
+        points: whole number >= 2; number of rates, evenly spaced on a log axis.
         batch_size: whole number > 0.
         seed: whole number >= 0; seed of the order of the examples, the same in all runs.
         side_by_side: as in `fit_many`.
@@ -95,20 +91,17 @@ def learning_rate_range(
     Returns:
         A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(axes)`.
 
-    State:
-        As for `fit_many`.
-
     Raises:
-        ValueError: as `fit_many`; rates out of order; fewer than two points.
-        FloatingPointError: the loss was finite at no rate.
+        ValueError: as in `fit_many`; `low` is not below `high`; fewer than two points.
+        FloatingPointError: the loss was not finite at any rate.
 
     References:
-        Chapter 11, "Learning Rate Scheduling": short runs compared over rates on a log axis. Leslie
-        Smith (2017), Cyclical Learning Rates for Training Neural Networks, raises the rate within
-        one run instead.
+        Géron (2017), chapter 11, "Learning Rate Scheduling": short runs compared over rates on a
+        log axis. Leslie Smith (2017), Cyclical Learning Rates for Training Neural Networks, raises
+        the rate within one run instead.
 
-    Use when: a new model or optimizer is at hand: take the best rate, or a little less.
-    Avoid when: several hyperparameters depend on each other: `random_search` varies them together.
+    Use when: a model or optimizer is new: take the best rate, or a slightly lower one.
+    Avoid when: hyperparameters depend on each other: `random_search` varies them together.
 
     Example:
         >>> import jaxopt_cards as jc

@@ -20,7 +20,7 @@ from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.checkpoints import Checkpoints, FitCheckpointer, as_checkpoints
 from jaxopt_cards.training.devices import Placement, as_placement, placed
-from jaxopt_cards.training.frozen import as_filter
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.identity import identity
 from jaxopt_cards.training.inputs import (
     check_model,
@@ -98,30 +98,32 @@ def fit(
             of examples and the mean weight of all training examples, not by the sum of its own
             weights: so the weighted mean loss is minimised at every batch size.
         valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
-        batch_size: whole number > 0, at most the number of training examples. No example is
-            dropped: the last batch of an epoch is filled up with other examples at weight zero,
-            which only batch normalisation sees. Its loss is the mean over its own examples, as in
-            PyTorch and Keras, so each of them counts for more; the order is new in each epoch.
-        epochs: whole number > 0; the largest number of epochs.
+        batch_size: whole number > 0, at most the number of training examples; 32 by default. No
+            example is dropped: the last batch of an epoch is filled up with other examples at
+            weight zero, which only batch normalisation sees. Its loss is the mean over its own
+            examples, as in PyTorch and Keras, so each of them counts for more; the order is new in
+            each epoch.
+        epochs: whole number > 0; the largest number of epochs. Default: 100.
         patience: whole number > 0; stop after this many epochs without a lower validation loss.
             Default: never. Exercise 8 of Géron's chapter 11 takes 20.
-        seed: whole number >= 0; seed of the order of the examples. The model has its own seed for
-            its weights.
+        seed: whole number >= 0; seed of the order of the examples, 0 by default. The model has its
+            own seed for its weights.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
         regularizer: function of the tree of trained parameters, whose value is added to the loss of
-            each batch, such as `layers.l2(1e-4)`. The history does not include it.
+            each batch, such as `layers.l2(1e-4)`. The history does not include it. Default: none.
         augment: function of a random key and the inputs of a batch, which returns the inputs to
-            train on, such as `data.augment(shift=2)`.
+            train on, such as `data.augment(shift=2)`. Default: none.
         plateau: `reduce_on_plateau(...)`: performance scheduling. It is given the validation loss
             after each epoch, and its factor multiplies all updates of the next epoch, including
             those of `proximal_l1`, `max_norm` and `lookahead`, which then do only part of their
-            work.
+            work. Default: none.
         trainable: which parameters are trained: a regular expression over their paths, a tree of
             bools, a function from parameters to such a tree, or an NNX filter such as
             `transfer.freeze(pattern)`. No gradient is computed and no optimizer state kept for the
             others. Default: all.
-        progress: bool; show a progress bar on a terminal, a line every few seconds elsewhere.
+        progress: bool, true by default; show a progress bar on a terminal, a line every few seconds
+            elsewhere.
         opt_state: the state of the optimizer to start with. To continue another run, pass its
             `FitResult.last` as the model and its `opt_state`, after `transfer.migrate_state` if
             other parameters are trained now. Default: a new state.
@@ -135,8 +137,8 @@ def fit(
         `compile_seconds`.
 
     State:
-        On the device: parameters and other variables twice (current and best), the optimizer's
-        state, and the data.
+        On the device: parameters and other variables twice (current and best), the state of the
+        optimizer, and the data.
 
     Raises:
         ValueError: data that are empty, of unequal lengths or not finite; labels outside the
@@ -149,9 +151,10 @@ def fit(
             and `opt_state` are what gave that loss.
 
     References:
-        Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
+        Lutz Prechelt (1998), Early Stopping – But When? Géron (2017), chapter
+        11, exercise 8.
 
-    Use when: data fit on the device and an epoch has many small steps: no step returns to Python.
+    Use when: data fit on the device, and an epoch has many small steps, none of which needs Python.
     Avoid when: data do not fit on the device, or each step needs the host.
 
     Example:
@@ -220,7 +223,7 @@ def _start(
     for what, examples in zip(("train", "valid"), given, strict=True):
         check_model_fits(what, model, loss, examples)
     rows = None if placement is None else placement.batch(batch_size)
-    trainable = as_filter(settings["trainable"], model)
+    trainable = filter_of(settings["trainable"], model)
     program, arrays, frozen = epoch_program.prepared(
         model, trainable, loss, batch_size, options(settings, rows)
     )

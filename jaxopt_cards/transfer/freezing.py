@@ -3,13 +3,12 @@
 from typing import Any
 
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.training.frozen import Frozen
+from jaxopt_cards.training.frozen import Frozen, hashable
 
 
 @declare
-def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
-    r"""Says which parameters stay as they are, by a regular expression over paths.
+def freeze(mask: Any, *, batch_stats: bool = True) -> Any:
+    r"""Says which parameters stay as they are, by a regular expression over paths or another mask.
 
     Returns an NNX filter of the *other* parameters: those to train. Given to `training.fit` as
     `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)` and to `nnx.Optimizer` as `wrt`, it keeps
@@ -21,15 +20,17 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
 
     A parameter that the model has in several places is frozen in `fit` and `fine_tune` if one of
     its paths matches. NNX itself gives a filter only the first path, in alphabetical order: in a
-    loop of your own, the pattern must match that one.
+    loop of your own, the mask must select that one.
 
     Equation:
         .. math:: \nabla_{\theta_{\text{trained}}} L(\theta_{\text{trained}},
             \theta_{\text{frozen}})
 
     Args:
-        pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
-            freezes two layers.
+        mask: as in `select`: a regular expression over paths such as `hidden1/kernel`, of which
+            `"hidden[12]"` freezes two layers; or a tree of bools, or a function from the
+            parameters, as nested dictionaries, to one. `fit` asks the latter two, and in a loop of
+            your own `freeze(mask).of(model)` does.
         batch_stats: whether batch normalisation whose parameters are all frozen is frozen, too: in
             `fit` it then normalises by its running statistics and keeps them, as in Keras. False:
             its statistics follow the data, though its scale and bias stay.
@@ -37,11 +38,8 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     Returns:
         An NNX filter.
 
-    State:
-        None.
-
     Raises:
-        ValueError: the pattern is no regular expression; (in `fit`) it matches no parameter, or
+        ValueError: the mask is none; (in `fit`) it selects no parameter, or
             leaves none to train.
 
     References:
@@ -58,5 +56,4 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
         >>> list(nnx.state(model, transfer.freeze("hidden")))
         ['logits']
     """
-    compiled(pattern)
-    return Frozen((pattern,), batch_stats)
+    return Frozen((hashable(mask),), batch_stats)

@@ -15,7 +15,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_name, path_names, shared
 from jaxopt_cards.layers import Rate
-from jaxopt_cards.selection import compiled, marked
+from jaxopt_cards.selection import compiled, mask_of
 from jaxopt_cards.storage.arrays import is_key
 from jaxopt_cards.transfer.files.layouts import source_of, warnings_of
 from jaxopt_cards.transfer.files.load import load
@@ -35,13 +35,13 @@ PyTree = Any
 def restore(
     params: PyTree,
     checkpoint: PyTree | str | os.PathLike,
-    pattern: str = "",
+    mask: Any = None,
     rename: Mapping[str, str] | None = None,
     *,
     cast: bool = False,
     max_bytes: int = 2**33,
 ) -> tuple[PyTree, RestoreReport]:
-    r"""Replaces the parameters whose path matches a pattern by saved ones of the same path.
+    r"""Replaces the parameters that a mask selects by saved ones of the same path.
 
     Works on any two trees: NNX modules or states, Linen's dictionaries, what `from_torch` and its
     like return; or with the path of a file or folder, whose format is told by what is in it. An
@@ -50,14 +50,14 @@ def restore(
     dropout rates and random streams, which are not weights, never are.
 
     A parameter that a module has in several places, as an embedding that is the output layer, too,
-    stays one. It is chosen if one of its paths matches, and taken from whichever path was saved.
+    stays one. It is chosen if one of its places is, and taken from whichever path was saved.
 
     What a file does not tell is in `report.warnings`: how a square kernel lies, that a transposed
     convolution of PyTorch or Keras needs `transpose_kernel=True`, and which epsilon a normalisation
     had, as far as the model's differs.
 
     Equation:
-        .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
+        .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the mask selects } p
 
         with :math:`\tilde\theta` = `checkpoint` and :math:`r` = `rename`.
 
@@ -67,8 +67,9 @@ def restore(
             `from_torch` or `from_keras` reads, a folder of Orbax, or the checkpoints of
             `training.fit`, of which the best model is taken: all of it but what was frozen. That of
             `fine_tune` has such a folder for each stage: `stage0`, `stage1`, ….
-        pattern: regular expression, searched for in the paths of `params`, such as
-            `"hidden[123]"`. Default: all.
+        mask: which parameters, as in `select`: a regular expression over the paths of `params`,
+            such as `"hidden[123]"`, a tree of bools, or a function of `params` to one. Default:
+            all.
         rename: regular expressions and their replacements, applied in turn to the paths of
             `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
             `{"^": "state_dict/"}`. The report shows the outcome.
@@ -79,14 +80,12 @@ def restore(
     Returns:
         `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
 
-    State:
-        None.
-
     Raises:
-        ValueError: a pattern, also one of `rename`, matches no path; a replacement is not text, or
-            names a group that its pattern does not have; a leaf is neither a number nor an array of
-            numbers; nothing at all could be taken; two paths of one parameter were saved with other
-            numbers; a file or folder is damaged, too large or of an unknown format.
+        ValueError: a mask that does not fit; a pattern of `rename` matches no path; a replacement
+            is not text, or names a group that its pattern does not have; a leaf is neither a number
+            nor an array of numbers; nothing at all could be taken; two paths of one parameter were
+            saved with other numbers; a file or folder is damaged, too large or of an unknown
+            format.
         OSError: there is no such file, or it may not be read.
 
     References:
@@ -105,8 +104,8 @@ def restore(
         >>> print(report)
         taken    hidden1/bias
         taken    hidden1/kernel
-        skipped  logits/bias: the pattern does not match
-        skipped  logits/kernel: the pattern does not match
+        skipped  logits/bias: not selected by the mask
+        skipped  logits/kernel: not selected by the mask
         unused   hidden2/bias was saved, but taken by nothing
         unused   hidden2/kernel was saved, but taken by nothing
         unused   logits/bias was saved, but taken by nothing
@@ -117,7 +116,7 @@ def restore(
             raise HyperparameterError(argument, "be a tree of arrays", tree)
     if isinstance(params, str | os.PathLike):
         raise HyperparameterError("params", "be the tree to fill", params)
-    chosen = jax.tree.leaves(marked(params, pattern))
+    chosen = jax.tree.leaves(mask_of(params, mask))
     origins = _origins(path_names(params), rename)
     about = source_of(checkpoint)
     saved = checkpoint
@@ -132,7 +131,7 @@ def restore(
     for (number, names), leaf, wanted in leaves:
         if number in filled:  # by the first place of the same parameter
             continue
-        why = no_weights.get(names[0]) if wanted else "the pattern does not match"
+        why = no_weights.get(names[0]) if wanted else "not selected by the mask"
         report.skipped.update(dict.fromkeys(names, why) if why else {})
         mine = {name: origins[name] for name in names}
         filled[number] = leaf if why else _one(leaf, mine, source, cast, report)

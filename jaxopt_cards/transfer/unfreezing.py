@@ -10,8 +10,7 @@ from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import named, path_name
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.training.frozen import Frozen
+from jaxopt_cards.training.frozen import Frozen, hashable
 from jaxopt_cards.training.inputs import array_kind
 
 
@@ -19,42 +18,39 @@ from jaxopt_cards.training.inputs import array_kind
 class UnfreezeSchedule:
     """What `unfreeze_schedule` returns: call it with an epoch, from 0, for the filter of then."""
 
-    stages: tuple[tuple[int, str], ...]  # first epoch, and a pattern of what it adds
+    stages: tuple[tuple[int, Any], ...]  # first epoch, and a mask of what it adds
     batch_stats: bool = True
 
     def __call__(self, epoch: int) -> Frozen:
         """The NNX filter of the parameters that are trained in this epoch."""
-        patterns = tuple(pattern for start, pattern in self.stages if start <= epoch)
-        return Frozen(patterns, self.batch_stats, all_but=True)
+        masks = tuple(mask for start, mask in self.stages if start <= epoch)
+        return Frozen(masks, self.batch_stats, all_but=True)
 
 
 @declare
-def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:
-    r"""Says which parameters are trained from which epoch on, by regular expressions over paths.
+def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) -> UnfreezeSchedule:
+    r"""Says which parameters are trained from which epoch on, by masks.
 
     Each stage adds parameters to those of the stages before. `fine_tune` follows the schedule, and
     keeps the moments of what was trained already.
 
     Equation:
-        .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : p \text{ matches } r_s\}
+        .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : r_s \text{ selects } p\}
 
-        with :math:`r_s` the pattern of the stage that begins in epoch :math:`s`.
+        with :math:`r_s` the mask of the stage that begins in epoch :math:`s`.
 
     Args:
-        stages: from epochs, whole numbers in ascending order beginning with 0, to patterns:
-            `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches all.
+        stages: from epochs, whole numbers in ascending order beginning with 0, to masks as
+            those of `freeze`: `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches
+            all.
         batch_stats: whether batch normalisation that is still frozen keeps its statistics, as in
             `freeze`.
 
     Returns:
         An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters as of `freeze`.
 
-    State:
-        None.
-
     Raises:
-        ValueError: epochs that do not begin with 0 or do not ascend, or a pattern that is no
-            regular expression.
+        ValueError: epochs that do not begin with 0 or do not ascend, or a mask that is none.
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
@@ -76,9 +72,8 @@ def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) ->
         check_count("each epoch of stages", start, least=0)
     if not starts or starts[0] != 0 or starts != sorted(set(starts)):
         raise HyperparameterError("stages", "map ascending epochs, from 0, to patterns", stages)
-    for pattern in stages.values():
-        compiled(pattern)
-    return UnfreezeSchedule(tuple(stages.items()), batch_stats)
+    masks = map(hashable, stages.values())
+    return UnfreezeSchedule(tuple(zip(starts, masks, strict=True)), batch_stats)
 
 
 @declare
@@ -91,18 +86,12 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
     three times too long. Give new parameters a state of their own by `optax.partition`, as
     `fine_tune` does, or warm the rate up.
 
-    Equation:
-        .. math:: s'_p \leftarrow s_p \quad\text{for all paths } p \text{ that both states have}
-
     Args:
         opt_state: the state to take from: `FitResult.opt_state`.
         new_state: the state to fill: `tx.init(params)` with the parameters that now are trained.
 
     Returns:
         A state like `new_state`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the states have not a single array in common.

@@ -4,22 +4,18 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
-import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 from flax import nnx
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed
+from jaxopt_cards.core.text_tables import printed
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.storage.locks import locked
@@ -66,11 +62,6 @@ class Zoo:
 
     Several processes may store, replace and load models at once: a lock on the folder, where the
     system has one, lets each see whole models only.
-
-    Equation:
-        .. math:: \mathrm{load}(s) = f_\theta \quad\text{if}\quad \mathrm{SHA256}(\theta) = h_s
-
-        with :math:`\theta` the file of weights and :math:`h_s` what the card of :math:`s` says.
 
     Args:
         directory: folder of the models; made when the first one is stored.
@@ -241,17 +232,22 @@ class Zoo:
 
     def __str__(self) -> str:
         """The cards as a table."""
-        table = Table(box=box.SIMPLE)
-        for column in ("name", "data", "accuracy", "model", "arrays", "MB", "created"):
-            table.add_column(column, justify="right" if column in ("arrays", "MB") else "left")
-        for card in self.list():
-            size, date = f"{card.size / 1e6:.2f}", card.created[:10]
-            row = (card.name, card.data, f"{card.accuracy:.2%}", card.kind, str(len(card.arrays)))
-            # As `Text`: rich would take brackets in a plain string for its markup.
-            table.add_row(*map(Text, (*row, size, date)))
-        stream = io.StringIO()
-        Console(file=stream, width=120, color_system=None).print(table)
-        return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n")
+        names = ("name", "data", "accuracy", "model", "arrays", "MB", "created")
+        numbers = ("arrays", "MB")
+        columns = [{"header": n, "justify": "right" if n in numbers else "left"} for n in names]
+        rows = [
+            (
+                card.name,
+                card.data,
+                f"{card.accuracy:.2%}",
+                card.kind,
+                str(len(card.arrays)),
+                f"{card.size / 1e6:.2f}",
+                card.created[:10],
+            )
+            for card in self.list()
+        ]
+        return printed(rows, *columns, width=120)
 
     def _folder_and_card(self, function: str, name: str) -> tuple[Path, ModelCard]:
         """Where a model is, and what is known of it."""

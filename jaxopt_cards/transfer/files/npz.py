@@ -36,9 +36,6 @@ def from_numpy(
     objects are refused. NumPy has no name for bfloat16 and saves it as two bytes of anything; they
     are taken for bfloat16, as `jax.numpy.load` does.
 
-    Equation:
-        .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
-
     Args:
         path: the file.
         convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
@@ -49,9 +46,6 @@ def from_numpy(
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the file is damaged, of another format, too large, or holds what is no array of

@@ -69,9 +69,6 @@ def from_torch(
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
 
-    State:
-        None.
-
     Raises:
         ValueError: the file is damaged, of another format, too large, or asks for anything beyond
             a state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);
