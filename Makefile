@@ -15,7 +15,7 @@ demo: .venv/.installed-examples ## exercise 9 of the chapter: MNIST where it is 
 	$(BIN)/python examples/exercise_09_transfer_learning.py
 
 test: .venv/.installed-test ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bench: .venv/.installed-bench ## speed, as ratios side by side
 	$(BIN)/python -m tests.bench

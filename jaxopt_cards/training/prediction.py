@@ -62,7 +62,7 @@ def predict(
     if x.ndim == 0 or len(x) == 0:
         raise NamedError(f"x is empty: it has the shape {x.shape}")
     check_range("x", x)
-    shapes = [part.shape for part in jax.tree.leaves(outputs_for("x", model, x[:1]))]
+    shapes = [part.shape for part in jax.tree.leaves(outputs_for("x", model, x))]
     if not shapes or any(shape[:1] != (1,) for shape in shapes):
         raise NamedError(f"the outputs must have a row for each input, got for one {shapes}")
     return outputs_of(model, x, min(batch_size, len(x)))

@@ -65,8 +65,9 @@ def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
 
 def _scales_by_value(plateau: Any) -> bool:
     """Whether its first factor is a positive number, made with a loss: no optimizer's is."""
+    one = np.float32(1)
     try:
-        factor, _ = plateau.update(np.float32(1), plateau.init(np.float32(1)), value=np.float32(1))
+        factor, _ = jax.jit(plateau.update)(one, plateau.init(one), value=one)
         return bool(factor > 0)
     except (AttributeError, TypeError, ValueError):
         return False

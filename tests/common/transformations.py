@@ -22,7 +22,7 @@ class Transformation:
     make: Callable[..., Any]  # of the arrays in `given`
     optax: Callable[..., Any] | None = None  # the same of Optax, where Optax has it
     given: Callable[[], tuple] = tuple  # arrays of the user's, fresh ones at each call
-    extra: dict[str, Any] = field(default_factory=dict)  # what `update` needs by name
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)  # what `update` needs by name
     keeps_halves: bool = False  # where Optax's schedule, of float32, widens half precision
     # How gradients may say that there is none, as of counters among the parameters.
     absent: tuple[str, ...] = ("None", "float0")
