@@ -20,8 +20,9 @@ import jaxopt_cards as jc
 from jaxopt_cards import cards, data, layers, pictures, training, transfer
 
 assert "adam" in cards.catalogue() and "scale_by_adam" in str(cards.describe(jc.adam(0.1)))
-mlp, space = functools.partial(layers.MLP, 64, 10), {"dropout_rate": [0.1, 0.3]}
-training.random_search(mlp, jc.adam, space, train=data.digits().train, epochs=1)
+mlp = functools.partial(layers.MLP, 64, 10)
+space = {"learning_rate": [1e-3, 1e-2], "dropout_rate": [0.1, 0.3]}
+training.random_search(mlp, jc.adam, space, train=data.digits().train, candidates=2, epochs=1)
 for call, extra in {
     lambda: cards.picture(None, "adam"): "examples",
     lambda: data.augment((8, 8), flip=True): "examples",
