@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 import jaxopt_cards
 from _site import api
 from jaxopt_cards import cards, pictures
+from jaxopt_cards.cards.gallery import DRAWERS
 from jaxopt_cards.cards.terms import TERMS
 
 SIZE = (4.8, 3.6)  # inches
@@ -28,7 +29,8 @@ def write(app: Sphinx) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     examples = Path(app.srcdir, "_generated", "backreferences")
     for card in cards.catalogue().values():
-        _draw(folder / f"{card.name}.png", lambda ax, card=card: cards.picture(ax, card))
+        if card.name in DRAWERS:
+            _draw(folder / f"{card.name}.png", lambda ax, card=card: cards.picture(ax, card))
         _write(folder / f"{card.name}.md", _page(card, examples))
     families = _families()
     for family, group in families.items():
@@ -48,7 +50,9 @@ def _page(card: cards.Card, examples: Path) -> str:
     """Picture, docstring, facts, and examples that use it."""
     thing = getattr(importlib.import_module(card.module), card.name)
     directive = api.directive(card.module, card.name, thing)
-    parts = [f"# {card.name}", _picture(f"{card.name}.png", card.summary, ".card")]
+    parts = [f"# {card.name}"]
+    if card.name in DRAWERS:
+        parts.append(_picture(f"{card.name}.png", card.summary, ".card"))
     if card.kind == "optimizer" and card.name != "ftrl":
         parts.append(f"{{.caption}}\n{SURFACE_NOTE}")
     entries = "".join(f".. index:: {entry}\n" for entry in _terms(card.name))
@@ -123,8 +127,8 @@ def _thumbnails(group: list[cards.Card]) -> str:
     lines = ["{.cards}"]
     for card in group:
         page = f"{card.name}.md"
-        picture = _picture(f"{card.name}.png", "")
-        lines.append(f"- [{picture}]({page}) [{card.name}]({page}) {card.summary}")
+        picture = f"[{_picture(f'{card.name}.png', '')}]({page}) " if card.name in DRAWERS else ""
+        lines.append(f"- {picture}[{card.name}]({page}) {card.summary}")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
         The axes; their title says what is seen.
 
     Raises:
-        ValueError: no public technique has this name.
+        ValueError: no public technique has this name, or it has no picture.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -38,6 +38,6 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
 
     name = (card(thing) if isinstance(thing, str) else thing).name
     if name not in DRAWERS:
-        raise NamedError(f"thing must be a technique of jaxopt_cards, got the card of {name}")
+        raise NamedError(f"thing must be a technique that has a picture, got {name}")
     ax.set_title(DRAWERS[name](ax, name))
     return ax

@@ -214,24 +214,6 @@ def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
     stacks(ax, [("in the file", before), ("tree", after)])
 
 
-@draws(DRAWERS, "Zoo")
-def _zoo(ax: Axes, name: str) -> str:
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        zoo = transfer.Zoo(folder)
-        for model, accuracy in (("digits-mlp", 0.97), ("digits-small", 0.93)):
-            zoo.store(model, _model(), data="digits", accuracy=accuracy)
-        columns = []
-        for card in zoo.find():
-            files = sorted(path.name for path in Path(folder, card.name).iterdir())
-            boxes = [(f"{file}\nof {card.name}", "given") for file in files]
-            columns.append((f"{card.name}: {100 * card.accuracy:.0f}%", boxes))
-    stacks(ax, columns, arrows=False)
-    return "a folder for each model"
-
-
 @draws(DRAWERS, "pretrain_autoencoder", "pretrain_rbm")
 def _pretrained(ax: Axes, name: str) -> str:
     decoder = "decoder" if name == "pretrain_autoencoder" else "visible again"

@@ -1,19 +1,16 @@
 """Training: short runs of a small network on the small digits."""
 
 import functools
-import tempfile
-from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, pictures, training
-from jaxopt_cards.cards.gallery.drawing import Drawer, box, draws, stacks
-from jaxopt_cards.pictures.theme import colour, ink, line
+from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.pictures.theme import colour, line
 
 DRAWERS: dict[str, Drawer] = {}
 
@@ -160,30 +157,3 @@ def _classifier(ax: Axes, name: str) -> str:
         ax.plot(*x[y == label].T, "os"[label], color=colour(ax, label), markersize=3)
     ax.set(xticks=[], yticks=[])
     return "two classes, and the line between"
-
-
-@draws(DRAWERS, "Checkpointer")
-def _checkpoints(ax: Axes, name: str) -> str:
-    with tempfile.TemporaryDirectory() as folder, training.Checkpointer(folder) as kept:
-        for epoch in range(1, 6):
-            kept.save(epoch, {"x": jnp.full(1, epoch)})
-        restored = kept.restore({"x": jnp.zeros(1, int)})
-        last = restored[0] if restored else 0
-        there = {path.name for path in Path(folder).iterdir()}
-    for epoch in range(1, 6):
-        role = "taken" if str(epoch) in there else "skipped"
-        box(ax, f"epoch {epoch}", role, 1.1 * epoch, 0)
-    look = {"arrowstyle": "->", "color": ink(ax)}
-    x = 1.1 * last + 0.5
-    ax.annotate("restore", (x, 0.95), (x, 1.5), ha="center", fontsize=8, arrowprops=look)
-    ax.set(xlim=(0.9, 6.7), ylim=(-0.3, 1.8))
-    ax.set_axis_off()
-    return "max_to_keep=2: the last two stay"
-
-
-@draws(DRAWERS, "report")
-def _report(ax: Axes, name: str) -> str:
-    rows = ["the command to run it again", "settings, versions", "all epochs as CSV"]
-    rows += ["learning curves, light and dark", "table of results", "title, text"]
-    stacks(ax, [("report.html", [(row, "given") for row in rows])])
-    return "one page, nothing to load"
