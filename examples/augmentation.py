@@ -36,7 +36,9 @@ def for_size(settings: dict, side: int) -> dict:
         name: type(value)(value * side / 28) if name in IN_PIXELS else value
         for name, value in settings.items()
     }
-    return scaled | ({"elastic_sigma": 4.0 * side / 28} if "elastic" in settings else {})
+    if "elastic" in scaled:
+        scaled["elastic"] = (scaled["elastic"], 4.0 * side / 28)
+    return scaled
 
 
 def draw(images: np.ndarray, path: Path) -> None:

@@ -233,7 +233,7 @@ def _names(value: Any) -> set[str]:
 def _nearest(name: str, among: Iterable[str]) -> str:
     """The names most alike; where none is, all of a few."""
     names = list(among)
-    if near := nearest(name, names):
+    if near := nearest(name, names, cutoff=0.5):  # they are short, such as b1
         return f"; nearest: {', '.join(near)}"
     return f"; there are: {', '.join(names)}" if len(names) <= FEW else ""
 

@@ -32,6 +32,6 @@ def test_the_sheet_is_drawn_in_grey(example, monkeypatch, tmp_path, capsys):
 
 def test_strengths_in_pixels_go_with_the_size(example):
     asked = example.SETTINGS["elastic"] | {"rotation": 25, "crop": 4, "flip": True}
-    assert example.for_size(asked, 28) == asked | {"elastic_sigma": 4.0}
-    half = {"elastic": 0.7, "elastic_sigma": 2.0, "rotation": 25, "crop": 2, "flip": True}
+    assert example.for_size(asked, 28) == asked | {"elastic": (asked["elastic"], 4.0)}
+    half = {"elastic": (0.7, 2.0), "rotation": 25, "crop": 2, "flip": True}
     assert example.for_size(asked, 14) == half
