@@ -1,4 +1,4 @@
-"""Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
+"""Fine-tuning: first the head, then all layers, with smaller rates for lower layers."""
 
 import dataclasses
 import functools
@@ -48,60 +48,62 @@ def fine_tune(
     checkpoint_dir: Any = None,
     **settings: Any,
 ) -> FitResult:
-    r"""Fine-tunes a pretrained network: its head first, then all of it at discriminative rates.
+    r"""Fine-tunes a pretrained network: first its head, then all layers at discriminative rates.
 
-    First only the head is trained, at `base_lr`; then everything, the top layer at half of
-    `base_lr`, the lowest at `lr_mult` times less, those in between at rates of a geometric series.
-    Each stage is a cycle of warm-up and cosine decay. The meaning and the numbers are fastai's,
-    without its cycle of Adam's momentum; they suit thousands of steps. With a few hundred, raise
-    `base_lr` and lower `lr_mult`. Moments are kept from stage to stage.
+    First, only the head is trained, at `base_lr`. Then all layers are trained: the top layer at
+    half of `base_lr`, the lowest at a rate `lr_mult` times smaller, and those in between at rates
+    of a geometric series. Each stage is a cycle of warm-up and cosine decay. Defaults and cycles
+    are fastai's, without its cycle of Adam's momentum, and suit thousands of steps. For a few
+    hundred steps, raise `base_lr` and lower `lr_mult`. The optimizer's moments are kept between
+    stages.
 
     Equation:
         .. math:: \eta^{(l)}_t = \eta_t\, m^{-(L - l) / (L - 1)}
 
-        with :math:`m` = `lr_mult`, :math:`L` layers of which :math:`l = 1` is the lowest,
+        with :math:`m` = `lr_mult`, :math:`L` the number of layers, :math:`l = 1` the lowest,
         :math:`\eta_t` the cycle's rate.
 
     Args:
-        model: NNX module with a fresh head, as `replace_head` makes it; not changed.
+        model: NNX module with a new head, as from `replace_head`; not changed.
         make_tx: function from a schedule to an optimizer, such as `adam` or a `functools.partial`
-            of `adamw`. Keep one function for many calls: what is compiled is then shared.
+            of `adamw`. Pass the same function in repeated calls to share compiled programs.
         train: as in `fit`.
         valid: as in `fit`.
-        epochs: whole number > 0; epochs after those of `freeze_epochs`.
-        freeze_epochs: whole number > 0; epochs for the head alone.
-        base_lr: float in (0, inf); the highest rate of the head's first stage.
-        lr_mult: float in [1, inf); how many times smaller the lowest layer's rate is.
-        head: regular expression over paths; what is trained first.
+        epochs: whole number > 0; epochs after the `freeze_epochs`.
+        freeze_epochs: whole number > 0; epochs in which only the head is trained.
+        base_lr: float in (0, inf); the highest rate of the first stage.
+        lr_mult: float in [1, inf); the ratio of the top layer's rate to the lowest layer's.
+        head: regular expression over paths; the parameters to train first.
         order: regular expressions over paths, from the bottom to the top; each parameter matches
             one, as in `layerwise_decay`. Default: the layers of an `MLP`.
-        schedule: `unfreeze_schedule(...)` instead of head first, then all; it must end before
-            `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
+        schedule: `unfreeze_schedule(...)`, to unfreeze layers step by step. Its last stage must
+            start before `epochs`, which is then the number of all epochs. `freeze_epochs` and
+            `head` are not used.
         batch_size: as in `fit`.
-        seed: whole number >= 0; seed of the examples' order, another one in each stage.
-        checkpoint_dir: as in `fit`, but the call must be the same to go on; each stage has a folder
-            in it, `stage0`, `stage1`, …. SIGTERM is heeded between stages, too.
-        settings: all else that `fit` takes, such as `augment`.
+        seed: whole number >= 0; seed of the examples' order, which differs in each stage.
+        checkpoint_dir: as in `fit`, but all arguments must be the same to resume; each stage has a
+            subfolder, `stage0`, `stage1`, …. SIGTERM is handled between stages, too.
+        settings: other arguments of `fit`, such as `augment`.
 
     Returns:
-        A `FitResult` of all stages together; its `model` is the best of them all. Where a later
-        stage diverges, it is that of the stages until then, with `stopped` "not finite", `trouble`
-        and a `RuntimeWarning`: nothing that was trained is lost.
+        A `FitResult` of all stages together; its `model` is the best of all stages. If a later
+        stage diverges, it has the results of the stages before, with `stopped` "not finite",
+        `trouble` and a `RuntimeWarning`.
 
     State:
-        As `fit`, stage by stage.
+        That of `fit`, for one stage at a time.
 
     Raises:
-        ValueError: a number outside its range; no `order` where the model is no `MLP`; else as
-            `fit`.
-        FloatingPointError: the validation loss was never finite in the first stage.
+        ValueError: a number is outside its range; `order` is missing and the model is not an `MLP`;
+            or as in `fit`.
+        FloatingPointError: no validation loss of the first stage was finite.
 
     References:
-        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Chapter 11,
-        "Tweaking, Dropping, or Replacing the Upper Layers".
+        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Géron (2017),
+        chapter 11, "Tweaking, Dropping, or Replacing the Upper Layers".
 
-    Use when: there is a trained network and a small set for a similar task.
-    Avoid when: the features are to stay as they are; `freeze` them, or `cache_features`.
+    Use when: you have a network trained on a similar task, and a small data set.
+    Avoid when: the lower layers should not change; use `freeze` or `cache_features`.
 
     Example:
         >>> from flax import nnx
@@ -156,7 +158,7 @@ def fine_tune(
                     epochs=length,
                     trainable=trainable,
                     opt_state=opt_state,
-                    # A stage counts its epochs from 0; it must not repeat the order of the last.
+                    # Each stage counts its epochs from 0; its order of examples must differ.
                     seed=seed * len(lengths) + stage,
                     checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
                     **settings,
@@ -172,7 +174,7 @@ def fine_tune(
 
 
 def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -> None:
-    """Raises unless what must be a function is one, and nothing is given that stages need."""
+    """Raises unless functions are functions, and arguments that the stages set are left out."""
     for argument in {"trainable", "opt_state", "patience"} & settings.keys():
         raise HyperparameterError(argument, "be left out", settings[argument])
     if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
@@ -188,7 +190,7 @@ def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -
 
 
 def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
-    """How many epochs each stage has."""
+    """The number of epochs of each stage."""
     starts = [start for start, _ in schedule.stages]
     if starts[-1] >= epochs:
         raise HyperparameterError("epochs", f"be more than {starts[-1]}", epochs)
@@ -196,7 +198,7 @@ def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
 
 
 def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
-    """What is trained in each stage: more than in the one before."""
+    """The filters of the stages; raises if a stage adds no parameters."""
     names = path_names(nnx.state(model, nnx.Param))
     filters: list[Any] = []
     before = 0
@@ -221,10 +223,10 @@ def _optimizer(
     order: tuple[str, ...],
     names: tuple[tuple[str, ...], ...],
 ) -> optax.GradientTransformation:
-    """The optimizer of the last of these stages, where parameters have these paths.
+    """The optimizer of the last of these stages, for parameters with these paths.
 
-    What joined in one stage has a state of its own, whose steps are counted from there: Adam's
-    correction for moments that begin at zero would be wrong under a count of other parameters.
+    The parameters added in one stage have their own state and count of steps: Adam's bias
+    correction for new moments would be wrong with the count of other parameters.
     """
     begins = np.cumsum([0, *(steps for steps, _ in cycles)]).tolist()
     rates = optax.join_schedules(
@@ -233,14 +235,14 @@ def _optimizer(
 
     def of_stage(begin: int) -> optax.GradientTransformation:
         def rate(count: Any) -> Any:
-            with jax.numpy_dtype_promotion("standard"):  # Optax's cycle mixes bool and float
+            with jax.numpy_dtype_promotion("standard"):  # Optax's schedule mixes bool and float
                 return rates(count + begin)
 
         with names_kept():
             return make_tx(rate)
 
     def joined(params: Any) -> Any:
-        """In which stage each parameter joined: the first that matches one of its paths."""
+        """The stage that added each parameter: the first that matches one of its paths."""
         paths = {path: places for places in names for path in places}
 
         def one(path: Any, _: Any) -> int:
@@ -255,7 +257,7 @@ def _optimizer(
 
 
 def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
-    """Fastai's cycles: the head's is nearly all warm-up, later ones are mostly cosine decay."""
+    """Fastai's cycles: that of the head is mostly warm-up, later ones are mostly cosine decay."""
     warm_up, div = (0.99, 25.0) if first else (0.3, 5.0)
     return optax.cosine_onecycle_schedule(
         steps, peak, pct_start=warm_up, div_factor=div, final_div_factor=1e5 / div
@@ -263,22 +265,22 @@ def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
 
 
 def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
-    """The patterns of the layers; those of an `MLP` with their normalisation and activation."""
+    """The patterns of the layers; for an `MLP`, with their normalisation and activation."""
     if order is None and isinstance(model, MLP):
         return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/")
     if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
         names = path_names(nnx.state(model, nnx.Param))
         raise HyperparameterError(
             "order",
-            f"list patterns of the layers from the bottom to the top; there are {names}",
+            f"list patterns of the layers from the bottom to the top; the paths are {names}",
             order,
         )
     return tuple(order)
 
 
 def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
-    """The stages before one whose validation loss was never finite, with a warning."""
-    trouble = f"stage {stage} gave nothing, and the result is that of those before it: {error}"
+    """The result of the stages before one without a finite validation loss, with a warning."""
+    trouble = f"stage {stage} failed; the result is that of the stages before it: {error}"
     warn(f"fine_tune: {trouble}")
     whole = _together(results)
     return dataclasses.replace(
@@ -287,7 +289,7 @@ def _without_stage(results: list[FitResult], stage: int, error: Exception) -> Fi
 
 
 def _together(results: list[FitResult]) -> FitResult:
-    """Stages as one run, of which each goes on where the one before ended."""
+    """Combines the results of consecutive stages."""
     histories = [result.history for result in results]
     losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
     best = int(np.argmin(losses))

@@ -313,7 +313,7 @@ def test_bad_input_is_explained_and_leaves_the_old_page(rows, tmp_path, change, 
 def test_a_path_that_cannot_be_is_explained(rows, tmp_path):
     with pytest.raises(ValueError, match="path must be a file, not a folder"):
         training.report(rows, tmp_path)
-    with pytest.raises(ValueError, match="path must lie in a folder that is there"):
+    with pytest.raises(ValueError, match="path must be in an existing folder"):
         training.report(rows, tmp_path / "none" / "report.html")
 
 
