@@ -178,7 +178,7 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
     [
         ("adabuond", r"name must .*, got 'adabuond'; nearest: adabound, "),
         ("Adam", r"got 'Adam'; nearest: adam, "),
-        ("chain", r"got 'chain': chain is Optax's own"),
+        ("chain", r"got 'chain': chain is a function of Optax"),
         ("optax.adam", r"got 'optax.adam'; nearest: "),
         ("", r"got ''; `jaxopt-cards list` has all"),
         (jc.freeze, r"thing must be a technique of jaxopt_cards, got <function freeze"),

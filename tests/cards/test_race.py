@@ -95,7 +95,7 @@ def test_line_searches_and_wrappers_race_as_well():
     [
         (("rosenbork", ["sgd"]), "'rosenbork'; nearest: rosenbrock"),
         (("bowl", ["adm"]), "'adm'; nearest: adam"),
-        (("bowl", ["adam:beta=0.9"]), "adam: has no argument 'beta'"),
+        (("bowl", ["adam:beta=0.9"]), "adam: there is no argument 'beta'"),
         (("bowl", ["adam:b1=1.5"]), "adam: b1 must lie in [0, 1), got 1.5"),
         (("bowl", ["clip:1.0"]), "has no learning rate"),
         (("bowl", ["sgd"], 0), "race: steps must be a whole number >= 1, got 0"),

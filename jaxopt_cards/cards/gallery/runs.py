@@ -1,4 +1,4 @@
-"""Training: short runs of a small network on the small digits."""
+"""Pictures of short training runs of a small network on the small digits."""
 
 import functools
 import tempfile
@@ -20,7 +20,7 @@ DRAWERS: dict[str, Drawer] = {}
 
 @functools.cache
 def _few() -> data.Splits:
-    """Enough of the digits to learn something in a moment."""
+    """A few of the digits, for fast training."""
     return data.Splits(*(data.Examples(*(part[:200] for part in split)) for split in data.digits()))
 
 
@@ -66,7 +66,7 @@ def _many(ax: Axes, name: str) -> str:
         models, jc.adam(1e-2), train=train, valid=valid, epochs=12, progress=False
     )
     pictures.learning_curves(ax, {"adam": [result.history for result in results]})
-    return "five seeds at once: mean, least and greatest"
+    return "five seeds at once: mean and range"
 
 
 @draws(DRAWERS, "cross_validate")
@@ -122,7 +122,7 @@ def _search(ax: Axes, name: str) -> str:
 @draws(DRAWERS, "fit_online")
 def _online(ax: Axes, name: str) -> str:
     x, y = data.digits().train
-    # Half way the stream drifts: the images are turned upside down.
+    # The stream drifts halfway: the images are turned upside down.
     x = np.concatenate([x[:500], x[500:1000, ::-1]])
     batches = [(x[start : start + 10], y[start : start + 10]) for start in range(0, 1000, 10)]
     losses = training.fit_online(_model(), jc.adam(1e-2), iter(batches)).losses
@@ -151,7 +151,7 @@ def _classifier(ax: Axes, name: str) -> str:
     for label in (0, 1):
         ax.plot(*x[y == label].T, "os"[label], color=colour(ax, label), markersize=3)
     ax.set(xticks=[], yticks=[])
-    return "two classes, and the line between"
+    return "two classes, and the decision boundary"
 
 
 @draws(DRAWERS, "Checkpointer")
@@ -170,12 +170,12 @@ def _checkpoints(ax: Axes, name: str) -> str:
     ax.annotate("restore", (x, 0.95), (x, 1.5), ha="center", fontsize=8, arrowprops=look)
     ax.set(xlim=(0.9, 6.7), ylim=(-0.3, 1.8))
     ax.set_axis_off()
-    return "max_to_keep=2: the last two stay"
+    return "max_to_keep=2: the last two are kept"
 
 
 @draws(DRAWERS, "report")
 def _report(ax: Axes, name: str) -> str:
-    rows = ["the command to run it again", "settings, versions", "all epochs as CSV"]
+    rows = ["the command to run again", "settings, versions", "all epochs as CSV"]
     rows += ["learning curves, light and dark", "table of results", "title, text"]
     stacks(ax, [("report.html", [(row, "given") for row in rows])])
-    return "one page, nothing to load"
+    return "one self-contained page"
