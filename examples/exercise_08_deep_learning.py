@@ -91,7 +91,7 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
     found = {}
     for row, space in SPACES.items():
         path = folder / f"tuned_{row.replace(' ', '_')}.json"
-        # SciPy's distributions are told by their arguments.
+        # SciPy's distributions are compared by their arguments.
         asked = {key: str(getattr(values, "args", values)) for key, values in space.items()}
         asked |= {key: str(value) for key, value in budget.items()}
         if path.exists() and (earlier := json.loads(path.read_text())).get("asked") == asked:

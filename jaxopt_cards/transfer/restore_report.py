@@ -37,7 +37,7 @@ class RestoreReport:
         ]
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
         lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
-        lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
+        lines += [f"unused   {path} was saved, but not used" for path in self.unused]
         paths: dict[str, list[str]] = {}
         for path, why in self.warnings.items():
             paths.setdefault(why, []).append(path)

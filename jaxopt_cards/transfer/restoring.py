@@ -108,10 +108,10 @@ def restore(
         taken    hidden1/kernel
         skipped  logits/bias: the pattern does not match
         skipped  logits/kernel: the pattern does not match
-        unused   hidden2/bias was saved, but taken by nothing
-        unused   hidden2/kernel was saved, but taken by nothing
-        unused   logits/bias was saved, but taken by nothing
-        unused   logits/kernel was saved, but taken by nothing
+        unused   hidden2/bias was saved, but not used
+        unused   hidden2/kernel was saved, but not used
+        unused   logits/bias was saved, but not used
+        unused   logits/kernel was saved, but not used
     """
     for argument, tree in (("params", params), ("checkpoint", checkpoint)):
         if tree is None:

@@ -136,7 +136,7 @@ def _array_names(path: str, kinds: set[str], arrays: list[Any], layer: Layer | N
         known = tuple(n for n in known if n not in left_out or settings.get(left_out[n], True))
     if len(arrays) != len(known) and not (known == _KERNEL and len(arrays) == 1):
         raise UnfitError(
-            f"has {len(arrays)} arrays in {path!r}, which could be any of {', '.join(known)}: a "
-            ".keras file, of model.save, says which"
+            f"has {len(arrays)} arrays in {path!r}, which may be any of {', '.join(known)}; use "
+            "a .keras file from model.save, which describes them"
         )
     return list(known[: len(arrays)])

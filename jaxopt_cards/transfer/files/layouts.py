@@ -53,8 +53,8 @@ def warnings_of(
 
 _SQUARE = (
     "is square, so its shape does not tell whether it was saved as (in, out) or as (out, in): "
-    "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be, which "
-    "inputs_first= of from_torch says"
+    "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be transposed, "
+    "pass inputs_first= to from_torch"
 )
 
 
@@ -75,8 +75,8 @@ def _of_modules(
             shape = shapes[mine["kernel"]]
             if not module.transpose_kernel and shape[-1] == shape[-2] > 1:
                 found[mine["kernel"]] = (
-                    "has as many inputs as outputs: nnx.ConvTranspose reads one of PyTorch or "
-                    "Keras right with transpose_kernel=True only"
+                    "has as many inputs as outputs: a kernel of PyTorch or Keras needs "
+                    "nnx.ConvTranspose(transpose_kernel=True)"
                 )
         if isinstance(module, nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm) and mine:
             origin = taken[next(iter(mine.values()))].rpartition("/")[0]
@@ -92,8 +92,8 @@ def _of_epsilon(module: Any, origin: str, source: Source) -> Iterator[str]:
         said = source.epsilons.get(origin)
         if said is None and is_batch:
             yield (
-                "was saved without its epsilon, and its variance taken as it is: Keras's default "
-                "is 0.001, from_keras(path, epsilon=0.001)"
+                "was saved without its epsilon, and its variance is unchanged: Keras's default "
+                "is 0.001, use from_keras(path, epsilon=0.001)"
             )
         elif said is None:
             yield f"was saved without its epsilon: here it is {here:g}, Keras's default 0.001"

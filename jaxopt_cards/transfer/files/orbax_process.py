@@ -49,7 +49,9 @@ def size_on_disk(folder: Path) -> int:
         about = path.stat()
         if not stat.S_ISDIR(about.st_mode):
             if not stat.S_ISREG(about.st_mode):
-                raise UnfitError(f"has {str(path.relative_to(folder))[:60]!r}, which is no file")
+                raise UnfitError(
+                    f"has {str(path.relative_to(folder))[:60]!r}, which is not a regular file"
+                )
             size += about.st_size
     return size
 

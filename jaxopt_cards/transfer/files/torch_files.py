@@ -13,7 +13,7 @@ from jaxopt_cards.transfer.files.torch_globals import Key, Storage, Tensor
 from jaxopt_cards.transfer.files.torch_pickle import unpickled
 from jaxopt_cards.transfer.files.zip import PIECE, zip_archive
 
-ADVICE = "save it anew with torch.save(model.state_dict(), path)"
+ADVICE = "save it again with torch.save(model.state_dict(), path)"
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _PICKLE = 2**28  # bytes of a description, which does not have the numbers of arrays

@@ -73,7 +73,7 @@ _REFUSED = {
     "qtensor": "a quantised tensor, which is not a plain array: save tensor.dequantize()",
     "nested_tensor": "a nested tensor, which is not a plain array: save those of tensor.unbind()",
     "meta_tensor": "a tensor of the device meta, which has no numbers",
-    "wrapper_subclass": "a tensor of a class of its own: save a plain tensor",
+    "wrapper_subclass": "a tensor of a subclass: save a plain tensor",
     "device_tensor": "a tensor of another device: save tensor.cpu()",
 }
 
