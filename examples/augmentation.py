@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from chapter import tasks
 
-from jaxopt_cards import data, training
+from jaxopt_cards import data, reports
 
 VERSIONS = 10
 # Strengths in pixels are for MNIST's 28 pixels, and are scaled for smaller images.
@@ -87,7 +87,7 @@ def main() -> None:
     draw(firsts, options.output / "augmentation.png")
     print(f"Wrote augmentation.png, from {name}, into {options.output}/")
     if options.report:
-        path = training.report(
+        path = reports.report(
             None,
             options.output / "report.html",
             title=__doc__.splitlines()[0].rstrip("."),

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, pictures, training, transfer
+from jaxopt_cards import data, pictures, reports, training, transfer
 
 BATCH, PATIENCE, EPOCHS = 20, 20, 1000
 # For the rows with all of the chapter's techniques; units are tuned, as in 8.3.
@@ -177,7 +177,7 @@ def write_page(
         }
         for row in rows
     ]
-    path = training.report(
+    path = reports.report(
         {f"{row.row}, {row.what}": row.results for row in rows},
         options.output / "report.html",
         title=description.splitlines()[0].rstrip("."),

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training, transfer
+from jaxopt_cards import data, layers, reports, training, transfer
 
 UNITS = (100,) * 3
 ACTIVATIONS = ("elu", "logistic")
@@ -201,7 +201,7 @@ def write_page(name: str, rows: Sequence[dict], settings: dict, folder: Path) ->
         cells = dict(zip(map(str, LABELS[name]), row["accuracy"], strict=True))
         line = {"pretraining": row["method"]} | cells | {"seconds": row["seconds"]}
         tables[f"{name}, {row['activation']}"].append(line)
-    path = training.report(
+    path = reports.report(
         None,
         folder / "report.html",
         title=__doc__.splitlines()[0].rstrip("."),

@@ -19,7 +19,7 @@ from rich.table import Table
 from topic_pictures import save
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training
+from jaxopt_cards import data, layers, reports, training
 
 # Images of MNIST: few, so that a comparison takes a minute, and regularisation has an effect.
 TRAIN, VALID, TEST = 5000, 1000, 2000
@@ -230,7 +230,7 @@ class Topic:
             save(figure, folder / f"{name}.png")
         if self.options.report:
             there_anyway = surroundings()
-            training.report(
+            reports.report(
                 None,
                 folder / "report.html",
                 title=self.title.rstrip("."),

@@ -170,12 +170,11 @@ def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
     """The pairs of classes that are most often confused in the test set."""
     import numpy as np
 
-    test = loaded.splits.test
-    guesses = np.concatenate(
-        [np.argmax(model(test.x[i : i + 1000]), axis=1) for i in range(0, len(test.y), 1000)]
-    )
-    counts = np.zeros((len(loaded.classes),) * 2, int)
-    np.add.at(counts, (test.y, guesses), 1)
+    from jaxopt_cards.pictures.inputs import confusion
+    from jaxopt_cards.reports.guesses import guesses
+
+    found = guesses(model, loaded.splits.test)
+    counts = confusion(found.labels, found.guesses, len(loaded.classes))
     mistakes = counts - np.diag(np.diag(counts))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_WORST]
     pairs = [divmod(int(place), len(counts)) for place in order]

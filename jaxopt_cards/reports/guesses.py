@@ -1,14 +1,16 @@
 """Predictions of a trained model for test examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
+from jaxopt_cards.pictures.inputs import confusion
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
-from jaxopt_cards.training.run import FitResult, evaluate
+from jaxopt_cards.training.run import evaluate
 
 # Smaller squares, such as the nine columns of a table, are not taken for images.
 _LEAST_SIDE = 8
@@ -23,9 +25,7 @@ class Guesses(NamedTuple):
     images: np.ndarray | None  # (n, height, width); `None` if the inputs are not images
 
 
-def accuracies(
-    rows: Mapping[str, Sequence[FitResult]], test: Sequence[Any]
-) -> dict[str, list[float]]:
+def accuracies(rows: Rows, test: Sequence[Any]) -> dict[str, list[float]]:
     """The accuracy of each run of each row, in percent."""
     examples = on_device("report", "test", test)
     for results in rows.values():
@@ -68,8 +68,7 @@ def images(x: np.ndarray) -> np.ndarray | None:
 def counts(found: Guesses) -> list[dict[str, Any]]:
     """The confusion matrix as rows of a table."""
     classes = int(max(found.labels.max(), found.guesses.max())) + 1
-    matrix = np.zeros((classes, classes), int)
-    np.add.at(matrix, (found.labels, found.guesses), 1)
+    matrix = confusion(found.labels, found.guesses, classes)
     return [
         {"class": str(label), **{str(guess): int(n) for guess, n in enumerate(row)}}
         for label, row in enumerate(matrix)

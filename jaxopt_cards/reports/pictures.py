@@ -2,12 +2,13 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.reports.page import Drawn, from_file
 from jaxopt_cards.training.run import FitResult
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from jaxopt_cards.reports.guesses import Guesses
 
-Rows = Mapping[str, Sequence[FitResult]]
 _TOGETHER = 6  # rows in one picture, few enough for distinct colours and a legend inside
 
 
