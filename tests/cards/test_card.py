@@ -180,7 +180,7 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
         ("Adam", r"got 'Adam'; nearest: adam, "),
         ("chain", r"got 'chain': chain is a function of Optax"),
         ("optax.adam", r"got 'optax.adam'; nearest: "),
-        ("", r"got ''; `jaxopt-cards list` has all"),
+        ("", r"got ''; `jaxopt-cards list` shows all"),
         (jc.freeze, r"thing must be a technique of jaxopt_cards, got <function freeze"),
         (layers, r"thing must .*, got <module"),
         (None, r"thing must .*, got None"),

@@ -61,7 +61,7 @@ def test_the_terminal_is_told_of_data_chain_and_mistakes(blobs):
     # One step too small to learn anything: most are mistaken, and it says for what.
     text = run(blobs, "--label", 1, "--units", "3", "--epochs", 1, "--optimizer", "sgd:1e-9")
     assert "blobs.csv: 77 to train, 19 to validate, 24 to test; 2 inputs, 3 classes" in text
-    assert "step_size=-1e-09" in text
+    assert "learning_rate=1e-09" in text
     accuracy = float(text.split("accuracy ")[-1].split("%")[0]) / 100
     pairs = [line for line in text.splitlines() if " taken for " in line]
     mistaken = sum(int(line.split(": ")[1].split(" of ")[0]) for line in pairs)

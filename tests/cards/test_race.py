@@ -101,7 +101,7 @@ def test_line_searches_and_wrappers_race_as_well():
         (("bowl", ["sgd"], 0), "race: steps must be a whole number >= 1, got 0"),
         (("bowl", ["sgd"], 10, (1.0,)), "race: start must be two finite numbers"),
         (("bowl", ["sgd"], 10, (1.0, np.nan)), "race: start must be two finite numbers"),
-        (("bowl", ["sgd"], 10, (1e30, 0.0)), "start must be where the surface is finite"),
+        (("bowl", ["sgd"], 10, (1e30, 0.0)), "start must be a point with finite height"),
         (("bowl", ["scale:abc"]), "'scale:abc' does not work here"),
     ],
 )
