@@ -143,7 +143,7 @@ def test_a_pipe_beside_a_checkpoint_is_not_opened(folder, tmp_path):
     about.mkdir(parents=True)
     shutil.copytree(folder, about.parent / "run")
     os.mkfifo(about / "metadata")
-    with pytest.raises(ValueError, match="1 is damaged; remove it to take the one before"):
+    with pytest.raises(ValueError, match="1 is damaged; delete it to use the checkpoint before it"):
         restored(tmp_path / "run")
 
 
