@@ -413,7 +413,7 @@ def test_bad_arguments_of_the_zoo_and_of_load(stored, tmp_path):
         Zoo(folder / "card.json")
     with pytest.raises(ValueError, match="Zoo: max_bytes must be a whole number >= 1, got 0"):
         Zoo(tmp_path, max_bytes=0)
-    with pytest.raises(ValueError, match=r"no model 'cnn' in /.*; there are\n  mlp"):
+    with pytest.raises(ValueError, match=r"no model 'cnn' in /.*; the models are\n  mlp"):
         zoo.load("cnn")
     with pytest.raises(ValueError, match=r"Zoo.load: into must be an nnx.Module"):
         zoo.load("mlp", into={"w": 3})
