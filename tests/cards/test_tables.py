@@ -146,8 +146,8 @@ def test_numbers_survive_the_text(x, tmp_path_factory):
         ("1,a\n2,a\n", {}, "two or more classes"),
         ("1,a\n2,b\n", {}, "too few to draw"),
         ("1,0.5\n2,b\n", {}, "too few to draw"),
-        ('1,"a\n', {}, "no table of text"),
-        (b"\xff\xfe1,2", {}, "no table of text"),
+        ('1,"a\n', {}, "not a text table"),
+        (b"\xff\xfe1,2", {}, "not a text table"),
     ],
 )
 def test_mistakes_in_a_table_are_told_by_line(tmp_path, text, options, words):
@@ -172,7 +172,7 @@ def test_mistakes_in_a_table_are_told_by_line(tmp_path, text, options, words):
         ({"x": X, "y": Y * 0}, "two or more classes"),
         ({"x": X, "y": np.array([None] * 50)}, "not a file of plain arrays"),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y}, "the same shape"),
-        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)}, "or words"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)}, "all words"),
     ],
 )
 def test_mistakes_in_arrays_are_told(tmp_path, arrays, words):
