@@ -160,7 +160,7 @@ def test_a_changed_mlp_is_never_built_as_if_it_were_not(zoo, kind, name, part):
 
     net = changed()
     assert zoo.store("net", net, **ABOUT).settings is None
-    with pytest.raises(ValueError, match="give it as `into`"):
+    with pytest.raises(ValueError, match="pass it as `into`"):
         zoo.load("net")
     np.testing.assert_array_equal(zoo.load("net", into=changed())(X), outputs(net))
 
@@ -510,7 +510,10 @@ HOSTILE = {
         lambda f: rewrite(f, with_header({"w": F32 | {"dtype": "F8_E8M0", "shape": [4]}}, b"1234")),
         "weights.* it has 'w' of dtype F8_E8M0, which NumPy does not have",
     ),
-    "escapes in a path": (lambda f: swap(f, "\x1b[31m", np.zeros(3)), r"name '\\x1b\[31m', which"),
+    "escapes in a path": (
+        lambda f: swap(f, "\x1b[31m", np.zeros(3)),
+        r"be a path, got '\\x1b\[31m'",
+    ),
     "another shape": (
         lambda f: swap(f, "logits/bias", np.zeros(4, "f4")),
         r"logits/bias: the weights file has float32\[4\], the card float32\[3\]",
