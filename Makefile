@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fuzz lint docs clean
+.PHONY: help setup demo test bench fuzz lint lists docs package clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -15,7 +15,7 @@ demo: .venv/.installed-examples ## exercise 9 of the chapter: MNIST where it is 
 	$(BIN)/python examples/exercise_09_transfer_learning.py
 
 test: .venv/.installed-test ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bench: .venv/.installed-bench ## speed, as ratios side by side
 	$(BIN)/python -m tests.bench
@@ -28,12 +28,21 @@ lint: .venv/.installed-test ## format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+lists: .venv/.installed-test ## write what lists the public names, after one was added or removed
+	$(BIN)/python docs/lists.py
+
 docs: .venv/.installed-docs ## the site, in docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
+package: .venv/.installed-package ## wheel and sdist, in dist; installs the wheel elsewhere and uses it
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/installed.py dist/*.whl
+
 clean: ## remove .venv and everything that was made
-	rm -rf .venv output docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv output dist docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp an extra: what is installed is not installed again, unless pyproject.toml changes.

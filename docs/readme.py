@@ -1,6 +1,5 @@
-"""Makes what is generated in the README: tables, a picture, and the list of techniques."""
+"""Makes the README's tables of results, and a picture; `lists.py` makes the table of techniques."""
 
-import inspect
 import itertools
 import json
 import re
@@ -9,8 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-import jaxopt_cards
-
 ROOT = Path(__file__).parent.parent
 RESULTS = {
     number: ROOT / "docs" / "results" / f"exercise_{number:02}" / "results.json"
@@ -18,7 +15,6 @@ RESULTS = {
 }
 SPEED = ROOT / "docs" / "results" / "speed.json"
 PICTURE = ROOT / "docs" / "results" / "exercise_09" / "rows.png"
-API = ROOT / "docs" / "api.md"
 TREES = ("MLP", "64 of 256×256", "25 million")  # of which the bench updates the weights
 
 
@@ -60,19 +56,6 @@ def draw(results: dict, path: Path) -> None:
     figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def techniques() -> str:
-    """One line for each function of the package itself, by the topics of the API page."""
-    lines = []
-    for topic, names in re.findall(r"^## (.*?)$(.*?)^```$", API.read_text(), re.DOTALL | re.M):
-        if "currentmodule:: jaxopt_cards\n" not in names:
-            continue
-        lines += [f"| **{topic}** | |", *([] if lines else ["|---|---|"])]
-        for name in re.findall(r"autofunction:: (\w+)", names):
-            summary = inspect.getdoc(getattr(jaxopt_cards, name)).splitlines()[0]
-            lines.append(f"| `{name}` | {summary} |")
-    return "\n".join(lines) + "\n"
 
 
 def speed(results: dict) -> str:
@@ -141,7 +124,7 @@ def speed(results: dict) -> str:
 def updated(readme: str, results: dict[int, dict], speeds: dict) -> str:
     """The README with its generated parts as they should be."""
     parts = {f"exercise {number}": table(found) for number, found in results.items()}
-    parts |= {"speed": speed(speeds), "techniques": techniques()}
+    parts["speed"] = speed(speeds)
     for mark, text in parts.items():
         part = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- end -->)", re.DOTALL)
         readme, found = part.subn(lambda _, text=text: text, readme, count=1)

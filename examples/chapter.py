@@ -249,8 +249,7 @@ def draw_losses(rows: Sequence[Row], path: Path) -> None:
 
 def draw_errors(model: nnx.Module, examples: data.Examples, path: Path, classes: str) -> None:
     """Draws the most certain mistakes, with their class and the prediction."""
-    model.eval()
-    logits = np.asarray(nnx.jit(lambda model, x: model(x))(model, examples.x))
+    logits = training.predict(model, examples.x)
     guess, rows = logits.argmax(axis=1), np.arange(len(logits))
     order = np.argsort(logits[rows, examples.y] - logits[rows, guess], kind="stable")
     figure, axis = plt.subplots(figsize=(9, 2.4), layout="constrained")

@@ -130,7 +130,7 @@ def train(row: Row, chosen: dict[str, Any], task: data.Splits, seed: int, folder
         task,
         seed,
         plateau=PLATEAU,
-        checkpoint_dir=folder / "checkpoints" / place,
+        checkpoints=folder / "checkpoints" / place,
         **fitted,
     )
     with ocp.StandardCheckpointer() as saver:

@@ -30,7 +30,7 @@ from chapter import (
 from flax import nnx
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, transfer
+from jaxopt_cards import data, layers, training, transfer
 
 CHAPTER = {"batch_norm": True, "activation": "relu"}  # five layers of 100 units, as in 8.4
 PAIRS = {"mnist": 200_000, "digits": 20_000}
@@ -174,8 +174,7 @@ def moved_pairs(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 def draw_pairs(model: PairNet, examples: data.Examples, path: Path) -> None:
     """Draws pairs with correct predictions above, and with wrong ones below."""
-    logits = np.asarray(nnx.jit(lambda model, x: model(x))(model, examples.x))
-    guess = logits.argmax(axis=1)
+    guess = training.predict(model, examples.x).argmax(axis=1)
     figure, axes = plt.subplots(2, 8, figsize=(9, 2.6), layout="constrained")
     side = round(examples.x.shape[2] ** 0.5)
     for line, right in zip(axes, (True, False), strict=True):

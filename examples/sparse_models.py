@@ -52,7 +52,7 @@ def measured(topic: Topic, way: str, setting: float, models: Sequence[nnx.Module
 
 def pruned(model: nnx.Module, **settings) -> nnx.Module:
     """The model after one step of pruning only."""
-    model, tx = nnx.clone(model), jc.magnitude_prune(pattern="kernel", **settings)
+    model, tx = nnx.clone(model), jc.magnitude_prune(mask="kernel", **settings)
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     nnx.update(model, jc.apply_updates(params, updates))
@@ -61,7 +61,7 @@ def pruned(model: nnx.Module, **settings) -> nnx.Module:
 
 def pruning_on(sparsity: float) -> jc.GradientTransformation:
     """Adam, with the smallest initial weights held at zero."""
-    prune = jc.magnitude_prune(sparsity=sparsity, every=EVER, pattern="kernel")
+    prune = jc.magnitude_prune(sparsity=sparsity, every=EVER, mask="kernel")
     return jc.chain(jc.adam(RATE), prune)
 
 
@@ -73,7 +73,7 @@ def decaying(strength: float) -> jc.GradientTransformation:
 
 def proximal(strength: float) -> jc.GradientTransformation:
     """Adam with a proximal ℓ1 step, which stops at zero."""
-    return jc.chain(jc.adam(RATE), jc.proximal_l1(RATE * strength, pattern="kernel"))
+    return jc.chain(jc.adam(RATE), jc.proximal_l1(RATE * strength, mask="kernel"))
 
 
 def leader(strength: float) -> jc.GradientTransformation:

@@ -341,14 +341,14 @@ def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[
             heading, justify="left" if isinstance(value, str) else "right", overflow="fold"
         )
     for row in rows:
-        table.add_row(*map(shown, row.values()))
+        table.add_row(*(shown(value, heading) for heading, value in row.items()))
     Console(highlight=False).print(table)
 
 
-def shown(value: str | float | Sequence[float]) -> str:
-    """A cell of a table."""
+def shown(value: str | float | Sequence[float], heading: str = "") -> str:
+    """A cell of a table; of the mean of a few numbers of epochs one digit says enough."""
     if isinstance(value, str | int):
         return str(value)
     if isinstance(value, Sequence):
         return mean_and_deviation(value, 2)
-    return f"{value:.4g}"
+    return f"{value:.1f}" if "epoch" in heading else f"{value:.4g}"

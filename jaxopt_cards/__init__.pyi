@@ -72,7 +72,6 @@ from .wrappers.packing import Packed, pack_params, pack_small_leaves, unpack_par
 from .wrappers.probes import Probes, probe, read_probes
 
 __version__: str
-
 __all__ = [
     "GradientTransformation",
     "GradientTransformationExtraArgs",

@@ -1,4 +1,4 @@
-"""Optax's own, where people will look for them."""
+"""Functions of Optax that this package re-exports without changes."""
 
 from optax import (
     GradientTransformation,

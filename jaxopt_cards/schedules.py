@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-# Optax's own, where people will look for them
+# Re-exported from Optax, so that all schedules are in one place.
 from optax import (
     cosine_decay_schedule,
     cosine_onecycle_schedule,
@@ -43,28 +43,24 @@ __all__ = [
 def constant(value: Annotated[ArrayLike, "(-inf, inf)"]) -> optax.Schedule:
     r"""The same value at every step.
 
-    The schedule that is none: for code that wants a schedule where a number would do.
+    For code that expects a schedule where you have a number.
 
     Equation:
         .. math:: \eta(t) = \eta_0
 
+        with :math:`\eta(t)` the value at step :math:`t`, :math:`\eta_0` = `value`.
+
     Args:
-        value: float; the value :math:`\eta_0`.
+        value: the value.
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
-    Raises:
-        ValueError: `value` is not a finite number.
-
     References:
         Herbert Robbins, Sutton Monro (1951), A Stochastic Approximation Method.
 
-    Use when: you compare schedules with none.
-    Avoid when: a float would do.
+    Use when: you compare schedules with a constant value.
+    Avoid when: a float is enough.
 
     Example:
         >>> from jaxopt_cards import schedules
@@ -79,26 +75,24 @@ def piecewise_constant(boundaries: Sequence[int], values: Sequence[ArrayLike]) -
     r"""One value until the first boundary, another until the second, and so on.
 
     Takes the values themselves, as Keras and TensorFlow do; `optax.piecewise_constant_schedule`
-    takes factors instead. A boundary's step itself has the next value already, as in Optax (in
-    Keras it still has the former).
+    takes factors. The step of a boundary already has the next value, as in Optax; in Keras it has
+    the previous one.
 
     Equation:
         .. math:: \eta(t) = v_i \quad\text{for } b_i \le t < b_{i+1}, \qquad b_0 = 0
 
-        with :math:`v` = `values` and :math:`b_1, b_2, \dots` = `boundaries`.
+        with :math:`\eta(t)` the value at step :math:`t`, :math:`v_0, v_1, \dots` = `values` and
+        :math:`b_1, b_2, \dots` = `boundaries`.
 
     Args:
-        boundaries: whole numbers > 0, strictly increasing: steps at which the value changes.
-        values: one float more than there are boundaries.
+        boundaries: steps at which the value changes: strictly increasing ints > 0.
+        values: floats, one more than there are boundaries.
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
     Raises:
-        ValueError: boundaries not increasing, or a number of values other than one more.
+        ValueError: boundaries that do not increase, or another number of values.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -138,43 +132,39 @@ def exponential_decay(
     decay_rate: Annotated[ArrayLike, "[0, inf)"],
     transition_begin: Annotated[ArrayLike, "[0, inf)"] = 0,
     staircase: bool = False,
-    end_value: ArrayLike | None = None,
+    end_value: Annotated[ArrayLike, "(-inf, inf)"] | None = None,
 ) -> optax.Schedule:
     r"""Multiplies the value by `decay_rate` every `transition_steps` steps, smoothly.
 
-    Optax's, and with traced values allowed. Where Optax turns a schedule of no or negative length
-    into a constant, with a line in its log, this refuses it.
+    Optax's schedule, also with traced values. Where Optax logs a message and returns a constant for
+    `transition_steps` of 0 or less, this raises an error.
 
     Equation:
         .. math:: \eta(t) = \eta_0 \, \gamma^{(t - b) / r} \quad\text{for } t > b, \text{ else }
             \eta_0
 
-        with :math:`\eta_0` = `init_value`, :math:`r` = `transition_steps`, :math:`\gamma` =
-        `decay_rate`, :math:`b` = `transition_begin`; rounded down in the exponent if `staircase`.
+        with :math:`\eta(t)` the value at step :math:`t`, :math:`\eta_0` = `init_value`, :math:`r` =
+        `transition_steps`, :math:`\gamma` = `decay_rate`, :math:`b` = `transition_begin`; with
+        `staircase`, the exponent is rounded down.
 
     Args:
-        init_value: float; the first value.
-        transition_steps: float in (0, inf]; steps in which the value falls by `decay_rate`.
-        decay_rate: float in [0, inf); the chapter takes 0.1. As in Optax, 0 means no decay.
-        transition_begin: float in [0, inf); steps before the decay starts.
-        staircase: bool; decay in jumps.
-        end_value: float; the value beyond which the decay does not go. Default: no bound.
+        init_value: the first value.
+        transition_steps: steps in which the value falls by `decay_rate`.
+        decay_rate: factor of the value. Géron uses 0.1. As in Optax, 0 means no decay.
+        transition_begin: number of steps before the decay starts.
+        staircase: whether to decay in jumps.
+        end_value: bound of the value. Default: no bound.
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
-    Raises:
-        ValueError: an argument outside its range.
-
     References:
         Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
-        for speech recognition. Chapter 11, "Learning Rate Scheduling": exponential scheduling.
+        for speech recognition. Géron (2017), chapter 11, "Learning Rate Scheduling": exponential
+        scheduling.
 
     Use when: you want a schedule with one number to tune.
-    Avoid when: the number of steps is known: a cosine ends at zero exactly then.
+    Avoid when: the number of steps is known: a cosine schedule then ends at exactly zero.
 
     Example:
         >>> from jaxopt_cards import schedules
@@ -182,8 +172,6 @@ def exponential_decay(
         >>> print(f"{schedule(0):.3f} {schedule(10):.3f}")
         0.100 0.010
     """
-    if end_value is not None:
-        end_value = check_number("end_value", end_value, "(-inf, inf)")
 
     def schedule(count: Any) -> Any:
         rate = jnp.asarray(decay_rate, float)
@@ -208,34 +196,31 @@ def power_decay(
 ) -> optax.Schedule:
     r"""Divides the value by a power of the time passed.
 
-    Falls fast at first, then ever more slowly: slower than exponential decay in the end. With
-    `power` 1 the value is halved after `transition_steps`, a third after twice as many.
+    It falls fast at first and then ever more slowly; in the end slower than exponential decay. With
+    `power` 1 the value is halved after `transition_steps`, and a third after twice as many.
 
     Equation:
         .. math:: \eta(t) = \eta_0 \left(1 + \frac{t}{r}\right)^{-c}
 
-        with :math:`\eta_0` = `init_value`, :math:`r` = `transition_steps`, :math:`c` = `power`.
+        with :math:`\eta(t)` the value at step :math:`t`, :math:`\eta_0` = `init_value`, :math:`r` =
+        `transition_steps`, :math:`c` = `power`.
 
     Args:
-        init_value: float; the first value.
-        transition_steps: whole number > 0; the time scale.
-        power: float in [0, inf); usually 1, the chapter's.
+        init_value: the first value.
+        transition_steps: the time scale.
+        power: the exponent; usually 1, as in Géron's book.
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
 
-    State:
-        None.
-
-    Raises:
-        ValueError: an argument outside its range.
-
     References:
         Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
-        for speech recognition. Chapter 11, "Learning Rate Scheduling": power scheduling.
+        for speech recognition. Géron (2017), chapter 11, "Learning Rate Scheduling": power
+        scheduling.
 
-    Use when: training has no set end, as on a stream.
-    Avoid when: it has: exponential and cosine decay get lower in the same time.
+    Use when: training has no fixed end, as on a stream.
+    Avoid when: it has a fixed end: exponential and cosine decay reach lower values in the same
+        time.
 
     Example:
         >>> from jaxopt_cards import schedules
@@ -256,37 +241,31 @@ def momentum_warmup(
     end_value: Annotated[ArrayLike, "[0, 1]"] = 0.9,
     transition_steps: Annotated[int, "[1, inf)"] = 1000,
 ) -> optax.Schedule:
-    r"""Raises the momentum from a low value to a high one, in a straight line.
+    r"""Raises the momentum linearly from a low value to a high one.
 
-    At first gradients change direction quickly and a long memory would only carry the step
-    astray; later it carries it along the valley. For `trace`, `momentum`, `nesterov` and the other
-    optimizers with a momentum.
+    At first gradients change direction quickly, and high momentum would move the parameters too
+    far; later it moves them along the valley. For `trace`, `momentum`, `nesterov` and the other
+    optimizers with momentum.
 
     Equation:
         .. math:: \beta(t) = \beta_0 + (\beta_1 - \beta_0) \min\left(\frac{t}{r}, 1\right)
 
-        with :math:`\beta_0` = `init_value`, :math:`\beta_1` = `end_value`, :math:`r` =
-        `transition_steps`.
+        with :math:`\beta(t)` the momentum at step :math:`t`, :math:`\beta_0` = `init_value`,
+        :math:`\beta_1` = `end_value`, :math:`r` = `transition_steps`.
 
     Args:
-        init_value: float in [0, 1]; the momentum at first.
-        end_value: float in [0, 1]; the momentum after `transition_steps`.
-        transition_steps: whole number > 0; steps in which it rises.
+        init_value: the momentum at first.
+        end_value: the momentum after `transition_steps`.
+        transition_steps: number of steps in which it rises.
 
     Returns:
         A schedule: a function from the step (int, from 0) to the value.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: an argument outside its range.
 
     References:
         Geoffrey Hinton (2012), A Practical Guide to Training Restricted Boltzmann Machines. Ilya
         Sutskever et al. (2013), On the importance of initialization and momentum in deep learning.
 
-    Use when: high momentum is wanted but diverges at the start.
+    Use when: training with high momentum is wanted but diverges at the start.
     Avoid when: training starts well with the high value.
 
     Example:

@@ -1,5 +1,7 @@
 """A harsh environment: nothing is promoted, broadcast in rank, or warned about silently."""
 
+import tempfile
+
 import jax
 import pytest
 
@@ -7,11 +9,31 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_configure(config):
+    """Equal programs are compiled once a session: most of the tests' time is compilation.
+
+    Each process has a folder of its own, since JAX may read an entry that another one is writing.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="compiled-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture
 def x64():
     """64-bit types, for comparisons at 1e-12."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def quick_compilation():
+    """Most optimizations off, in tests of what is done and not of how fast."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,6 +13,7 @@ from flax import nnx
 
 import jaxopt_cards
 from jaxopt_cards import data, layers, reports, schedules, training, transfer
+from jaxopt_cards.core.declaration import declaration_of
 
 SECTIONS = ["Equation:", "Args:", "Returns:", "State:", "Raises:", "References:", "Use when:"]
 SECTIONS += ["Avoid when:", "Example:"]
@@ -35,8 +36,10 @@ def _is_card(thing):
     makers = (
         nnx.Module,
         training.Checkpointer,
+        training.Checkpoints,
         training.DNNClassifier,
         training.EarlyStopping,
+        training.Placement,
         transfer.Zoo,
     )
     return inspect.isclass(thing) and issubclass(thing, makers)
@@ -46,10 +49,14 @@ def _is_card(thing):
 def test_docstrings_have_the_sections_of_a_card_in_order(technique):
     doc = inspect.getdoc(technique)
     takes_arguments = bool(inspect.signature(technique).parameters)
-    sections = [section for section in SECTIONS if takes_arguments or section != "Args:"]
-    places = [doc.find(f"\n{section}") for section in sections]
-    assert -1 not in places, f"missing one of {sections}"
-    assert places == sorted(places)
+    places = {section: doc.find(f"\n{section}") for section in SECTIONS}
+    missing = {section for section, place in places.items() if place < 0}
+    # What is left out follows from the declaration and from measurements: see tests/cards.
+    assert missing <= {"Equation:", "Returns:", "State:", "Raises:"} | (
+        set() if takes_arguments else {"Args:"}
+    )
+    found = [place for place in places.values() if place >= 0]
+    assert found == sorted(found)
 
 
 @pytest.mark.parametrize("technique", techniques())
@@ -61,8 +68,11 @@ def test_docstrings_are_raw_where_they_have_backslashes(technique):
 def test_every_argument_is_described(technique):
     doc = inspect.getdoc(technique)
     function = technique.__init__ if inspect.isclass(technique) else technique
-    for argument in inspect.signature(function).parameters.keys() - {"self"}:
-        assert re.search(rf"^    {argument}: ", doc, re.MULTILINE), argument
+    arguments = inspect.signature(function).parameters.keys() - {"self"}
+    if "    settings: " not in doc and "settings" in arguments:
+        arguments = arguments - {"settings"} | declaration_of(function).settings.keys()
+    for argument in arguments:
+        assert re.search(rf"^    (\w+, )*{argument}(, \w+)*: ", doc, re.MULTILINE), argument
 
 
 def test_all_lists_every_public_name():

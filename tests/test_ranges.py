@@ -1,7 +1,10 @@
-"""The ranges that docstrings promise are those that are enforced, argument by argument."""
+"""The ranges that cards show are those that are declared and enforced, argument by argument."""
 
+import functools
 import inspect
+import operator
 import re
+import types
 from typing import Annotated, get_args, get_origin
 
 import jax
@@ -9,14 +12,10 @@ import optax
 import pytest
 
 import jaxopt_cards as jc
-from jaxopt_cards import schedules
+from jaxopt_cards import cards, schedules
 from jaxopt_cards.core.declaration import declaration_of
 
-RANGE = re.compile(
-    r"^    (\w+): (?:`None`, or )?(?:float|number) in ([\[(][^,\n]+, [^,\n]+?[\])])(?=\W)",
-    re.MULTILINE,
-)
-COUNT = re.compile(r"^    (\w+): whole number (>=?) 0", re.MULTILINE)
+RANGE = re.compile(r"(?:`None`, or )?(?:float|number|int) in ([\[(][^,]+, [^,]+?[\])])(?=\W)")
 # What stands in required arguments while another one is tested.
 FILLED = {
     **dict.fromkeys(["inner", "fast"], jc.sgd(0.1)),
@@ -28,14 +27,8 @@ FILLED = {
     "params": {},
     "pretrained": {},
 }
-# Any finite number; or one of two.
-WITHOUT_RANGE = {
-    ("constant", "value"),
-    ("exponential_decay", "init_value"),
-    ("exponential_decay", "end_value"),
-    ("power_decay", "init_value"),
-    ("compress_state", "bits"),
-}
+# Of two values.
+WITHOUT_RANGE = {("compress_state", "bits")}
 NUMBERS = [
     int,
     float,
@@ -56,35 +49,35 @@ OURS = {
 
 def _type(annotation):
     """The type of an argument without its range."""
-    if get_origin(annotation) is Annotated:
-        return get_args(annotation)[0]
-    return annotation
+    parts = get_args(annotation) if get_origin(annotation) is types.UnionType else (annotation,)
+    bare = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
+    return functools.reduce(operator.or_, bare)
 
 
-def outside(interval):
+def outside(interval, is_int):
     """The nearest numbers that are not in an interval, and what is no number at all."""
     low, high = (float(bound) for bound in interval[1:-1].split(","))
-    below = [low - 1e-6 if interval[0] == "[" else low] if low > -float("inf") else []
+    least = int(low) - 1 if is_int else low - 1e-6
+    below = [least if interval[0] == "[" else low] if low > -float("inf") else []
     above = [high + 1e-6 if interval[-1] == "]" else high]
     above = [] if interval.endswith(" inf]") else above  # infinity itself is allowed
-    return [*below, *above, float("nan"), "0.5", [0.5, 0.5]]
+    return [*below, *above, float("nan"), "0.5", [0.5, 0.5], *([1.5] if is_int else [])]
 
 
-def arguments():
-    """Each promised range: function, argument, what lies outside."""
-    for name, function in OURS.items():
-        for argument, interval in RANGE.findall(inspect.getdoc(function)):
-            yield name, argument, outside(interval)
-        for argument, sign in COUNT.findall(inspect.getdoc(function)):
-            yield name, argument, [-1, 1.5, *([0] if sign == ">" else [])]
+def shown():
+    """Each range that a card shows: function, argument, type and range."""
+    for name in OURS:
+        for argument in cards.card(name).arguments:
+            if found := RANGE.match(argument.text):
+                yield name, argument.name, argument.text.split()[0], found[1]
 
 
 @pytest.mark.parametrize(
     ("name", "argument", "bad"),
     [
         pytest.param(name, argument, bad, id=f"{name}-{argument}-{bad}")
-        for name, argument, values in arguments()
-        for bad in values
+        for name, argument, kind, interval in shown()
+        for bad in outside(interval, kind == "int")
     ],
 )
 def test_values_outside_the_range_are_refused(name, argument, bad):
@@ -101,7 +94,7 @@ def test_values_outside_the_range_are_refused(name, argument, bad):
 
 
 def test_every_number_has_a_range():
-    ranged = {(name, argument) for name, argument, _ in arguments()}
+    ranged = {(name, argument) for name, argument, *_ in shown()}
     numbers = {
         (name, argument)
         for name, function in OURS.items()
@@ -111,13 +104,10 @@ def test_every_number_has_a_range():
     assert numbers - ranged == WITHOUT_RANGE
 
 
-def test_declared_ranges_are_those_of_the_docstrings():
-    said = {(name, argument) for name, argument, _ in arguments()}
+def test_cards_show_every_declared_range():
+    ranges = {(name, argument): (kind, interval) for name, argument, kind, interval in shown()}
     for name, function in OURS.items():
-        doc = inspect.getdoc(function)
         for argument, interval in declaration_of(function).ranges.items():
-            kind = inspect.signature(function).parameters[argument].annotation
-            if int in get_args(kind):
-                assert (name, argument) in said
-            elif interval != "(-inf, inf)":
-                assert re.search(rf"^    {argument}: .*{re.escape(interval)}", doc, re.MULTILINE)
+            kind = _type(inspect.signature(function).parameters[argument].annotation)
+            expected = "int" if kind is int else "float"
+            assert ranges[name, argument] == (expected, interval), (name, argument)

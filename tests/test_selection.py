@@ -120,7 +120,7 @@ def test_a_pattern_may_match_nothing_in_one_group_of_a_partition(labels):
     masked = jc.masked(tx, jax.tree.map(lambda label: label == "b", labels))
     assert decayed(masked) == []
     frozen = jc.selective_transform(
-        jc.max_norm(0.1, axis=(), pattern="logits"),
+        jc.max_norm(0.1, axis=(), mask="logits"),
         freeze_mask=jax.tree.map(lambda label: label == "b", labels),
     )
     assert decayed(frozen) == []

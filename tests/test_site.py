@@ -26,7 +26,8 @@ def test_each_formula_becomes_mathml(card):
     from _site.mathml import mathml
 
     formulas = re.findall(r":math:`(.*?)`", card.symbols)
-    for latex, display in [(card.equation, "block"), *((each, "inline") for each in formulas)]:
+    blocks = [card.equation] if card.equation else []
+    for latex, display in [*((b, "block") for b in blocks), *((f, "inline") for f in formulas)]:
         tree = ElementTree.fromstring(mathml(latex, display))
         assert tree.get("display") == display
         assert "".join(tree.itertext()).strip()
@@ -87,6 +88,20 @@ def test_results_are_shown_with_their_numbers(tmp_path):
     assert ".. code-block:: sh\n\n    python examples/topic.py\n" in made
     assert ".. image:: /results/topic/curve.png" in made
     assert '# sphinx_gallery_thumbnail_path = "results/topic/curve.png"\n' in made
+
+
+def test_means_of_epochs_have_one_digit():
+    from topics import shown
+
+    assert shown(16 / 3, "best epoch") == "5.3"
+    assert shown(16 / 3, "validation loss") == "5.333"
+
+
+def test_all_cards_of_a_term_are_found_by_it():
+    from _site.cards import _terms
+
+    assert "! weight decay" in _terms("adamw")
+    assert "! weight decay" in _terms("add_decayed_weights")
 
 
 def test_the_api_leads_from_each_name_to_its_card():

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from sphinx.application import Sphinx
 
 import jaxopt_cards
-from _site import api, terms
+from _site import api
 from jaxopt_cards import cards, pictures
+from jaxopt_cards.cards.terms import TERMS
 
 SIZE = (4.8, 3.6)  # inches
 # Paths on a surface of two parameters are drawn at rates that no network would bear.
@@ -50,7 +51,7 @@ def _page(card: cards.Card, examples: Path) -> str:
     parts = [f"# {card.name}", _picture(f"{card.name}.png", card.summary, ".card")]
     if card.kind == "optimizer" and card.name != "ftrl":
         parts.append(f"{{.caption}}\n{SURFACE_NOTE}")
-    entries = "".join(f".. index:: {entry}\n" for entry in terms.entries(card.name))
+    entries = "".join(f".. index:: {entry}\n" for entry in _terms(card.name))
     parts.append(f"```{{eval-rst}}\n{entries}\n{directive}```")
     if card.facts:
         parts.append(_facts(card.facts))
@@ -59,6 +60,11 @@ def _page(card: cards.Card, examples: Path) -> str:
         gallery = f".. minigallery:: {card.module}.{card.name}"
         parts.append(f"## In the examples\n\n```{{eval-rst}}\n{gallery}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _terms(name: str) -> list[str]:
+    """Entries of the index: main ones, since the site's search lists others below all text."""
+    return [f"! {term}" for term, names in TERMS.items() if name in names]
 
 
 def _picture(file: str, alt: str, classes: str = "") -> str:

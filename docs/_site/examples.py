@@ -96,7 +96,8 @@ def _table(rows: list[dict]) -> str:
     from topics import shown
 
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for cells in [list(rows[0]), *(map(shown, row.values()) for row in rows)]:
+    told = [[shown(value, heading) for heading, value in row.items()] for row in rows]
+    for cells in [list(rows[0]), *told]:
         for number, cell in enumerate(cells):
             lines.append(f"   {'*' if number == 0 else ' '} - {_escaped(cell)}")
     return "\n".join(lines)

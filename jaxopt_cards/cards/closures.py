@@ -5,7 +5,7 @@ import functools
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,8 +86,8 @@ def _called(call: MadeBy) -> Stage:
 
 def _with_call(tx: Any, call: MadeBy) -> Any:
     """A copy of a transformation that keeps a call."""
-    update = functools.wraps(tx.update)(lambda *args, **kwargs: tx.update(*args, **kwargs))
-    update.call = call  # type: ignore[attr-defined]
+    update: Any = functools.wraps(tx.update)(lambda *args, **kwargs: tx.update(*args, **kwargs))
+    update.call = call
     return tx._replace(update=update)
 
 
@@ -253,9 +253,9 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _call(function: Callable[..., Any]) -> Call:
+def _call(function: Any) -> Call:
     if type(function).__name__ == "WrappedSchedule":  # Optax's, in inject_hyperparams
-        return _call(function.schedule_fn)  # type: ignore[attr-defined]
+        return _call(function.schedule_fn)
     name = _maker(function)
     found = _variables(name, function)
     return Call(name, {key: _value(value) for key, value in found.items()})

@@ -1,14 +1,19 @@
 """A description of a transformation, for the terminal, for notebooks and for JSON."""
 
-import html
 import math
 import textwrap
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxopt_cards.cards.values import is_number, shown
+from jaxopt_cards.core.text_tables import WIDTH, printed
+from jaxopt_cards.reports.page import paragraph, table
 
-WIDTH = 80
+_COLUMNS: tuple[dict[str, Any], ...] = (
+    {"header": "stage", "max_width": 36, "overflow": "fold"},
+    {"header": "hyperparameters", "overflow": "fold"},
+    {"header": "state", "justify": "right", "no_wrap": True},
+    {"header": "leaves", "justify": "right", "no_wrap": True},
+)
 
 
 class DescribedStage(NamedTuple):
@@ -47,34 +52,26 @@ class Description:
 
     def __str__(self) -> str:
         """A table of at most 80 columns, with notes on leaves that stages leave out."""
-        rows = [("stage", "hyperparameters", "state", "leaves")]
-        rows += [self._cells(stage) for stage in self.stages]
+        rows = [self._cells(stage) for stage in self.stages]
         if self.leaves is not None:
             rows.append(("in all", "", _bytes(self.state_bytes), str(len(self.leaves))))
-        return "\n".join([*_table(rows), *self._notes()])
+        notes = [textwrap.wrap(note, WIDTH, subsequent_indent="  ") for note in self._notes()]
+        return "\n".join([printed(rows, *_COLUMNS), *(line for lines in notes for line in lines)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        head = "".join(
-            f"<th>{name}</th>" for name in ("stage", "hyperparameters", "state", "leaves")
-        )
-        lines = []
-        for stage in self.stages:
-            name, given, state, leaves = (html.escape(cell) for cell in self._cells(stage))
-            name = "&emsp;" * stage.depth + name.strip()
-            cells = "".join(f"<td>{cell}</td>" for cell in (name, given, state, leaves))
-            lines.append(f"<tr>{cells}</tr>")
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
-        return f"<table><tr>{head}</tr>{''.join(lines)}</table>{notes}"
+        headings = [column["header"] for column in _COLUMNS]
+        rows = [dict(zip(headings, self._cells(stage), strict=True)) for stage in self.stages]
+        return table("Stages in order", rows) + "".join(map(paragraph, self._notes()))
 
     def _cells(self, stage: DescribedStage) -> tuple[str, str, str, str]:
         label = f"{stage.label}: " if stage.label else ""
         given = [f"{key}={shown(value)}" for key, value in stage.hyperparameters.items()]
         given += [f"{name}=?" for name in stage.not_found]
         count = "" if stage.leaves is None else str(len(stage.leaves))
-        name = "  " * stage.depth + label + stage.name
+        name = "· " * stage.depth + label + stage.name
         return name, ", ".join(given), _bytes(stage.state_bytes), count
 
     def _notes(self) -> list[str]:
@@ -93,8 +90,7 @@ class Description:
             notes.append("?: the closures of this stage do not contain the argument")
         if self.leaves is None:
             notes.append("Pass the parameters, describe(tx, params), to see state and leaves.")
-        wrapped = [textwrap.wrap(note, WIDTH, subsequent_indent="  ") for note in notes]
-        return [line for lines in wrapped for line in lines]
+        return notes
 
 
 def _plain(value: Any) -> Any:
@@ -107,23 +103,3 @@ def _plain(value: Any) -> Any:
 
 def _bytes(number: int | None) -> str:
     return "" if number is None else f"{number:,} B"
-
-
-def _table(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    """Rows in columns: the second is wrapped, the last two are right-aligned."""
-    name, _, state, leaves = (max(map(len, column)) for column in zip(*rows, strict=True))
-    name = min(name, 36)
-    room = WIDTH - name - state - leaves - 6
-    lines: list[str] = []
-    for cells in rows:
-        names = textwrap.wrap(cells[0], name, subsequent_indent="    ", drop_whitespace=False)
-        # A line may also end after a bracket.
-        texts = textwrap.wrap(cells[1].replace("(", "(\0 "), room) or [""]
-        texts = [text.replace("\0 ", "").rstrip("\0") for text in texts]
-        for index in range(max(len(names), len(texts))):
-            first = names[index] if index < len(names) else ""
-            text = texts[index] if index < len(texts) else ""
-            last = cells[2:] if index == 0 else ("", "")
-            line = f"{first:{name}}  {text:{room}}  {last[0]:>{state}}  {last[1]:>{leaves}}"
-            lines.append(line.rstrip())
-    return lines

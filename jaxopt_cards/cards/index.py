@@ -4,14 +4,19 @@ import ast
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jaxopt_cards.cards.terms import TERMS
 from jaxopt_cards.core.errors import NamedError
 
 PACKAGE = "jaxopt_cards"
+YOUR_OWN = "Your own"  # the family of functions outside this package
 _ROOT = Path(__file__).parents[1]
 
 # Kind and family by the module that defines a technique: the longest matching prefix counts.
@@ -79,17 +84,113 @@ def entries() -> Mapping[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    """The technique with that name, with or without its module; errors suggest similar names."""
-    for known in entries().values():
-        if name in (known.name, f"{known.module}.{known.name}"):
-            return known
-    if name in _all(_read(_ROOT / "from_optax.py").tree):
-        hint = f": {name} is a function of Optax, re-exported unchanged"
-    elif near := nearest(name, entries()):
-        hint = f"; nearest: {', '.join(near)}"
-    else:
-        hint = "; `jaxopt-cards list` shows all techniques"
+    """The technique with that name, with or without its module.
+
+    Case, spaces and underscores may differ if only one technique fits. Errors suggest similar
+    names.
+    """
+    known = entries().values()
+    exact = [each for each in known if name in (each.name, f"{each.module}.{each.name}")]
+    found = exact or [each for each in known if _letters(each.name) == _letters(name)]
+    if len(found) == 1:
+        return found[0]
+    hint = _nearest(each.name for each in found) or _hint(name)
     raise NamedError(f"name must be a technique of {PACKAGE}, got {name!r}{hint}")
+
+
+def entry_of(function: Callable[..., Any]) -> Entry:
+    """The entry of a function outside this package: its source is not read, only its signature."""
+    name, module = function.__name__, function.__module__ or "__main__"
+    file = _parsed(_signature(function).encode())
+    definition = file.definitions[name]
+    kind = "optimizer" if _takes_rate_first(definition) else "transformation"
+    docstring = inspect.getdoc(function) or ""
+    return Entry(name, kind, YOUR_OWN, module, module, docstring, definition, file)
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """A definition with the signature of a function, without annotations."""
+    given = [
+        each.replace(
+            annotation=each.empty,
+            default=each.empty if each.default is each.empty else _Default(each.default),
+        )
+        for each in inspect.signature(function).parameters.values()
+    ]
+    return f"def {function.__name__}{inspect.Signature(given)}: ..."
+
+
+class _Default:
+    """A default value that is written as in Python, or as three dots."""
+
+    def __init__(self, value: Any):
+        self._text = repr(value)
+
+    def __repr__(self) -> str:
+        try:
+            ast.parse(self._text, mode="eval")
+        except SyntaxError:  # such as <function relu>
+            return "..."
+        return self._text
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _hint(name: str) -> str:
+    if name in _all(_read(_ROOT / "from_optax.py").tree):
+        return f": {name} is a function of Optax, re-exported unchanged"
+    if name in (theirs := _of_optax()):
+        return f"; it is Optax's: {theirs[name]}"
+    meant = _nearest(_by_meaning(name) or nearest(name, entries()))
+    return meant or "; `jaxopt-cards list` shows all techniques"
+
+
+def _nearest(names: Iterable[str]) -> str:
+    """The end of an error that tells names, if there are any."""
+    listed = ", ".join(names)
+    return f"; nearest: {listed}" if listed else ""
+
+
+def _by_meaning(text: str) -> list[str]:
+    """The techniques for a term with all words of the text, or with all in name and summary."""
+    words = _words(text.rpartition(".")[2])
+
+    def has_all(other: str) -> bool:
+        return bool(words) and all(any(_begins(w, each) for each in _words(other)) for w in words)
+
+    of_terms = [name for term, names in TERMS.items() if has_all(term) for name in names]
+    saying = [
+        each.name
+        for each in entries().values()
+        if has_all(f"{each.name} {each.docstring.partition(chr(10))[0]}")
+    ]
+    return list(dict.fromkeys(of_terms + saying))[:4]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall("[a-z0-9]+", text.lower())
+
+
+def _begins(short: str, word: str) -> bool:
+    """Whether a word is meant by its beginning; "sam" does not mean "same"."""
+    return word == short or (len(short) > 3 and word.startswith(short))
+
+
+def _of_optax() -> dict[str, str]:
+    """Where Optax has each name, read without importing it."""
+    places: dict[str, str] = {}
+    spec = importlib.util.find_spec("optax")
+    root = Path(spec.origin if spec and spec.origin else "").parent
+    for module in ("optax.contrib", "optax"):
+        folder = root.joinpath(*module.split(".")[1:])
+        for node in ast.walk(ast.parse((folder / "__init__.py").read_bytes())):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}".startswith(
+                ("optax._src.", "optax.contrib._")
+            ):
+                places |= {each.name: f"{module}.{each.name}" for each in node.names}
+    return places
 
 
 def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
@@ -98,19 +199,19 @@ def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
     for each in among:
         known.setdefault(each.lower(), []).append(each)
     name = name.rpartition(".")[2].lower()
-    alike = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    alike = difflib.get_close_matches(name, known, n=count, cutoff=0.6)
     containing = [each for each in known if name and name in each]
     return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:count]
 
 
 def _found() -> Iterator[Entry]:
-    """All public functions and classes of the package with an equation in their docstring."""
+    """All public functions and classes of the package that users call."""
     for module, stub in _public_modules():
         for name, defined_in in _imported(module, stub):
             file = _read(_path(defined_in))
             definition = file.definitions.get(name)
             docstring = definition and ast.get_docstring(definition)
-            if definition and docstring and "\nEquation:\n" in docstring:
+            if definition and docstring and "\nUse when: " in docstring:
                 kind, family = _place(defined_in, definition)
                 yield Entry(name, kind, family, module, defined_in, docstring, definition, file)
 
@@ -155,8 +256,11 @@ def _path(module: str) -> Path:
 
 @functools.cache
 def _read(path: Path) -> File:
+    return _parsed(path.read_bytes())
+
+
+def _parsed(source: bytes) -> File:
     """Functions, classes and named constants of a file."""
-    source = path.read_bytes()
     tree = ast.parse(source)
     definitions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     constants = dict(pair for node in tree.body for pair in _assigned(node))

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jaxopt_cards as jc
-from jaxopt_cards.cards.facts import FILE, Facts
+from jaxopt_cards.cards.facts import FILE, Facts, measured
 from jaxopt_cards.cards.index import PACKAGE, entries
 
 # So large that single numbers per array are negligible, and blocks of state are full.
@@ -165,9 +165,13 @@ def _may_be_traced(name: str, argument: str) -> bool:
     return True
 
 
-def main() -> None:
-    """Measures all transformations, and writes the file of facts."""
-    techniques = {name: measure(name)._asdict() for name in transformations()}
+def main(*, only_new: bool = False) -> None:
+    """Measures all techniques, or those without facts, and writes the file."""
+    known = measured()["techniques"] if only_new else {}
+    names = transformations()
+    techniques = {name: known.get(name) or measure(name)._asdict() for name in sorted(names)}
+    if known.keys() == techniques.keys():
+        return
     content = {"jax": jax.__version__, "platform": jax.default_backend(), "techniques": techniques}
     path = Path(__file__).with_name(FILE)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from jaxopt_cards.cards.reading import Card, card
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
 
     Raises:
         ValueError: there is no public technique with this name.
+        ImportError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -30,8 +33,11 @@ def picture(ax: "Axes", thing: Card | str) -> "Axes":
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('weight after the step', 'weight after proximal_l1')
     """
+    optional("matplotlib")
     from jaxopt_cards.cards.gallery import DRAWERS
 
     name = (card(thing) if isinstance(thing, str) else thing).name
+    if name not in DRAWERS:
+        raise NamedError(f"thing must be a technique of jaxopt_cards, got the card of {name}")
     ax.set_title(DRAWERS[name](ax, name))
     return ax

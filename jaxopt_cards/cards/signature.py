@@ -1,4 +1,4 @@
-"""Signatures as in the source."""
+"""Signatures and declared ranges, as in the source."""
 
 import ast
 from collections.abc import Iterator
@@ -18,9 +18,7 @@ def signature(known: Entry) -> str:
 
 def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
     """Each parameter, its default as in the source, and whether it is keyword-only."""
-    given = _made_by(known.definition)
-    if given is None:
-        given = _of_fields(known.definition)
+    given = _made_by(known.definition) or _of_fields(known.definition)
     positional = [*given.posonlyargs, *given.args]
     required = [None] * (len(positional) - len(given.defaults))
     defaults = [*required, *given.defaults, *given.kw_defaults]
@@ -31,6 +29,32 @@ def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
             yield each.arg, text, place >= len(positional)
     if given.kwarg:
         yield f"**{given.kwarg.arg}", None, True
+
+
+def declared(known: Entry) -> dict[str, str]:
+    """The type and range of each argument that has them in its annotation, in words."""
+    given = _made_by(known.definition) or _of_fields(known.definition)
+    annotated = {each.arg: each.annotation for each in (*given.args, *given.kwonlyargs)}
+    words = {name: _in_words(annotation) for name, annotation in annotated.items() if annotation}
+    return {name: text for name, text in words.items() if text}
+
+
+def _in_words(annotation: ast.expr) -> str:
+    if ast.unparse(annotation) == "bool":
+        return "bool"
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated":
+            kind, interval = map(ast.unparse, getattr(node.slice, "elts", [])[:2])
+            number = "int" if kind == "int" else "float"
+            schedule = ", or a schedule" if "Schedule" in kind else ""
+            return f"{number} in {ast.literal_eval(interval)}{schedule}"
+    return ""
+
+
+def returned(known: Entry) -> str:
+    """What a function is annotated to return."""
+    returns = getattr(known.definition, "returns", None)
+    return ast.unparse(returns) if returns else ""
 
 
 def _made_by(definition: Definition) -> ast.arguments | None:
@@ -46,7 +70,7 @@ def _of_fields(definition: Definition) -> ast.arguments:
     fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
     return ast.arguments(
         posonlyargs=[],
-        args=[ast.arg(ast.unparse(field.target)) for field in fields],
+        args=[ast.arg(ast.unparse(field.target), field.annotation) for field in fields],
         kwonlyargs=[],
         kw_defaults=[],
         defaults=[field.value for field in fields if field.value],

@@ -10,8 +10,8 @@ from jaxopt_cards.cards.closures import Stage, is_transformation, read
 from jaxopt_cards.cards.description import DescribedStage, Description
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
-from jaxopt_cards.core.leafwise import is_hole
 from jaxopt_cards.core.paths import path_names
+from jaxopt_cards.core.trees import is_hole
 
 PyTree = Any
 
@@ -38,9 +38,6 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
         `hyperparameters`, `state_bytes`, `leaves`, `not_found`); `state_bytes`, of all stages;
         `rows()` for JSON. It prints as a table. The bytes of a wrapper do not include the stages
         inside it; they are negative if it saves memory.
-
-    State:
-        None.
 
     Raises:
         ValueError: `tx` has no `init` and `update`; or as `tx.init(params)` raises.

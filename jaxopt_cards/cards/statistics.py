@@ -70,9 +70,6 @@ def layer_statistics(
         `zeros`, `saturated`, `dead`, `gradient_norm` (:math:`r_i`), `weight_gradient_norm`
         (:math:`R_i`).
 
-    State:
-        None.
-
     Raises:
         ValueError: the model has no hidden layer with a kernel, or does not fit the data; data are
             empty, not finite or have different lengths.

@@ -1,7 +1,9 @@
 """The command line `jaxopt-cards`: one module per command, with heavy imports inside functions."""
 
 import sys
-from importlib import import_module, metadata, util
+from importlib import import_module, metadata
+
+from jaxopt_cards.core.errors import MissingPackageError
 
 # Each command and where its function is.
 COMMANDS = {
@@ -13,7 +15,6 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "fit": "fit:fit",
 }
-_NEEDED = ("typer", "rich", "docstring_parser", "pylatexenc")
 
 
 def main() -> None:
@@ -22,9 +23,6 @@ def main() -> None:
     Wrong arguments end it with one sentence and status 2, and failures, such as a full disk or a
     loss that overflows, with one sentence and status 1.
     """
-    missing = [name for name in _NEEDED if util.find_spec(name) is None]
-    if missing:
-        _end(f"needs {', '.join(missing)}: pip install 'jaxopt_cards[cards]'")
     if sys.stdout is None:
         _end("the output is closed", 1)
     # Characters that a terminal cannot show, such as Greek letters, become question marks.
@@ -32,7 +30,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     try:
         app()()
-    except ValueError as error:  # a wrong name or number
+    except (ValueError, MissingPackageError) as error:  # a wrong argument, or a missing extra
         _end(str(error))
     except (OSError, FloatingPointError) as error:
         _end(str(error), 1)

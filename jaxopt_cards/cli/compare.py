@@ -7,12 +7,12 @@ import typer
 from jaxopt_cards.cli.terminal import (
     AsJson,
     completed,
-    grid,
     heading,
     print_json,
     printing,
     styled,
 )
+from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
     from rich.console import Console

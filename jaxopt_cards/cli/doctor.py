@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from jaxopt_cards.cli.pictures import Dark, Output, check_output
-from jaxopt_cards.cli.terminal import AsJson, grid, heading, print_json, printing, tell
+from jaxopt_cards.cli.terminal import AsJson, heading, print_json, printing, tell
+from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cli.pictures import check_installed
 from jaxopt_cards.cli.terminal import AsJson, print_json, tell
+from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 
 if TYPE_CHECKING:
     from jaxopt_cards.cards.tables import Loaded
@@ -120,7 +121,9 @@ def _check_output(output: Path | None) -> None:
     """Raises before training if the folder cannot be made or a package is missing."""
     if output is None:
         return
-    check_installed("matplotlib", "safetensors")
+    with named_as("--output"):
+        optional("matplotlib")
+        optional("safetensors")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -170,11 +173,12 @@ def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
     """The pairs of classes that are most often confused in the test set."""
     import numpy as np
 
-    from jaxopt_cards.pictures.inputs import confusion
-    from jaxopt_cards.reports.guesses import guesses
+    from jaxopt_cards.data.examples import confusion_counts
+    from jaxopt_cards.training import predict
 
-    found = guesses(model, loaded.splits.test)
-    counts = confusion(found.labels, found.guesses, len(loaded.classes))
+    test = loaded.splits.test
+    guesses = predict(model, test.x).argmax(axis=1)
+    counts = confusion_counts(test.y, guesses, len(loaded.classes))
     mistakes = counts - np.diag(np.diag(counts))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_WORST]
     pairs = [divmod(int(place), len(counts)) for place in order]

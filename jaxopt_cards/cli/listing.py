@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from jaxopt_cards.cards.index import KINDS, Entry, entries
-from jaxopt_cards.cli.terminal import AsJson, grid, heading, print_json, printing, styled
+from jaxopt_cards.cli.terminal import AsJson, heading, print_json, printing, styled
+from jaxopt_cards.core.text_tables import grid
 
 Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc] # of a table
 

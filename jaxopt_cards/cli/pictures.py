@@ -1,10 +1,12 @@
 """Options and checks of the commands that write pictures."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 
 Output = Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")]
 Dark = Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")]
@@ -20,11 +22,5 @@ def check_output(output: Path, *more: str) -> None:
         raise ValueError(f"--output must be a file, got the folder {str(output)!r}")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"--output: the folder {str(output.parent)!r} does not exist")
-    check_installed("matplotlib")
-
-
-def check_installed(*modules: str) -> None:
-    """Raises if a module that `--output` needs is not installed."""
-    for module in modules:
-        if find_spec(module) is None:
-            raise ValueError(f"--output needs {module}: pip install 'jaxopt_cards[examples]'")
+    with named_as("--output"):
+        optional("matplotlib")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cli.pictures import Dark, Output, check_output
-from jaxopt_cards.cli.terminal import grid, print_json, printing, tell
+from jaxopt_cards.cli.terminal import print_json, printing, tell
+from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,19 +1,22 @@
 """`jaxopt-cards show`: the card of one technique."""
 
-from typing import TYPE_CHECKING, Annotated
+import importlib
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxopt_cards.cli.terminal import (
     AsJson,
     completed,
-    grid,
     heading,
     print_json,
     printing,
     record,
     styled,
 )
+from jaxopt_cards.core.errors import NamedError
+from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,27 +26,45 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Such as adabound.", autocompletion=completed)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Such as adabound; of your own functions module:function.",
+            autocompletion=completed,
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Shows the card of a technique: equation, arguments, costs, and when to use it."""
     from jaxopt_cards.cards.reading import card
 
-    shown = card(name)
+    shown = card(_users_function(name) if ":" in name else name)
     if as_json:
         print_json(record(shown))
         return
     with printing() as console:
         _print_title(console, shown)
-        _print_equation(console, shown, "Equation")
+        if shown.equation:
+            _print_equation(console, shown, "Equation")
         for other in shown.builds_on:
             _print_equation(console, card(other), f"Equation of {other}")
         _print_arguments(console, shown)
         if shown.facts:
             _print_facts(console, shown.facts)
         _print_texts(console, shown)
-        heading(console, "Example")
-        console.print(shown.example, markup=False, soft_wrap=True)
+        if shown.example:
+            heading(console, "Example")
+            console.print(shown.example, markup=False, soft_wrap=True)
+
+
+def _users_function(name: str) -> Any:
+    """A function outside this package, such as lion:scale_by_lion; of modules also here."""
+    module, _, function = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise NamedError(f"name must be module:function, got {name!r}: {error}") from None
 
 
 def _print_title(console: "Console", card: "Card") -> None:
@@ -107,11 +128,11 @@ def _print_texts(console: "Console", card: "Card") -> None:
     """Prints the sections that are plain text."""
     for title, texts in {
         "Returns": [card.returns],
-        "State": [card.state],
+        "State": [card.state] if card.state else [],
         "Raises": [f"{name}: {text}" for name, text in card.raises],
         "References": list(card.references),
     }.items():
-        if texts:
+        if any(texts):
             heading(console, title)
-        for text in texts:
+        for text in filter(None, texts):
             console.print(styled(text))

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxopt_cards.cards.index import entries
+from jaxopt_cards.core.text_tables import WIDTH
 
 # Rich is imported where it is used: `list` in a pipe does not need it.
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from jaxopt_cards.cards.reading import Card
 
-WIDTH = 80
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 
 
@@ -67,17 +66,6 @@ def heading(console: "Console", text: str) -> None:
     """Prints the title of a section."""
     console.print()
     console.print(text, style="bold", markup=False)
-
-
-def grid(*columns: dict[str, Any]) -> "Table":
-    """A table without box characters, for terminals and pipes."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=any("header" in each for each in columns), pad_edge=False)
-    table.padding = (0, 2, 0, 0)
-    for column in columns:
-        table.add_column(**column)
-    return table
 
 
 def record(card: "Card") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""States of what is no array yet: shapes without numbers, and Optax's placeholder."""
+"""States of abstract parameters: shapes without values, and Optax's placeholder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,20 @@ def is_abstract(leaf: Any) -> bool:
 
 
 def is_placeholder(params: Any) -> bool:
-    """Whether `optax.tree.map_params` asks where in a state trees like the parameters are."""
+    """Whether it is the placeholder with which `optax.tree.map_params` inspects a state."""
     return type(params).__name__ == "_ParamsPlaceholder"
 
 
 def applied(function: Callable, *trees: Any) -> Any:
-    """The value of a function, or its shape, if some leaves are abstract."""
+    """The value of a function, or its shape if some leaves are abstract."""
     abstract = any(map(is_abstract, jax.tree.leaves(trees)))
     return jax.eval_shape(function, *trees) if abstract else function(*trees)
 
 
 def with_values(init: Callable, param: Any) -> Any:
-    """`init(param)`; for an abstract parameter arrays, as in Optax, where its values do not matter.
+    """`init(param)`; arrays even for an abstract parameter, as in Optax, if values do not matter.
 
-    Where they do, as in a copy of the parameter, the state is abstract too.
+    If they do, as for a copy of the parameter, the state is abstract too.
     """
     if not is_abstract(param):
         return init(param)
@@ -36,9 +36,9 @@ def with_values(init: Callable, param: Any) -> Any:
 
 
 def owned(array: Any, taken: dict[int, Any]) -> Any:
-    """The array in a buffer of its own, unlike all `taken`, so that a step can donate it.
+    """The array in its own buffer, different from all in `taken`, so that a step can donate it.
 
-    It has no weak type, which a loop's carry would not keep.
+    It has no weak type, which the carry of a loop would not keep.
     """
     if is_abstract(array):
         return jax.ShapeDtypeStruct(array.shape, array.dtype)
@@ -50,7 +50,7 @@ def owned(array: Any, taken: dict[int, Any]) -> Any:
 
 
 def _reads_values(init: Callable, param: Any) -> bool:
-    """Whether the results hang on the argument, by its program read from the end."""
+    """Whether the results depend on the argument, by following the program backwards."""
     jaxpr = jax.make_jaxpr(init)(param).jaxpr
     needed = {id(out) for out in jaxpr.outvars}
     for equation in reversed(jaxpr.eqns):

@@ -16,20 +16,20 @@ LINE = 500
 
 
 def shown(got: object) -> str:
-    """What was given, on one line, cut off where it is long: a network fills a page."""
+    """The `repr` of a value on one line, shortened: that of a network fills a page."""
     return escaped(" ".join(repr(got).split()), LONG)
 
 
 def escaped(text: object, limit: int | None = LINE, *, lines: bool = False) -> str:
-    r"""Text that comes from a file or from outside, as it may be shown on a terminal or a page.
+    r"""Text from a file or another source, made safe to show on a terminal or a page.
 
-    Whatever is not printable becomes a backslash escape: control characters such as ESC, line
-    breaks (kept where `lines` is true), marks that are invisible or turn the direction of writing,
-    lone surrogates. Letters of all languages stay. Text longer than `limit` loses its middle.
+    Characters that are not printable become backslash escapes: control characters such as ESC, line
+    breaks (kept if `lines` is true), marks that are invisible or change the direction of writing,
+    lone surrogates. Letters of all languages stay. The middle of text longer than `limit` is cut.
     """
     text = str(text)
     if limit is not None and len(text) > limit:
-        end = limit // 4  # the end of a message often has the reason
+        end = limit // 4  # the reason is often at the end of a message
         text = f"{text[: limit - end]} … {text[-end:]}"
     kept = "\n\t" if lines else ""
     return "".join(
@@ -42,10 +42,10 @@ def _escape(letter: str) -> str:
 
 
 class HyperparameterError(NamedError):
-    """A hyperparameter outside its range: which function, which argument, expected, got."""
+    """A hyperparameter outside its range: function, argument, expected and got."""
 
     def __init__(self, argument: str, expected: str, got: object):
-        """Keeps the argument, what was expected and what was got."""
+        """Keeps the argument, the expectation and the value."""
         super().__init__(f"{argument} must {expected}, got {shown(got)}")
         self.argument, self.expected, self.got = argument, expected, got
 
@@ -55,11 +55,11 @@ class HyperparameterError(NamedError):
 
 
 def check_number(argument: str, value: Any, interval: str, *, or_schedule: bool = False) -> Any:
-    """The number, or the schedule where one may stand; raises unless the number is in `interval`.
+    """Returns the number, or with `or_schedule` a schedule; raises if it is not in `interval`.
 
-    The interval is written as in mathematics, such as "[0, 1)", and stands as it is in the error.
-    An array of shape (1,) is a number too, and is returned with shape (): it would add a dimension
-    to updates that have none. Of traced values only the shape is known.
+    The interval is written as in mathematics, such as "[0, 1)", and is part of the error message.
+    An array of shape (1,) counts as a number and is returned with shape (), since it would add a
+    dimension to scalar updates. Of traced values only the shape is checked.
     """
     if or_schedule and callable(value):
         return value
@@ -68,7 +68,7 @@ def check_number(argument: str, value: Any, interval: str, *, or_schedule: bool 
         value = value.reshape(())
     is_traced = isinstance(value, jax.core.Tracer)
     numbers = value if is_traced else np.asarray(value)
-    # Arrays of several numbers are refused: they would scale elements, not the whole.
+    # Arrays of several numbers are refused: they would scale elements, not the whole update.
     is_number = numbers.dtype.kind in "iuf" or numbers.dtype.name == "bfloat16"
     if numbers.ndim or not is_number:
         raise HyperparameterError(argument, f"be {kind} in {interval}", value)
@@ -77,7 +77,7 @@ def check_number(argument: str, value: Any, interval: str, *, or_schedule: bool 
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     above = numbers >= low if interval[0] == "[" else numbers > low
     below = numbers <= high if interval[-1] == "]" else numbers < high
-    if not np.all(above & below):  # NaN compares false with everything, so it ends here too
+    if not np.all(above & below):  # also raised for NaN, which compares false with everything
         raise HyperparameterError(argument, f"lie in {interval}", value)
     return value
 
@@ -97,35 +97,43 @@ def of_type(kind: Any, interval: str) -> Callable[[str, Any], Any]:
 
 
 def check_eps(eps: Any, eps_root: Any) -> tuple[Any, Any]:
-    """Both; raises unless one is above zero: a gradient that was always zero would give NaN."""
+    """Returns both; one must be positive, since a gradient that was always zero would give NaN."""
     eps_root = check_number("eps_root", eps_root, "[0, inf)")
     no_root = not isinstance(eps_root, jax.core.Tracer) and not np.any(eps_root)
     return check_number("eps", eps, "(0, inf)" if no_root else "[0, inf)"), eps_root
 
 
 def check_float_dtype(argument: str, dtype: Any) -> None:
-    """Raises unless `dtype` is `None` or one of floating point."""
+    """Raises unless `dtype` is `None` or a floating-point dtype."""
     try:
         valid = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.inexact)
-    except TypeError:  # no dtype at all, such as "bfloat17"
+    except TypeError:  # not a dtype, such as "bfloat17"
         valid = False
     if not valid:
         raise HyperparameterError(argument, "be a dtype of floating point", dtype)
 
 
 def check_tx(argument: str, tx: Any) -> Any:
-    """The transformation; raises unless it has the two functions of a gradient transformation."""
+    """Returns the transformation; raises unless it has functions `init` and `update`."""
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
         expected = "be a gradient transformation, such as adam(1e-3)"
         raise HyperparameterError(argument, expected, tx)
     return tx
 
 
+def check_params(params: Any) -> None:
+    """Raises unless the caller of `update` gave the parameters."""
+    if params is None:
+        raise NamedError(
+            "needs the parameters, got params=None: call update(updates, state, params)",
+        )
+
+
 def check_count(argument: str, value: Any, *, least: int = 1) -> None:
     """Raises unless `value` is a whole number of at least `least`."""
     if isinstance(value, jax.core.Tracer):
         return
-    # Also a NumPy or JAX scalar may count, if of integers; `operator.index` knows them all.
+    # `operator.index` also takes NumPy and JAX scalars of integers.
     try:
         valid = not isinstance(value, bool | np.bool) and operator.index(value) >= least
     except TypeError:
@@ -135,7 +143,7 @@ def check_count(argument: str, value: Any, *, least: int = 1) -> None:
 
 
 def check_seed(argument: str, seed: Any) -> None:
-    """Raises unless `seed` is a whole number >= 0 of which `jax.random.key` uses every bit."""
+    """Raises unless `seed` is a whole number >= 0 that `jax.random.key` uses completely."""
     check_count(argument, seed, least=0)
     # Without 64-bit types JAX keeps the lower 32 bits: 2**32 would be the same seed as 0.
     bits = 63 if jax.dtypes.canonicalize_dtype("int64") == "int64" else 32

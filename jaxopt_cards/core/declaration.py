@@ -13,13 +13,27 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from typing import overload as _overload
 
 from jaxopt_cards.core.errors import ArgumentError, named_as, named_stages, nearest_argument
 
+# Arguments of earlier versions, by what they are called now.
+RENAMED = {"pattern": "mask"}
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+_NONE: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Call(NamedTuple):
@@ -39,6 +53,10 @@ class Declaration:
         takes_complex: whether parameters may be complex.
         is_wrapper: whether it goes around a transformation of the user's, whose errors then keep
             their own names.
+        settings: defaults of the arguments that are gathered in `**settings`, whose annotation is
+            `Unpack` of a typed dictionary; the function is given all of them.
+        refused: arguments that other functions or earlier versions take, and what must be done
+            instead: `{"mesh": "be given as placement=mesh"}`.
     """
 
     def __init__(
@@ -49,16 +67,31 @@ class Declaration:
         elementwise: bool = False,
         takes_complex: bool = True,
         is_wrapper: bool = False,
+        settings: Mapping[str, Any] = _NONE,
+        refused: Mapping[str, str] = _NONE,
     ):
         self.name = function.__qualname__.removesuffix(".__init__")
         self.needs_params, self.elementwise = needs_params, elementwise
         self.takes_complex, self.is_wrapper = takes_complex, is_wrapper
+        self.settings, self.refused = settings, refused
         self._function = function
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         """Read at the first call: an import should not wait for it."""
-        return inspect.signature(self._function)
+        signature = inspect.signature(self._function)
+        if not self.settings:
+            return signature
+        *named, gathered = signature.parameters.values()
+        (kinds,) = get_args(gathered.annotation)
+        hints = get_type_hints(kinds, include_extras=True)
+        each = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
+            )
+            for name, default in self.settings.items()
+        ]
+        return signature.replace(parameters=[*named, *each])
 
     @functools.cached_property
     def ranges(self) -> dict[str, str]:
@@ -105,6 +138,8 @@ class Declaration:
                 continue
             if value is not inspect.Parameter.empty:
                 bound.arguments[name] = check(name, value)
+        if self.settings:
+            bound.apply_defaults()
         return bound
 
     def _explained(self, problem: str, kwargs: dict[str, Any]) -> str:
@@ -116,6 +151,10 @@ class Declaration:
         unknown = [] if takes_any else [key for key in kwargs if key not in names]
         if not unknown:
             return f"{problem}. {takes}"
+        if unknown[0] in self.refused:
+            return f"{unknown[0]} must {self.refused[unknown[0]]}, got {kwargs[unknown[0]]!r}"
+        if RENAMED.get(unknown[0]) in names:
+            return f"{unknown[0]} is now called {RENAMED[unknown[0]]}"
         near = nearest_argument(unknown[0], names)
         meant = f", did you mean {near}?" if near else "."
         return f"there is no argument {unknown[0]}{meant} {takes}"
@@ -130,8 +169,10 @@ def declare(
     elementwise: bool = False,
     takes_complex: bool = True,
     is_wrapper: bool = False,
+    settings: Mapping[str, Any] = _NONE,
+    refused: Mapping[str, str] = _NONE,
 ) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]: ...
-def declare(function: Any = None, /, **capabilities: bool) -> Any:
+def declare(function: Any = None, /, **declared: Any) -> Any:
     """Declares a public function: see the attributes of `Declaration`.
 
     Its arguments are checked, and errors inside it, and inside the transformation that it returns,
@@ -139,12 +180,12 @@ def declare(function: Any = None, /, **capabilities: bool) -> Any:
     arguments.
     """
     if function is None:
-        return lambda decorated: _declared(decorated, **capabilities)
+        return lambda decorated: _declared(decorated, **declared)
     return _declared(function)
 
 
-def _declared(function: Callable[..., Any], /, **capabilities: bool) -> Callable[..., Any]:
-    declaration = Declaration(function, **capabilities)
+def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callable[..., Any]:
+    declaration = Declaration(function, **declared_of_it)
 
     @functools.wraps(function)
     def declared(*args: Any, **kwargs: Any) -> Any:
@@ -159,8 +200,9 @@ def _declared(function: Callable[..., Any], /, **capabilities: bool) -> Callable
         made.update.call = Call(declaration.name, bound.arguments)
         return made
 
-    declared.declaration = declaration  # type: ignore[attr-defined]
-    return declared
+    result: Any = declared
+    result.declaration = declaration
+    return result
 
 
 def declaration_of(function: Any) -> Declaration | None:

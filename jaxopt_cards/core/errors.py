@@ -35,10 +35,10 @@ class NamedError(Named, ValueError):
 
 
 class NamedOSError(Named, OSError):
-    """A file that cannot be read or written, in the class that Python has for its number."""
+    """A file that cannot be read or written; its class is the one that Python has for `errno`."""
 
     def __new__(cls, message: str, errno: int | None = None) -> Self:
-        """An object of the class that Python has for that number."""
+        """An object of the class that Python has for this number."""
         kind = OSError if errno is None else type(OSError(errno, ""))
         return super().__new__(cls if issubclass(cls, kind) else _of_kind(cls, kind))
 
@@ -57,20 +57,20 @@ def _of_kind(named: type, kind: type) -> type:
 
 
 class NotFiniteError(Named, FloatingPointError):
-    """A computation that gave no finite number."""
+    """A computation whose result is not finite."""
 
 
-class MissingPackageError(Named, ImportError):
+class MissingPackageError(Named, ModuleNotFoundError):
     """An optional package that is not installed."""
 
 
 class ArgumentError(NamedError, TypeError):
-    """A call with arguments that the function does not have, or without those that it needs."""
+    """A call with unknown or missing arguments."""
 
 
 @contextmanager
 def names_kept() -> Iterator[None]:
-    """For calls of a function that the user gave, such as `adam`: its errors keep their name."""
+    """For calls of a function that the user gave, such as `adam`: its errors keep their names."""
     try:
         yield
     except Named as error:
@@ -93,8 +93,8 @@ def named_as(function: str, *, final: bool = False, replaces: bool = False) -> I
 def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
     """The transformation with `init` and `update` that raise errors under this name.
 
-    These names are final: a trainer does not replace them by its own. With `keeps_names`, neither
-    does this function replace the names that an inner transformation has made final.
+    These names are final: a trainer does not replace them. With `keeps_names`, this function does
+    not replace the final names of an inner transformation either.
     """
 
     def named(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -108,8 +108,16 @@ def named_stages(name: str, tx: Any, *, keeps_names: bool = False) -> Any:
     return tx._replace(init=named(tx.init), update=named(tx.update))
 
 
+def function_name(function: Callable) -> str:
+    """The public function inside which a function is written."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__qualname__.split(".<locals>")[0]
+
+
 def nearest_argument(name: str, among: Sequence[str]) -> str | None:
-    """The argument most like this name; also `learning_rate` for `lr`, by its initials."""
+    """The argument with the most similar name, or with these initials: `learning_rate` for `lr`."""
     initials = {"".join(word[:1] for word in each.split("_")): each for each in among}
     near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
     return near[0] if near else initials.get(name)

@@ -8,22 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards.core.abstract import is_abstract, owned, with_values
-from jaxopt_cards.core.checks import NamedError, shown
+from jaxopt_cards.core.checks import check_params, shown
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import named_stages
-from jaxopt_cards.core.paths import listed, path_name, path_names
-from jaxopt_cards.core.precision import (
-    LeafMismatch,
-    dtype_of,
-    in_precision,
-    is_inexact,
-    is_still,
-    one_leaf,
-    unmoved,
+from jaxopt_cards.core.errors import function_name, named_stages
+from jaxopt_cards.core.leaf_errors import LeafMismatch
+from jaxopt_cards.core.precision import is_still, one_leaf, unmoved
+from jaxopt_cards.core.states import StateLayout
+from jaxopt_cards.core.trees import (
+    PyTree,
+    check_parameters,
+    each_leaf,
+    flatten,
+    is_hole,
+    leaves_like,
 )
-
-PyTree = Any
 
 
 class LeafwiseState(NamedTuple):
@@ -56,6 +54,9 @@ def leafwise(
     Equation:
         .. math:: (u_i, s_i) \leftarrow \mathrm{update}(g_i, s_i, \theta_i, t)
             \quad\text{for each leaf } i
+
+        with :math:`g_i` the gradient of leaf :math:`i`, :math:`u_i` its update, :math:`s_i` its
+        state, :math:`\theta_i` its parameter, :math:`t` the number of the update from 1.
 
     Args:
         init: `init(param)` returns the state of one parameter: an array, or a tuple of them.
@@ -101,70 +102,40 @@ def leafwise(
         >>> print(updates["w"])
         [-0.1  0.1]
     """
-    name = _name(update)
-    all_fields: tuple[str, ...] = state_type._fields  # type: ignore[attr-defined]
-    fields, counted = [f for f in all_fields if f != "count"], "count" in all_fields
-    single = len(fields) == 1
+    layout = StateLayout(state_type)
+    of_gradient = not (layout.fields or needs_params)
     # Jitted so that all leaves of one shape share a trace, and an eager update is one call a leaf.
-    of_gradient = not fields and not needs_params
-    equation = jax.jit(functools.partial(one_leaf, init, update, single, of_gradient))
-
-    def to_state(count, rows, treedef):
-        trees = {f: treedef.unflatten([row[i] for row in rows]) for i, f in enumerate(fields)}
-        return state_type(**({"count": count} if counted else {}), **trees)
-
-    def init_row(leaf, taken):
-        if is_hole(leaf):
-            return (leaf,) * len(fields)
-        if not is_inexact(leaf):
-            return (optax.MaskedNode(),) * len(fields)
-        leaf = leaf if is_abstract(leaf) else jnp.asarray(leaf)
-        taken[id(leaf)] = leaf
-        state = with_values(lambda param: init(in_precision(32, param)), leaf)
-        state = jax.tree.map(lambda array: owned(array, taken), state)
-        row = (state,) if single else tuple(state)
-        if len(row) != len(fields):
-            raise NamedError(f"init must return {len(fields)} arrays, got {len(row)}")
-        return row
+    equation = jax.jit(functools.partial(one_leaf, init, update, layout, of_gradient))
 
     def init_tree(params):
-        leaves, treedef = _flatten(params)
-        _check_parameters(params, leaves)
+        check_parameters(params)
+        leaves, treedef = flatten(params)
         taken: dict[int, Any] = {}  # the arrays whose buffers are in use
-        rows = [init_row(leaf, taken) for leaf in leaves]
-        return to_state(jnp.zeros((), jnp.int32), rows, treedef)
-
-    def update_leaf(grad, row, param, count):
-        if is_hole(grad):
-            return grad, row
-        if is_still(grad, param) or any(isinstance(part, optax.MaskedNode) for part in row):
-            return unmoved(grad, param), row
-        return equation(jnp.asarray(grad), row, param, count)
+        rows = [layout.first_row(init, leaf, taken) for leaf in leaves]
+        return layout.state(jnp.zeros((), jnp.int32), rows, treedef)
 
     def update_tree(updates, state, params=None):
         if needs_params:
             check_params(params)
-        if missing := [field for field in all_fields if not hasattr(state, field)]:
-            got = f"{type(state).__name__}, which has no {missing[0]}"
-            raise NamedError(f"state must be {state_type.__name__}, got {got}")
-        grads, treedef = _flatten(updates)
-        columns = [_leaves_like(updates, treedef, getattr(state, f), name, f) for f in fields]
-        weights = [None] * len(grads)
-        if params is not None:
-            weights = _leaves_like(updates, treedef, params, name, "params")
-        count = optax.safe_increment(state.count) if counted else None
-        new_grads, new_rows = [], []
-        for index, grad in enumerate(grads):
-            try:
-                row = tuple(column[index] for column in columns)
-                new_grad, new_row = update_leaf(grad, row, weights[index], count)
-            except LeafMismatch as mismatch:
-                raise NamedError(f"{_at(updates, index)}{mismatch}") from None
-            new_grads.append(new_grad)
-            new_rows.append(new_row)
-        return treedef.unflatten(new_grads), to_state(count, new_rows, treedef)
+        treedef, rows = flatten(updates)[1], layout.rows(state, updates)
+        weights = [None] * len(rows) if params is None else leaves_like(updates, params, "params")
+        count = layout.next_count(state)
+        step = functools.partial(_step, equation, count)
+        pairs = each_leaf(step, updates, rows, weights)
+        new_updates, new_rows = ([pair[index] for pair in pairs] for index in range(2))
+        return treedef.unflatten(new_updates), layout.state(count, new_rows, treedef)
 
-    return named_stages(name, optax.GradientTransformation(init_tree, update_tree))
+    tx = optax.GradientTransformation(init_tree, update_tree)
+    return named_stages(function_name(update), tx)
+
+
+def _step(equation: Callable, count: Any, grad: Any, row: tuple, param: Any) -> tuple[Any, tuple]:
+    """One leaf's update and state: of the equation, unless the leaf has no gradient."""
+    if is_hole(grad):
+        return grad, row
+    if is_still(grad, param) or any(isinstance(part, optax.MaskedNode) for part in row):
+        return unmoved(grad, param), row
+    return equation(jnp.asarray(grad), row, param, count)
 
 
 def value_at(value: Any, step: Any, like: jax.Array) -> Any:
@@ -180,73 +151,3 @@ def value_at(value: Any, step: Any, like: jax.Array) -> Any:
     if jnp.size(scheduled) != 1:
         raise LeafMismatch(f"needs schedules that return a number, got {jnp.shape(scheduled)}")
     return jnp.asarray(scheduled, like.real.dtype).reshape(())
-
-
-def check_params(params: Any) -> None:
-    """Raises unless the caller of `update` gave the parameters."""
-    if params is None:
-        raise NamedError(
-            "needs the parameters, got params=None: call update(updates, state, params)",
-        )
-
-
-def found_state(state: PyTree, state_type: type) -> Any:
-    """The one state of a type inside the state of a chain."""
-    leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
-    found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
-    if len(found) != 1:
-        got = f"{len(found)} in {type(state).__name__}"
-        raise NamedError(f"state must hold one {state_type.__name__}, got {got}")
-    return found[0]
-
-
-def is_hole(leaf: Any) -> bool:
-    """Whether nothing stands here: `None`, or what `optax.masked` leaves in place of a leaf."""
-    return leaf is None or isinstance(leaf, optax.MaskedNode)
-
-
-def _name(update: Callable) -> str:
-    """The public function in which the equation is written, for errors."""
-    while isinstance(update, functools.partial):
-        update = update.func
-    named = update if hasattr(update, "__qualname__") else type(update)
-    return named.__qualname__.split(".<locals>")[0]
-
-
-def _flatten(tree: PyTree) -> tuple[list, Any]:
-    """The leaves with the holes among them."""
-    return jax.tree.flatten(tree, is_leaf=is_hole)
-
-
-def _at(tree: PyTree, index: int) -> str:
-    """Where a leaf is, for an error: nothing, if the tree is that leaf."""
-    path = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_hole)[index][0]
-    return f"at {path_name(path)} " if path else ""
-
-
-def _check_parameters(params: PyTree, leaves: list) -> None:
-    """Raises unless all leaves are arrays, and some of them can be trained."""
-    dtypes = []
-    for index, leaf in enumerate(leaves):
-        try:
-            dtypes.append(None if is_hole(leaf) else dtype_of(leaf))
-        except TypeError:
-            got = f"the parameter must be an array, got {shown(leaf)}"
-            raise NamedError(f"{_at(params, index)}{got}") from None
-    # Where a part is masked out, the rest may well be nothing but counters.
-    if leaves and not any(d is None or jnp.issubdtype(d, jnp.inexact) for d in dtypes):
-        got = f"the parameter must be of floating point, got {dtypes[0]}"
-        raise NamedError(f"{_at(params, 0)}{got}, and no other one is")
-
-
-def _leaves_like(updates: PyTree, treedef: Any, tree: PyTree, name: str, what: str) -> list:
-    """The leaves of a tree that must have the structure of the updates."""
-    try:
-        return treedef.flatten_up_to(tree)
-    except ValueError as error:
-        got, expected = set(path_names(updates)), set(path_names(tree))
-        raise NamedError(
-            f"the updates are unlike {what}; only in the updates:"
-            f"{listed(sorted(got - expected))}\nonly in {what}:{listed(sorted(expected - got))}\n"
-            f"({error})",
-        ) from None

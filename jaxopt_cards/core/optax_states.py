@@ -1,4 +1,4 @@
-"""The classes of Optax's states, also of those that Optax does not export."""
+"""The classes of Optax's states, including those that Optax does not export."""
 
 import jax
 import optax

@@ -1,4 +1,4 @@
-"""Paths of leaves: how a parameter is named, and which paths are one parameter."""
+"""Paths of leaves: the names of parameters, and the paths that share one parameter."""
 
 import itertools
 import sys
@@ -18,8 +18,8 @@ _LISTED = 500  # paths in a message; more than most networks have
 def path_name(path: KeyPath) -> str:
     """The path of a leaf as users write it, such as `hidden1/kernel`.
 
-    A Flax NNX variable adds an attribute `value` to the path of its array; it is left out, so that
-    a parameter has one name in NNX, in Linen and in bare dictionaries.
+    A Flax NNX variable adds an attribute `value` to the path of its array. It is left out, so that
+    a parameter has the same name in NNX, in Linen and in plain dictionaries.
     """
     return keystr(without_value(path), simple=True, separator="/")
 
@@ -42,9 +42,9 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
 def shared(tree: PyTree) -> list[tuple[int, tuple[str, ...]]]:
     """For each leaf, the number of the first leaf of the same parameter, and all of its paths.
 
-    Leaves are in the order of `jax.tree.leaves`. A variable of Flax NNX may be in several places of
-    a module, as an embedding that is the output layer, too; it is one parameter. Arrays of
-    dictionaries are each their own, also if they are the same object: JAX does not keep that.
+    Leaves are in the order of `jax.tree.leaves`. A Flax NNX variable may be in several places of a
+    module, such as an embedding that is also the output layer; it is one parameter. Arrays in
+    dictionaries are separate parameters, even if they are the same object: JAX does not keep that.
     """
     places: dict[Any, tuple[int, list[str]]] = {}
     keys: list[Any] = []
@@ -57,9 +57,9 @@ def shared(tree: PyTree) -> list[tuple[int, tuple[str, ...]]]:
 
 
 def variable_names(tree: PyTree) -> dict[str, tuple[str, ...]]:
-    """For each path of a variable of Flax NNX, all of its paths.
+    """For each path of a Flax NNX variable, all of its paths.
 
-    Modules may refer to the ones around them, which `jax.tree` would follow without end.
+    Modules may refer to modules that contain them, which `jax.tree` would follow forever.
     """
     places: dict[int, list[str]] = {}
     for path, variable in _variables(tree, (), ()):
@@ -68,7 +68,7 @@ def variable_names(tree: PyTree) -> dict[str, tuple[str, ...]]:
 
 
 def _variables(node: Any, path: KeyPath, above: tuple[int, ...]) -> Iterator[tuple[KeyPath, Any]]:
-    """All variables in a module, once for each place that they are in."""
+    """All variables in a module, each once per place."""
     if _is_variable(node):
         yield path, node
     elif id(node) not in above:
@@ -78,13 +78,13 @@ def _variables(node: Any, path: KeyPath, above: tuple[int, ...]) -> Iterator[tup
 
 
 def _is_variable(node: Any) -> bool:
-    """Whether it is a variable of Flax NNX; where there is one, Flax is imported already."""
+    """Whether it is a Flax NNX variable; if there is one, Flax is already imported."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(node, nnx.Variable)
 
 
 def listed(paths: Iterable[str]) -> str:
-    """Paths for an error message: one a line, indented; a file may have any number of them."""
+    """Paths for an error message, one per line; a file may have any number of them."""
     first = list(itertools.islice(paths := iter(paths), _LISTED))
     rest = sum(1 for _ in paths)
     lines = [*map(escaped, first), *([f"and {rest} more"] if rest else [])]

@@ -1,4 +1,4 @@
-"""One array's update: the equation, its precision, and what it may not do."""
+"""The update of one array: its precision and its checks."""
 
 import functools
 from collections.abc import Callable
@@ -7,13 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-
-class LeafMismatch(Exception):
-    """What is wrong with one leaf; whoever knows the tree adds the leaf's path."""
+from jaxopt_cards.core.abstract import is_abstract, owned, with_values
+from jaxopt_cards.core.leaf_errors import LeafMismatch
 
 
 def dtype_of(leaf: Any) -> Any:
-    """The dtype of an array, a key, a number, or what stands for one of them."""
+    """The dtype of an array, a key, a number, or a placeholder of one."""
     return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
@@ -23,7 +22,7 @@ def is_inexact(leaf: Any) -> bool:
 
 
 def in_precision(bits: int, array: Any) -> jax.Array:
-    """The array with at least so many bits a real number; integers as they are."""
+    """The array with at least this many bits per real number; integers do not change."""
     if not is_inexact(array) or jnp.finfo(array.dtype).bits >= bits:
         return array
     kind = "complex" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "float"
@@ -31,41 +30,48 @@ def in_precision(bits: int, array: Any) -> jax.Array:
 
 
 def wider(*arrays: Any) -> Any:
-    """The dtype that holds them all, also where JAX promotes nothing by itself."""
+    """The common dtype, also under strict dtype promotion."""
     with jax.numpy_dtype_promotion("standard"):
         return functools.reduce(jnp.promote_types, map(dtype_of, arrays))
 
 
 def is_float0(grad: Any) -> bool:
-    """Whether JAX says that there is no gradient, as of integers."""
+    """Whether the dtype is `float0`, JAX's gradient of integers."""
     return bool(getattr(grad, "dtype", None) == jax.dtypes.float0)
 
 
 def is_still(grad: Any, param: Any) -> bool:
-    """Whether a leaf has no gradient, as JAX says or as its parameter's dtype shows."""
+    """Whether a leaf has no gradient, by the dtype of the gradient or of the parameter."""
     return is_float0(grad) or not (param is None or is_inexact(param))
 
 
-def one_leaf(
-    init: Callable, update: Callable, single: bool, of_gradient: bool, *leaf: Any
-) -> tuple[Any, tuple]:
-    """One leaf's update: the equation in float32 at least.
+def first_state(init: Callable, param: Any, taken: dict[int, Any]) -> Any:
+    """What `init` returns for one parameter, in float32 at least; `taken` is that of `owned`."""
+    param = param if is_abstract(param) else jnp.asarray(param)
+    taken[id(param)] = param
+    state = with_values(lambda param: init(in_precision(32, param)), param)
+    return jax.tree.map(lambda array: owned(array, taken), state)
 
-    The new state has the dtypes of the old. The update has the gradient's where it is made of the
-    gradient alone, else the wider of the gradient's and the parameter's.
+
+def one_leaf(
+    init: Callable, update: Callable, layout: Any, of_gradient: bool, *leaf: Any
+) -> tuple[Any, tuple]:
+    """The update of one leaf: the equation, computed at least in float32.
+
+    The new state has the dtypes of the old one. The update has the dtype of the gradient if it
+    depends on the gradient alone, otherwise the wider dtype of gradient and parameter.
     """
     grad, row, param, count = leaf
     grad = _real(grad, param)
     if param is not None and jnp.shape(param) != grad.shape:
         raise LeafMismatch(f"the gradient has shape {grad.shape}, the parameter {param.shape}")
-    expected = jax.eval_shape(init, grad)
-    _check_shapes("state (made by init)", (expected,) if single else expected, row)
+    _check_shapes("state (made by init)", jax.eval_shape(init, grad), row)
 
     inexact = [leaf for leaf in jax.tree.leaves((grad, row, param)) if is_inexact(leaf)]
     bits = max(32, *(jnp.finfo(leaf.dtype).bits for leaf in inexact))
     wide = jax.tree.map(functools.partial(in_precision, bits), (grad, row, param))
-    new_grad, state = _pair(update(wide[0], wide[1][0] if single else wide[1], wide[2], count))
-    new_row = (state,) if single else tuple(state)
+    new_grad, state = _pair(update(wide[0], layout.argument(wide[1]), wide[2], count))
+    new_row = layout.row(state)
     _check_shapes("update and state", (grad, row), (new_grad, new_row))
     dtype = grad.dtype if of_gradient or param is None else wider(grad, param)
     return new_grad.astype(dtype), jax.tree.map(
@@ -74,7 +80,7 @@ def one_leaf(
 
 
 def unmoved(grad: Any, param: Any) -> Any:
-    """The update of what has no gradient: zero; what cannot be added to stays as it is."""
+    """The update of a leaf without gradient: zero; for random keys the gradient as it is."""
     if not is_float0(grad) and is_inexact(grad):
         kind = "integers or keys" if param is None else dtype_of(param)
         raise LeafMismatch(f"the parameter is of {kind}, so it has no gradient; got {grad.dtype}")
@@ -86,7 +92,7 @@ def unmoved(grad: Any, param: Any) -> Any:
 
 
 def _real(grad: jax.Array, param: Any) -> jax.Array:
-    """The gradient as real or complex numbers: integers are exact in the parameter's dtype."""
+    """The gradient as real or complex numbers; integers get the dtype of the parameter."""
     if is_inexact(grad):
         return grad
     if not jnp.issubdtype(grad.dtype, jnp.integer):
@@ -95,7 +101,7 @@ def _real(grad: jax.Array, param: Any) -> jax.Array:
 
 
 def _pair(returned: Any) -> tuple[Any, Any]:
-    """What an equation's update must return."""
+    """The update and the state that an equation returned; raises for anything else."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         got = f"{len(returned)} values" if isinstance(returned, tuple) else "one value"
         raise LeafMismatch(f"update must return the pair (update, state), got {got}")

@@ -1,4 +1,4 @@
-"""Arrays spread over a mesh with explicit axes, where JAX moves nothing unless it is told."""
+"""Arrays sharded over a mesh with explicit axes, where JAX does not reshard by itself."""
 
 import math
 
@@ -7,12 +7,12 @@ from jax.sharding import PartitionSpec
 
 
 def is_spread(array: jax.Array) -> bool:
-    """Whether its type says how it is split; without explicit axes it never does."""
+    """Whether its type has a sharding; without explicit axes it never has."""
     return any(part is not None for part in jax.typeof(array).sharding.spec)
 
 
 def split_by(array: jax.Array, *parts: object) -> jax.Array:
-    """The array laid out by these parts of a `PartitionSpec`; no parts for whole everywhere."""
+    """The array sharded by these parts of a `PartitionSpec`; replicated if there are none."""
     if not is_spread(array):
         return array
     sharding = jax.typeof(array).sharding
@@ -20,7 +20,7 @@ def split_by(array: jax.Array, *parts: object) -> jax.Array:
 
 
 def split_evenly(array: jax.Array, axis: int, pieces: int) -> jax.Array:
-    """The array with an axis split over devices only where each gets equally many pieces of it."""
+    """The array, with an axis sharded only if each device gets the same number of its pieces."""
     if not is_spread(array):
         return array
     sharding = jax.typeof(array).sharding
@@ -33,7 +33,7 @@ def split_evenly(array: jax.Array, axis: int, pieces: int) -> jax.Array:
 
 
 def laid_out_like(array: jax.Array, like: jax.Array) -> jax.Array:
-    """The array, split as another of its shape."""
+    """The array with the sharding of another array of its shape."""
     wanted = jax.typeof(like).sharding
     if jax.typeof(array).sharding == wanted or not (is_spread(array) or is_spread(like)):
         return array

@@ -1,4 +1,4 @@
-"""Data: MNIST, scikit-learn's digits, subsets, pairs, and augmentation."""
+"""Data: MNIST, small digits, subsets, pairs, and augmentation."""
 
 import lazy_loader as _lazy
 

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,41 +12,28 @@ import numpy as np
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.data.resampling import affine, resample, smooth, sources
 
-# The range of each strength.
-_RANGES = {
-    "shift": "[0, 1000]",
-    "rotation": "[0, 180]",
-    "scale": "[0, 1)",
-    "shear": "[0, 10]",
-    "elastic": "[0, 1000]",
-    "elastic_sigma": "[0.5, 1000]",
-    "brightness": "[0, 1]",
-    "contrast": "[0, 1]",
-    "saturation": "[0, 1]",
-    "hue": "[0, 0.5]",
-}
 # Changes of colour, each with the amount that changes nothing; amounts are drawn around it.
 _COLOURS = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
-@declare
+@declare(refused={"elastic_sigma": "be given as elastic=(strength, sigma)"})
 def augment(
     image_shape: Sequence[int] = (28, 28),
     *,
-    shift: float = 0.0,
-    rotation: float = 0.0,
-    scale: float = 0.0,
-    shear: float = 0.0,
-    elastic: float = 0.0,
-    elastic_sigma: float = 4.0,
+    shift: Annotated[float, "[0, 1000]"] = 0.0,
+    rotation: Annotated[float, "[0, 180]"] = 0.0,
+    scale: Annotated[float, "[0, 1)"] = 0.0,
+    shear: Annotated[float, "[0, 10]"] = 0.0,
+    elastic: float | tuple[float, float] = 0.0,
     flip: bool = False,
     crop: Annotated[int, "[0, inf)"] = 0,
-    brightness: float = 0.0,
-    contrast: float = 0.0,
-    saturation: float = 0.0,
-    hue: float = 0.0,
+    brightness: Annotated[float, "[0, 1]"] = 0.0,
+    contrast: Annotated[float, "[0, 1]"] = 0.0,
+    saturation: Annotated[float, "[0, 1]"] = 0.0,
+    hue: Annotated[float, "[0, 0.5]"] = 0.0,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     r"""Makes a function that changes each image of a batch at random, in ways that keep its label.
 
@@ -67,7 +53,7 @@ def augment(
 
         with :math:`p` = (row, column), :math:`c` the centre, :math:`|t_i| \le` `shift`,
         :math:`|\theta| \le` `rotation`, :math:`|s - 1| \le` `scale`, :math:`|k| \le` `shear`,
-        :math:`\epsilon` = `elastic`, :math:`\sigma` = `elastic_sigma`.
+        (:math:`\epsilon`, :math:`\sigma`) = `elastic`.
 
     Args:
         image_shape: (height, width) or (height, width, channels), whole numbers > 0.
@@ -75,10 +61,10 @@ def augment(
         rotation: float in [0, 180]; degrees.
         scale: float in [0, 1); fraction by which the image grows or shrinks.
         shear: float in [0, 10]; columns by which each row is shifted against the next.
-        elastic: float in [0, 1000]; standard deviation, in pixels, of each pixel's displacement
-            along each axis. Simard's :math:`\alpha` = 34 is 1.4 with the default sigma.
-        elastic_sigma: float in [0.5, 1000]; width in pixels of the Gaussian that smooths the
-            displacements. Simard's 4.
+        elastic: float in [0, 1000], the standard deviation, in pixels, of each pixel's displacement
+            along each axis; or a pair of it and of sigma, float in [0.5, 1000], the width in pixels
+            of the Gaussian that smooths the displacements, 4 by default as in Simard. Simard's
+            :math:`\alpha` = 34 is a displacement of 1.4 at this sigma.
         flip: bool; mirror left and right with probability 1/2.
         crop: whole number >= 0, below height and width; pixels of zero padding, after which a
             window of the old size is cut out at random.
@@ -92,9 +78,6 @@ def augment(
         (batch, height, width) or (batch, height, width, channels). It keeps shape and dtype.
         Values are clipped to [0, 1] only if colour is changed. Functions with the same settings
         are equal and have equal hashes, so they share compiled programs.
-
-    State:
-        None.
 
     Raises:
         ValueError: a number is outside its range; `x` has another shape or is not floating-point;
@@ -119,29 +102,21 @@ def augment(
         >>> x.shape, change(jax.random.key(0), x).shape
         ((20, 64), (20, 64))
     """
-    numbers = {
-        "shift": shift,
-        "rotation": rotation,
-        "scale": scale,
-        "shear": shear,
-        "elastic": elastic,
-        "elastic_sigma": elastic_sigma,
-        "brightness": brightness,
-        "contrast": contrast,
-        "saturation": saturation,
-        "hue": hue,
-    }
-    for name, value in numbers.items():
-        check_number(name, value, _RANGES[name])
     shape = _checked_shape(image_shape)
     if crop >= min(shape[:2]):
         raise HyperparameterError("crop", f"be below height and width of {shape}", crop)
     if not isinstance(flip, bool | np.bool):
         raise HyperparameterError("flip", "be True or False", flip)
-    strengths = {name: float(value) for name, value in numbers.items()}
-    change = _Augmentation(shape, flip=bool(flip), crop=int(crop), **strengths)
+    change = _Augmentation(
+        shape,
+        *(float(shift), float(rotation), float(scale), float(shear)),
+        *_elastic(elastic),
+        *(float(brightness), float(contrast), float(saturation), float(hue)),
+        flip=bool(flip),
+        crop=int(crop),
+    )
     if change.flip or change.crop or change.colours:
-        _dm_pix()  # raises now, not in the middle of training, if it is missing
+        optional("dm_pix")  # raises now, not in the middle of training, if it is missing
     return change
 
 
@@ -156,12 +131,12 @@ class _Augmentation:
     shear: float
     elastic: float
     elastic_sigma: float
-    flip: bool
-    crop: int
     brightness: float
     contrast: float
     saturation: float
     hue: float
+    flip: bool
+    crop: int
 
     @property
     def colours(self) -> list[str]:
@@ -178,7 +153,7 @@ class _Augmentation:
             images = self._moved(way, bend, images)
         if self.flip:
             keys = jax.random.split(mirror, len(images))
-            images = jax.vmap(_dm_pix().random_flip_left_right)(keys, images)
+            images = jax.vmap(optional("dm_pix").random_flip_left_right)(keys, images)
         if self.crop:
             images = self._cropped(cut, images)
         if self.colours:
@@ -214,7 +189,7 @@ class _Augmentation:
     def _cropped(self, key: jax.Array, images: jax.Array) -> jax.Array:
         sides = (self.crop, self.crop)
         padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
-        cut = functools.partial(_dm_pix().random_crop, crop_sizes=images.shape[1:])
+        cut = functools.partial(optional("dm_pix").random_crop, crop_sizes=images.shape[1:])
         return jax.vmap(cut)(jax.random.split(key, len(images)), padded)
 
     def _coloured(self, key: jax.Array, images: jax.Array) -> jax.Array:
@@ -224,8 +199,20 @@ class _Augmentation:
                 amounts = jax.random.uniform(one_key, (len(images),), images.dtype, low, high)
                 # dm-pix adds booleans to numbers, which strict dtype promotion forbids.
                 with jax.numpy_dtype_promotion("standard"):
-                    images = jax.vmap(getattr(_dm_pix(), f"adjust_{name}"))(images, amounts)
+                    images = jax.vmap(getattr(optional("dm_pix"), f"adjust_{name}"))(
+                        images, amounts
+                    )
         return jnp.clip(images, 0.0, 1.0)
+
+
+def _elastic(elastic: Any) -> tuple[float, float]:
+    """Displacement and sigma of elastic deformation."""
+    pair = elastic if isinstance(elastic, tuple | list) else (elastic, 4.0)
+    if len(pair) != 2:
+        raise HyperparameterError("elastic", "be a number or a pair (strength, sigma)", elastic)
+    check_number("elastic", pair[0], "[0, 1000]")
+    check_number("the sigma of elastic", pair[1], "[0.5, 1000]")
+    return float(pair[0]), float(pair[1])
 
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
@@ -235,13 +222,3 @@ def _checked_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     for size in image_shape:
         check_count("each of image_shape", size)
     return tuple(int(size) for size in image_shape)
-
-
-def _dm_pix() -> ModuleType:
-    try:
-        import dm_pix
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "augment: flip, crop and colour need dm-pix: pip install 'jaxopt_cards[examples]'"
-        ) from None
-    return dm_pix

@@ -19,11 +19,6 @@ def digits() -> Splits:
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 64) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
 
     References:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
@@ -37,12 +32,8 @@ def digits() -> Splits:
         >>> [len(split.y) for split in data.digits()]
         [1097, 200, 500]
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "digits: needs scikit-learn: pip install 'jaxopt_cards[examples]'"
-        ) from None
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     x, y = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int32)
     valid, train, test = (

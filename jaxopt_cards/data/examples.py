@@ -43,9 +43,6 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     Returns:
         The chosen `Examples`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a class occurs twice in `classes`, or does not occur in the examples.
 
@@ -93,9 +90,6 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
     Returns:
         The chosen `Examples`.
 
-    State:
-        None.
-
     Raises:
         ValueError: `n` is not a whole number > 0, or a class has fewer examples.
 
@@ -121,3 +115,10 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
     firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]
     kept = np.sort(np.concatenate(firsts))
     return Examples(examples.x[kept], examples.y[kept])
+
+
+def confusion_counts(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
+    """How many examples of each class, by row, were taken for which class, by column."""
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, guesses), 1)
+    return counts

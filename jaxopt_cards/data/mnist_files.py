@@ -67,9 +67,6 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 784) in [0, 1], `y` int32 from 0 to 9.
 
-    State:
-        None.
-
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is truncated or has other contents.
@@ -80,7 +77,7 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
         applied to document recognition. Géron (2017), chapter 11, exercises 8 to 10.
 
     Use when: reproducing Géron's chapter 11.
-    Avoid when: you have neither the files nor internet; `digits` comes with scikit-learn.
+    Avoid when: you have neither the files nor internet; `digits` comes with the package.
 
     Example:
         >>> from jaxopt_cards import data

@@ -32,9 +32,6 @@ def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -
     Returns:
         `Examples`: `x` of shape (n, 2, features), `y` int32 of zeros and ones.
 
-    State:
-        None.
-
     Raises:
         ValueError: a number is outside its range; inputs and labels have different lengths; there
             are fewer than two classes, or a class has only one example.
@@ -107,9 +104,6 @@ def corrupted(
     Returns:
         `Examples` of twice the length: `x` has the good images, then the corrupted ones in the same
         order; `y` int32, 1 for good and 0 for corrupted.
-
-    State:
-        None.
 
     Raises:
         ValueError: a number is outside its range; inputs and labels have different lengths; there

@@ -1,4 +1,4 @@
-"""Flax NNX modules: the chapter's network, its layers with noise, initialisers and penalties."""
+"""Flax NNX modules: an MLP, layers with noise, initialisers and penalties."""
 
 import lazy_loader as _lazy
 

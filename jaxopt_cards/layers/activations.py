@@ -1,8 +1,8 @@
-"""Activation functions: the chapter's by name, and the randomised one, which Flax lacks."""
+"""Activation functions: those of Géron's chapter 11 by name, and RReLU, which Flax lacks."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from flax.nnx import PReLU as PReLU
 from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype, check_number
+from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers.noisy import Noisy
@@ -22,39 +22,37 @@ LOWER, UPPER = 1 / 8, 1 / 3
 def rrelu(
     x: jax.Array,
     key: jax.Array | None = None,
-    lower: ArrayLike = LOWER,
-    upper: ArrayLike = UPPER,
+    lower: Annotated[ArrayLike, "[0, 1]"] = LOWER,
+    upper: Annotated[ArrayLike, "[0, 1]"] = UPPER,
 ) -> jax.Array:
-    r"""Randomised leaky ReLU: the slope of negative inputs is drawn anew for each of them.
+    r"""Randomised leaky ReLU: the slope is drawn anew for each negative input.
 
-    The noise acts like a regulariser. Without a key the slope is the mean, as in evaluation. As in
-    PyTorch; the paper divides by a number drawn from [3, 8] instead, which is the same range of
-    slopes differently distributed, and by 5.5 in evaluation.
+    The noise acts as a regulariser. Without a key the slope is the mean, as in evaluation. This is
+    PyTorch's version. The paper divides by a number drawn from [3, 8], which gives the same range
+    of slopes with another distribution, and by 5.5 in evaluation.
 
     Equation:
         .. math:: y_i = \begin{cases} x_i & x_i \ge 0 \\ a_i x_i & x_i < 0 \end{cases}, \qquad
             a_i \sim U(l, u), \quad \text{without a key } a_i = \tfrac{1}{2}(l + u)
 
-        with :math:`l` = `lower`, :math:`u` = `upper`.
+        with :math:`x_i` an input, :math:`y_i` its output, :math:`a_i` its slope, :math:`U` the
+        uniform distribution, :math:`l` = `lower`, :math:`u` = `upper`.
 
     Args:
         x: array of floating point.
-        key: JAX key of the slopes; default `None`, the mean slope.
-        lower: float in [0, 1]; least slope. Default 1/8, as in PyTorch.
-        upper: float in [0, 1], at least `lower`; greatest slope. Default 1/3, as in PyTorch.
+        key: JAX key of the slopes. Default: `None`, the mean slope.
+        lower: smallest slope. Default as in PyTorch.
+        upper: largest slope, at least `lower`. Default as in PyTorch.
 
     Returns:
         An array of the shape and dtype of `x`.
-
-    State:
-        None.
 
     Raises:
         ValueError: a slope outside [0, 1], or `lower` above `upper`.
 
     References:
         Bing Xu et al. (2015), Empirical Evaluation of Rectified Activations in Convolution Network.
-        Chapter 11, "Nonsaturating Activation Functions".
+        Géron (2017), chapter 11, "Nonsaturating Activation Functions".
 
     Use when: a leaky ReLU overfits: the data set is small.
     Avoid when: evaluation must be the function that was trained, or ELU does as well.
@@ -77,19 +75,17 @@ def rrelu(
 class RReLU(Noisy):
     r"""Randomised leaky ReLU as a layer: random slopes in training, their mean in evaluation.
 
-    `rrelu` with a source of random numbers of its own, switched by `model.train()` and
-    `model.eval()`.
+    `rrelu` with its own source of random numbers, switched by `model.train()` and `model.eval()`.
 
     Equation:
         .. math:: y_i = \begin{cases} x_i & x_i \ge 0 \\ a_i x_i & x_i < 0 \end{cases}, \qquad
             a_i \sim U(l, u), \quad \text{in evaluation } a_i = \tfrac{1}{2}(l + u)
 
-        with :math:`l` = `lower`, :math:`u` = `upper`.
+        with the symbols of `rrelu`.
 
     Args:
-        lower: float in [0, 1]; least slope. Default 1/8, as in PyTorch.
-        upper: float in [0, 1], at least `lower`; greatest slope. Default 1/3, as in PyTorch.
-        rngs: `nnx.Rngs`; the stream `dropout` gives the slopes.
+        lower, upper: as in `rrelu`.
+        rngs: `nnx.Rngs`; its stream `dropout` gives the slopes.
 
     Returns:
         A Flax NNX module from an array to one of the same shape and dtype.
@@ -102,7 +98,7 @@ class RReLU(Noisy):
 
     References:
         Bing Xu et al. (2015), Empirical Evaluation of Rectified Activations in Convolution Network.
-        Chapter 11, "Nonsaturating Activation Functions".
+        Géron (2017), chapter 11, "Nonsaturating Activation Functions".
 
     Use when: a leaky ReLU overfits: the data set is small.
     Avoid when: evaluation must be the function that was trained, or ELU does as well.
@@ -118,7 +114,13 @@ class RReLU(Noisy):
     """
 
     @declare
-    def __init__(self, lower: float = LOWER, upper: float = UPPER, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        lower: Annotated[float, "[0, 1]"] = LOWER,
+        upper: Annotated[float, "[0, 1]"] = UPPER,
+        *,
+        rngs: nnx.Rngs,
+    ):
         """Keeps the range of slopes; the arguments are described with the class."""
         check_slopes(lower, upper)
         super().__init__(rngs)
@@ -145,7 +147,7 @@ ACTIVATIONS: dict[str, Any] = {
 
 
 def activation_of(activation: Any) -> Any:
-    """The function or class of a name, or the one given."""
+    """The function or class with this name; anything else is returned as it is."""
     found = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
     is_class = isinstance(found, type)
     if not callable(found) or (is_class and not issubclass(found, nnx.Module)):
@@ -161,9 +163,7 @@ def made(module: Any, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def check_slopes(lower: Any, upper: Any) -> None:
-    """Raises unless both are slopes, and in order."""
-    check_number("lower", lower, "[0, 1]")
-    check_number("upper", upper, "[0, 1]")
+    """Raises if `lower` is above `upper`."""
     traced = isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer)
     if not traced and lower > upper:
         raise HyperparameterError("lower", f"be at most upper = {upper}", lower)

@@ -1,4 +1,4 @@
-"""Noise against overfitting: units or weights left out at random in training."""
+"""Noise against overfitting: units or weights dropped at random in training."""
 
 from typing import Annotated, Any
 
@@ -15,29 +15,28 @@ from jaxopt_cards.layers.noisy import Noisy
 
 
 class Rate(nnx.Variable):
-    """The share that a layer drops: an array of a model, float32 of shape (), but no parameter.
+    """The share that a layer drops: an array of a model, float32 of shape (), not a parameter.
 
-    `nnx.state(model, layers.Rate)` are all rates of a model.
+    `nnx.state(model, layers.Rate)` returns all rates of a model.
     """
 
 
 class Dropout(Noisy):
-    r"""Sets a random share of its inputs to zero in training, and scales up the others.
+    r"""Sets a random share of its inputs to zero in training, and scales the others up.
 
-    The mathematics of `nnx.Dropout`; but the rate is an array of the model (a `Rate`), not a
-    constant of its graph. Models that differ only in their rate have one graph: they share a
-    compiled program, and can be stacked and trained side by side under `jax.vmap`.
+    Computes the same as `nnx.Dropout`, but the rate is an array of the model (a `Rate`), not a
+    constant of its graph. Models that differ only in their rate have the same graph: they share a
+    compiled program, and can be stacked and trained together under `jax.vmap`.
 
     Equation:
         .. math:: y_i = \frac{m_i\, x_i}{1 - p}, \quad m_i \sim \mathrm{Bernoulli}(1 - p); \qquad
             \text{in evaluation } y = x
 
-        with :math:`p` = `rate`.
+        with :math:`x` the inputs, :math:`y` the outputs, :math:`m` the mask, :math:`p` = `rate`.
 
     Args:
-        rate: float in [0, 1), or an array of shape (); the share that is dropped. The chapter's
-            0.5.
-        rngs: `nnx.Rngs`; the stream `dropout` gives the masks.
+        rate: the share that is dropped, also as an array of shape (). Géron's 0.5.
+        rngs: `nnx.Rngs`; its stream `dropout` gives the masks.
 
     Returns:
         A Flax NNX module from an array to one of the same shape and dtype, switched by
@@ -52,10 +51,10 @@ class Dropout(Noisy):
     References:
         Geoffrey Hinton et al. (2012), Improving neural networks by preventing co-adaptation of
         feature detectors. Nitish Srivastava et al. (2014), Dropout: A Simple Way to Prevent Neural
-        Networks from Overfitting. Chapter 11, "Dropout".
+        Networks from Overfitting. Géron (2017), chapter 11, "Dropout".
 
     Use when: the training loss is well below the validation loss.
-    Avoid when: the network underfits, or there is too little time: convergence slows by far.
+    Avoid when: the network underfits, or there is little time: convergence is much slower.
 
     Example:
         >>> import jax.numpy as jnp
@@ -90,21 +89,22 @@ class Dropout(Noisy):
 class DropConnect(nnx.Linear):
     r"""A dense layer that sets a random share of its weights to zero in training.
 
-    Dropout drops a unit for all units above it; here each connection goes by itself. Kept weights
-    are scaled up, so that the mean over the masks is the whole kernel, which evaluation uses. All
-    examples of a batch share a mask, where the paper draws one for each; and the paper samples in
-    evaluation too. The bias is never dropped.
+    Dropout drops a unit for all units of the next layer; here each connection is dropped on its
+    own. The remaining weights are scaled up, so that the mean over the masks is the whole kernel,
+    which evaluation uses. All examples of a batch share a mask; the paper draws one for each, and
+    also samples in evaluation. The bias is never dropped.
 
     Equation:
         .. math:: y = x\, \frac{M \odot W}{1 - p} + b, \quad M_{ij} \sim \mathrm{Bernoulli}(1 - p);
             \qquad \text{in evaluation } y = x W + b
 
-        with :math:`p` = `rate`.
+        with :math:`x` the inputs, :math:`y` the outputs, :math:`W` the kernel, :math:`b` the bias,
+        :math:`M` the mask, :math:`p` = `rate`.
 
     Args:
-        in_features: whole number > 0; width of the input.
-        out_features: whole number > 0; width of the output.
-        rate: float in [0, 1), or an array of shape (); the share that is dropped. The paper's 0.5.
+        in_features: width of the input.
+        out_features: width of the output.
+        rate: the share that is dropped, also as an array of shape (). The paper's 0.5.
         kernel_init: initialiser of the kernel; the bias starts at zero.
         rngs: `nnx.Rngs`, the source of the initial weights and of the masks.
 
@@ -115,14 +115,11 @@ class DropConnect(nnx.Linear):
         Parameters `kernel` and `bias`; `dropout/rate` (float32, shape ()), a `Rate`; and key and
         count of the stream.
 
-    Raises:
-        ValueError: a width that is not a whole number > 0, a rate outside [0, 1).
-
     References:
-        Li Wan et al. (2013), Regularization of Neural Networks using DropConnect. Chapter 11,
-        "Dropout".
+        Li Wan et al. (2013), Regularization of Neural Networks using DropConnect. Géron (2017),
+        chapter 11, "Dropout".
 
-    Use when: a wide dense layer overfits and dropout takes too much away.
+    Use when: a wide dense layer overfits and dropout removes too much.
     Avoid when: batches are small: a mask is drawn for the whole kernel, whatever the batch.
 
     Example:
@@ -150,14 +147,14 @@ class DropConnect(nnx.Linear):
 
     @named_as("DropConnect")
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """The linear map, by some of the weights in training."""
+        """The linear map, with some of the weights dropped in training."""
         return with_dropped_kernel(self, self.dropout, inputs, out_sharding)
 
 
 def with_dropped_kernel(
     layer: nnx.Linear, dropout: Dropout, x: jax.Array, out_sharding: Any = None
 ) -> jax.Array:
-    """A dense layer on those of its weights that a dropout leaves."""
+    """A dense layer with dropout applied to its kernel."""
     bias = None if layer.bias is None else layer.bias[...].reshape((1,) * (x.ndim - 1) + (-1,))
     kernel = dropout(layer.kernel[...])
     x, kernel, bias = layer.promote_dtype((x, kernel, bias), dtype=layer.dtype)

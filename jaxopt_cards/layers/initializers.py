@@ -1,4 +1,4 @@
-"""Flax's initialisers of kernels, one object each."""
+"""Flax's initialisers of kernels, each made once."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError
 
-# One object for all models: networks of the same shape then share a compiled program.
+# One object for all models, so that networks of the same shape share a compiled program.
 glorot_normal = nnx.initializers.glorot_normal()
 glorot_uniform = nnx.initializers.glorot_uniform()
 he_normal = nnx.initializers.he_normal()
@@ -25,7 +25,7 @@ INITIALIZERS: dict[str, nnx.Initializer] = {
 
 
 def initializer(kernel_init: Any) -> nnx.Initializer:
-    """The initialiser of a name, or the one given."""
+    """The initialiser with this name; anything else is returned as it is."""
     found = INITIALIZERS.get(kernel_init) if isinstance(kernel_init, str) else kernel_init
     if not callable(found):
         raise HyperparameterError(

@@ -1,4 +1,4 @@
-"""The chapter's network: a plain stack of dense layers with names."""
+"""The network of Géron's chapter 11: a plain stack of dense layers with names."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
+from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers.activations import Activation, activation_of, made
 from jaxopt_cards.layers.dropout import Dropout, with_dropped_kernel
@@ -18,36 +18,36 @@ from jaxopt_cards.layers.initializers import he_normal, initializer
 class MLP(nnx.Module):
     r"""Dense hidden layers `hidden1`, `hidden2`, … and an output layer `logits`.
 
-    The chapter's network for images of digits is the default: five layers of 100 units, ELU, He's
-    initialisation. Batch normalisation, dropout and DropConnect are added by their arguments; they
-    do not change the initial weights that a seed gives. A rate of 0 leaves a kind of noise out; an
-    array of 0 keeps it, for models that are trained side by side at several rates.
+    The default is the network of Géron's chapter 11 for images of digits: five layers of 100 units,
+    ELU, He initialisation. Arguments add batch normalisation, dropout and DropConnect; they do not
+    change the initial weights for a seed. A rate given as the number 0 adds no layer; an array of 0
+    adds one, for models that are trained together at several rates.
 
     Equation:
         .. math::
             h_0 &= x, \qquad h_i = \phi(h_{i-1} W_i + b_i) \\
-            \mathrm{logits} &= h_n W + b
+            y &= h_n W + b
 
-        with :math:`\phi` = `activation`, after batch normalisation if any.
+        with :math:`x` the inputs, :math:`h_i` the output of hidden layer :math:`i` of :math:`n`,
+        :math:`W_i` and :math:`b_i` its kernel and bias, :math:`W` and :math:`b` those of `logits`,
+        :math:`y` the logits, :math:`\phi` = `activation`, after batch normalisation if any.
 
     Args:
-        in_features: whole number > 0; width of the input.
-        out_features: whole number > 0; number of classes.
+        in_features: width of the input.
+        out_features: number of classes.
         units: widths of the hidden layers, from below.
         activation: function of an array; or "elu", "relu", "leaky_relu", "selu", "logistic",
-            "tanh", "rrelu" or "prelu"; or a class of NNX modules, made anew for each layer. The
-            chapter's ELU.
+            "tanh", "rrelu" or "prelu"; or a class of NNX modules, of which each layer gets its own.
+            Géron's ELU.
         kernel_init: initialiser of the kernels, or its name, such as "he_normal"; "normal" has
             standard deviation 1. Biases start at zero.
-        dropout_rate: float in [0, 1), or an array; share of units dropped in training, on the input
-            of every hidden layer but the first and of the output layer.
-        batch_norm: bool; normalises each hidden layer by the batch, before its activation. The
-            layers' biases then are those of the normalisation.
-        batch_norm_momentum: float in [0, 1); decay of the running statistics. Default as in Keras
-            and Flax.
-        input_dropout_rate: float in [0, 1), or an array; share of the input dropped in training.
-        drop_connect_rate: float in [0, 1), or an array; share of the weights of hidden layers
-            dropped in training.
+        dropout_rate: share of units dropped in training, on the input of every hidden layer but the
+            first and of the output layer; also an array.
+        batch_norm: whether to normalise each hidden layer by the batch, before its activation. The
+            biases of the layers are then those of the normalisation.
+        batch_norm_momentum: decay of the running statistics. Default as in Keras and Flax.
+        input_dropout_rate: share of the input dropped in training; also an array.
+        drop_connect_rate: share of the weights of hidden layers dropped in training; also an array.
         rngs: `nnx.Rngs`, the source of the initial weights and of the noise.
 
     Returns:
@@ -56,12 +56,12 @@ class MLP(nnx.Module):
     State:
         Parameters `hidden1/kernel`, `hidden1/bias`, …, `logits/kernel`, `logits/bias`; with batch
         normalisation `hidden1_norm/scale`, `hidden1_norm/bias` and running `mean` and `var`; with a
-        class for activation its own in `hidden1_activation`; the rates `dropout/rate`,
+        class as activation its state in `hidden1_activation`; the rates `dropout/rate`,
         `input_dropout/rate`, `drop_connect/rate`.
 
     Raises:
-        ValueError: a width that is not a whole number > 0, a rate or momentum outside [0, 1), an
-            unknown name, or `rngs` that is no `nnx.Rngs`.
+        ValueError: an argument outside its range, an unknown name, or `rngs` that is not an
+            `nnx.Rngs`.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -89,12 +89,12 @@ class MLP(nnx.Module):
         units: Sequence[int] = (100,) * 5,
         activation: Activation = jax.nn.elu,
         kernel_init: nnx.Initializer | str = he_normal,
-        dropout_rate: ArrayLike = 0.0,
+        dropout_rate: Annotated[ArrayLike, "[0, 1)"] = 0.0,
         *,
         batch_norm: bool = False,
-        batch_norm_momentum: float = 0.99,
-        input_dropout_rate: ArrayLike = 0.0,
-        drop_connect_rate: ArrayLike = 0.0,
+        batch_norm_momentum: Annotated[float, "[0, 1)"] = 0.99,
+        input_dropout_rate: Annotated[ArrayLike, "[0, 1)"] = 0.0,
+        drop_connect_rate: Annotated[ArrayLike, "[0, 1)"] = 0.0,
         rngs: nnx.Rngs,
     ):
         """Makes the layers; the arguments are described with the class."""
@@ -104,23 +104,16 @@ class MLP(nnx.Module):
             raise HyperparameterError("units", "be a list of widths, such as [100]", units)
         for width in units:
             check_count("each of units", width)
-        for name, number in {
-            "dropout_rate": dropout_rate,
-            "batch_norm_momentum": batch_norm_momentum,
-            "input_dropout_rate": input_dropout_rate,
-            "drop_connect_rate": drop_connect_rate,
-        }.items():
-            check_number(name, number, "[0, 1)")
         self.activation = activation_of(activation)
         kernel_init = initializer(kernel_init)
         self.depth = len(units)
-        # All weights come first, so that a seed gives the same ones whatever is added to them.
+        # All weights are made first, so that a seed gives the same weights whatever else is added.
         widths = [in_features, *units]
         for index in range(self.depth):
             layer = nnx.Linear(widths[index], widths[index + 1], kernel_init=kernel_init, rngs=rngs)
             if batch_norm:
-                # It would be subtracted again; of its gradient, zero but for rounding, Adam makes
-                # whole steps, after which the running mean limps.
+                # The normalisation subtracts it again. Its gradient is zero up to rounding, from
+                # which Adam makes whole steps; the running mean then lags behind.
                 layer.use_bias, layer.bias = False, None
             setattr(self, f"hidden{index + 1}", layer)
         self.logits = nnx.Linear(widths[-1], out_features, kernel_init=kernel_init, rngs=rngs)
@@ -135,7 +128,7 @@ class MLP(nnx.Module):
                 setattr(self, f"hidden{index}_activation", made(self.activation, rngs))
 
     def features(self, x: jax.Array, upto: int | None = None) -> jax.Array:
-        """The output of hidden layer number `upto`, from 1; 0 is the input, default the last."""
+        """The output of hidden layer number `upto`, from 1; 0 is the input. Default: the last."""
         upto = self.depth if upto is None else upto
         check_count("upto", upto, least=0)
         if upto > self.depth:
@@ -156,7 +149,7 @@ class MLP(nnx.Module):
         return x if first_hidden or self.dropout is None else self.dropout(x)
 
     def _hidden(self, x: jax.Array, index: int) -> jax.Array:
-        """Hidden layer number `index`: dense, normalised if so wished, activated."""
+        """Hidden layer number `index`: dense, normalised if `batch_norm`, activated."""
         layer = getattr(self, f"hidden{index}")
         dropped = self.drop_connect
         x = layer(x) if dropped is None else with_dropped_kernel(layer, dropped, x)
@@ -166,5 +159,5 @@ class MLP(nnx.Module):
 
 
 def _dropout_or_none(rate: ArrayLike, rngs: nnx.Rngs) -> Dropout | None:
-    """No layer for a number 0: the default costs nothing. An array may become another rate."""
+    """No layer for the number 0, so that the default costs nothing; an array may change later."""
     return Dropout(rate, rngs=rngs) if isinstance(rate, jax.Array | np.ndarray) or rate else None

@@ -1,4 +1,4 @@
-"""What layers with noise share: a source of randomness, and a switch."""
+"""The base class of layers with noise: a source of random numbers, and a switch."""
 
 import jax
 from flax import nnx
@@ -10,11 +10,11 @@ class Noisy(nnx.Module):
     """A layer that is random in training and not in evaluation."""
 
     def __init__(self, rngs: nnx.Rngs):
-        """Takes a stream of random numbers of its own, as `nnx.Dropout` does."""
+        """Forks its own stream of random numbers, as `nnx.Dropout` does."""
         if not isinstance(rngs, nnx.Rngs):
             raise HyperparameterError("rngs", "be an nnx.Rngs", rngs)
         self.rngs = rngs["dropout"].fork()
-        # Under this name `train()`, `eval()` and `nnx.view` find the switch.
+        # `train()`, `eval()` and `nnx.view` set the attribute of this name.
         self.deterministic = False
 
     def set_view(self, deterministic: bool | None = None) -> None:

@@ -21,35 +21,34 @@ def stochastic_pool(
     *,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    r"""Pools each window to one of its activations, drawn with probability proportional to itself.
+    r"""Pools each window to one of its activations, drawn in proportion to their values.
 
-    Like max pooling with noise: strong activations win often, not always. Without a key the result
-    is their mean under the same probabilities, as in evaluation. Windows lie inside the input, as
-    with the padding "VALID". The gradient goes to the activation that was drawn.
+    Like max pooling with noise: strong activations are drawn often, but not always. Without a key
+    the result is the mean under the same probabilities, as in evaluation. Windows lie inside the
+    input, as with "VALID" padding. The gradient goes to the activation that was drawn.
 
     Equation:
         .. math:: p_i = \frac{a_i}{\sum_k a_k}, \qquad y = a_l, \; l \sim p; \qquad
             \text{without a key } y = \sum_i p_i a_i
 
-        with :math:`a` the activations of one window and channel; all zero gives zero.
+        with :math:`a` the activations of one window and channel, :math:`p` their probabilities,
+        :math:`l` the index that is drawn, :math:`y` the output. If all are zero, the output is
+        zero.
 
     Args:
         x: array of floating point, shape (batch, ..., channels), without negative numbers, as after
             a ReLU. A window with a negative number gives NaN.
-        window_shape: whole numbers > 0, one for each dimension between batch and channels.
-        strides: whole numbers > 0, likewise. Default: `window_shape`, so that windows do not
-            overlap (Keras's default; Flax's is 1).
-        key: JAX key of the draws; default `None`, the mean.
+        window_shape: ints > 0, one for each dimension between batch and channels.
+        strides: ints > 0, one for each such dimension. Default: `window_shape`, so that windows do
+            not overlap (Keras's default; Flax's is 1).
+        key: JAX key of the draws. Default: `None`, the mean.
 
     Returns:
         An array of shape (batch, ..., channels), of the dtype of `x`.
 
-    State:
-        None.
-
     Raises:
         ValueError: a window of another number of dimensions or larger than the input, or numbers
-            that are not whole and > 0.
+            that are not ints > 0.
 
     References:
         Matthew Zeiler, Rob Fergus (2013), Stochastic Pooling for Regularization of Deep
@@ -69,11 +68,11 @@ def stochastic_pool(
     activations = windows(x, window_shape, strides)
     activations = jnp.where(jnp.any(activations < 0, -1, keepdims=True), jnp.nan, activations)
     if key is not None:
-        # The logarithm of zero is -inf: never drawn, and in a window of zeros the first of them.
+        # The logarithm of zero is -inf: it is never drawn; in a window of zeros the first one is.
         chances = jnp.log(jax.lax.stop_gradient(activations))
         drawn = jax.random.categorical(key, chances)
         return jnp.take_along_axis(activations, drawn[..., None], -1)[..., 0]
-    # Relative to the largest, so that sums of large ones do not overflow.
+    # Relative to the largest, so that sums of large numbers do not overflow.
     largest = jnp.max(activations, -1, keepdims=True)
     relative = activations / jnp.where(largest == 0, jnp.ones_like(largest), largest)
     total = jnp.sum(relative, -1)
@@ -82,21 +81,20 @@ def stochastic_pool(
 
 
 class StochasticPool(Noisy):
-    r"""Stochastic pooling as a layer: draws in training, takes the weighted mean in evaluation.
+    r"""Stochastic pooling as a layer: random draws in training, the weighted mean in evaluation.
 
-    `stochastic_pool` with a source of random numbers of its own, switched by `model.train()` and
+    `stochastic_pool` with its own source of random numbers, switched by `model.train()` and
     `model.eval()`.
 
     Equation:
         .. math:: p_i = \frac{a_i}{\sum_k a_k}, \qquad y = a_l, \; l \sim p; \qquad
             \text{in evaluation } y = \sum_i p_i a_i
 
-        with :math:`a` the activations of one window and channel; all zero gives zero.
+        with the symbols of `stochastic_pool`.
 
     Args:
-        window_shape: whole numbers > 0, one for each dimension between batch and channels.
-        strides: whole numbers > 0, likewise. Default: `window_shape`.
-        rngs: `nnx.Rngs`; the stream `dropout` gives the draws.
+        window_shape, strides: as in `stochastic_pool`.
+        rngs: `nnx.Rngs`; its stream `dropout` gives the draws.
 
     Returns:
         A Flax NNX module from (batch, ..., channels) to the same with fewer rows and columns.
@@ -105,7 +103,7 @@ class StochasticPool(Noisy):
         Key and count of the stream.
 
     Raises:
-        ValueError: numbers that are not whole and > 0; (when called) a window that does not fit.
+        ValueError: numbers that are not ints > 0; (when called) a window that does not fit.
 
     References:
         Matthew Zeiler, Rob Fergus (2013), Stochastic Pooling for Regularization of Deep
@@ -144,12 +142,12 @@ class StochasticPool(Noisy):
 
 
 def windows(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int]) -> jax.Array:
-    """All windows, each as one last dimension: shape (batch, ..., channels, window's size)."""
+    """All windows along the last dimension: shape (batch, ..., channels, size of a window)."""
     for dimension, (size, stride) in enumerate(zip(window_shape, strides, strict=True)):
         axis = dimension + 1
         starts = np.arange(0, x.shape[axis] - size + 1, stride)
         places = starts[:, None] + np.arange(size)
-        # Rows of the window come behind what was there, so that the next axis stays where it is.
+        # The window becomes the last axis, so that the index of the next axis does not change.
         x = jnp.moveaxis(jnp.take(x, places, axis), axis + 1, -1)
     return x.reshape(*x.shape[: len(window_shape) + 2], -1)
 
@@ -166,7 +164,7 @@ def check_windows(x: jax.Array, window_shape: Sequence[int], strides: Sequence[i
 
 
 def check_sizes(window_shape: Sequence[int], strides: Sequence[int]) -> None:
-    """Raises unless window and strides are whole numbers, as many of the one as of the other."""
+    """Raises unless window and strides are equally many ints > 0."""
     for size in window_shape:
         check_count("each of window_shape", size)
     for stride in strides:

@@ -35,9 +35,9 @@ def scale_by_adabound(
     r"""Adam at first, gradient descent with momentum in the end: AdaBound.
 
     Each weight's rate is clipped between two bounds. They start at 0 and infinity, where the rule
-    is Adam's, and close in on `final_scale`, where all weights have the same rate. The authors'
-    code has a final rate, 0.1, beside a learning rate, 0.001; here the one is given as a multiple
-    of the other, so that schedules move both, as there.
+    is Adam's, and converge to `final_scale`, where all weights have the same rate. The authors'
+    code has a final rate of 0.1 and a learning rate of 0.001. Here the final rate is given as a
+    multiple of the learning rate, so that a schedule scales both, as in their code.
 
     Equation:
         .. math::
@@ -48,35 +48,31 @@ def scale_by_adabound(
             u_t &= \mathrm{clip}\!\left(r_t,\; f \left(1 - \frac{1}{\gamma t + 1}\right),\;
                 f \left(1 + \frac{1}{\gamma t}\right)\right) \mu_t
 
-        with :math:`f` = `final_scale`, :math:`\gamma` = `gamma`, :math:`\beta_1` = `b1`,
-        :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`; AMSBound takes the largest :math:`\nu` so
-        far.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`t` the number of the update
+        from 1, :math:`\mu_t` and :math:`\nu_t` the running means of the gradients and of their
+        squares, :math:`r_t` Adam's factor of the mean, :math:`f` = `final_scale`, :math:`\gamma` =
+        `gamma`, :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`. AMSBound
+        replaces :math:`\nu_t` in :math:`r_t` by the largest so far.
 
     Args:
-        final_scale: float in (0, inf); the rate in the end, as a multiple of the learning rate. The
-            authors' 0.1 / 0.001 = 100.
-        gamma: float in (0, inf); how fast the bounds close: half way after about 1 / `gamma` steps.
-        b1: float in [0, 1); decay of the mean.
-        b2: float in [0, 1); decay of the mean square.
-        eps: float in (0, inf); keeps the division finite.
-        amsbound: bool; divide by the largest mean square so far, as AMSGrad does.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        final_scale: the rate in the end, as a multiple of the learning rate. The authors' 0.1 /
+            0.001 = 100.
+        gamma: how fast the bounds converge: half way after about 1 / `gamma` steps.
+        b1: decay of the mean.
+        b2: decay of the mean square.
+        eps: keeps the division finite.
+        amsbound: whether to divide by the largest mean square so far, as AMSGrad does.
 
     State:
-        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
-        parameter; with `amsbound` also `nu_max`.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, each with one array for each
+        parameter; with `amsbound` `ScaleByAmsboundState`, which also has `nu_max`.
 
     References:
         Liangchen Luo, Yuanhao Xiong, Yan Liu, Xu Sun (2019), Adaptive Gradient Methods with Dynamic
         Bound of Learning Rate.
 
-    Use when: Adam is fast at first but gradient descent ends at better accuracy.
-    Avoid when: the final rate cannot be tuned; it matters as much as that of gradient descent.
+    Use when: Adam is fast at first but gradient descent reaches better accuracy.
+    Avoid when: you cannot tune the final rate; it matters as much as that of gradient descent.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -115,37 +111,28 @@ def adabound(
 ) -> optax.GradientTransformation:
     r"""AdaBound: Adam at first, gradient descent with momentum in the end.
 
-    Each weight's rate is clipped between two bounds that close in on one final rate for all.
+    Each weight's rate is clipped between two bounds that converge to one final rate for all.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate` and :math:`u_t` as in `scale_by_adabound`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_adabound`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule. The authors' is 0.001.
-        final_scale: float in (0, inf); the rate in the end, as a multiple of the learning rate. The
-            authors' 0.1 / 0.001 = 100.
-        gamma: float in (0, inf); how fast the bounds close.
-        b1: float in [0, 1); decay of the mean.
-        b2: float in [0, 1); decay of the mean square.
-        eps: float in (0, inf); keeps the division finite.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`. The authors' 0.001.
+        final_scale, gamma, b1, b2, eps: as in `scale_by_adabound`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, each with one array for each
+        parameter.
 
     References:
         Liangchen Luo, Yuanhao Xiong, Yan Liu, Xu Sun (2019), Adaptive Gradient Methods with Dynamic
         Bound of Learning Rate.
 
-    Use when: Adam is fast at first but gradient descent ends at better accuracy.
-    Avoid when: the final rate cannot be tuned.
+    Use when: Adam is fast at first but gradient descent reaches better accuracy.
+    Avoid when: you cannot tune the final rate.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -171,38 +158,28 @@ def amsbound(
 ) -> optax.GradientTransformation:
     r"""AMSBound: AdaBound with the largest mean square so far in the denominator.
 
-    AdaBound's bounds around AMSGrad's rates, which never grow again.
+    AdaBound's bounds on AMSGrad's rates, which never grow again.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate` and :math:`u_t` as in `scale_by_adabound`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_adabound`, in AMSBound's form.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule. The authors' is 0.001.
-        final_scale: float in (0, inf); the rate in the end, as a multiple of the learning rate. The
-            authors' 0.1 / 0.001 = 100.
-        gamma: float in (0, inf); how fast the bounds close.
-        b1: float in [0, 1); decay of the mean.
-        b2: float in [0, 1); decay of the mean square.
-        eps: float in (0, inf); keeps the division finite.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`. The authors' 0.001.
+        final_scale, gamma, b1, b2, eps: as in `scale_by_adabound`.
 
     State:
-        `ScaleByAmsboundState`: `count`, and `mu`, `nu` and `nu_max`, one array each like each
-        parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `ScaleByAmsboundState`: `count` (int32), `mu`, `nu` and `nu_max`, each with one array for
+        each parameter.
 
     References:
         Liangchen Luo, Yuanhao Xiong, Yan Liu, Xu Sun (2019), Adaptive Gradient Methods with Dynamic
         Bound of Learning Rate.
 
-    Use when: as `adabound`, where rare, large gradients should not be forgotten.
-    Avoid when: the final rate cannot be tuned.
+    Use when: you would use `adabound`, but rare, large gradients should not be forgotten.
+    Avoid when: you cannot tune the final rate.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -22,9 +22,9 @@ def scale_by_adadelta(
 ) -> optax.GradientTransformation:
     r"""Scales each gradient by the usual size of its steps over the usual size of itself.
 
-    The units of the gradient cancel and those of the parameter remain, so the rule needs no
-    learning rate: 1 is the paper's. Keras and PyTorch are the same; Keras takes `rho` 0.95, `eps`
-    1e-7.
+    The unit of the gradient cancels and that of the parameter remains, so the rule needs no
+    learning rate; the paper's is 1. PyTorch and Keras compute the same. Keras's defaults are 0.95
+    for `rho` and 1e-7 for `eps`.
 
     Equation:
         .. math::
@@ -32,26 +32,22 @@ def scale_by_adadelta(
             u_t &= \sqrt{\frac{x_{t-1} + \epsilon}{e_t + \epsilon}}\; g_t \\
             x_t &= \rho\, x_{t-1} + (1 - \rho)\, u_t^2
 
-        with :math:`\rho` = `rho`, :math:`\epsilon` = `eps`, :math:`e_0 = x_0 = 0`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`e_t` and :math:`x_t` the
+        running means of their squares, :math:`e_0 = x_0 = 0`, :math:`\rho` = `rho`,
+        :math:`\epsilon` = `eps`.
 
     Args:
-        rho: float in [0, 1); how long both means remember.
-        eps: float in (0, inf); sets the size of the first steps. The paper's 1e-6.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        rho: decay of both means.
+        eps: sets the size of the first steps. The paper's 1e-6.
 
     State:
-        `optax.ScaleByAdaDeltaState`: `e_g` and `e_x`, one real array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByAdaDeltaState`: `e_g` and `e_x`, each with one real array for each parameter.
 
     References:
         Matthew Zeiler (2012), ADADELTA: An Adaptive Learning Rate Method.
 
-    Use when: no learning rate can be tuned at all.
-    Avoid when: one can: Adam gets further sooner; the first steps here are tiny.
+    Use when: you cannot tune a learning rate at all.
+    Avoid when: you can: Adam makes faster progress, and the first steps here are tiny.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -82,44 +78,35 @@ def adadelta(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     weight_decay_mask: Any = None,
 ) -> optax.GradientTransformation:
-    r"""Adadelta: steps whose size comes from the steps before, not from a learning rate.
+    r"""Adadelta: steps whose size comes from earlier steps, not from a learning rate.
 
     The gradient is divided by its usual size and multiplied by that of the recent steps. Optax's
-    default for the learning rate, `None`, cannot be used; here it is the paper's 1. The decay, if
-    any, is that of an ℓ2 penalty: it is added to the gradients before they are scaled.
+    default for the learning rate is `None`, which cannot be used; here it is the paper's 1. The
+    decay, if any, is that of an ℓ2 penalty: it is added to the gradients before they are scaled.
 
     Equation:
-        .. math::
-            e_t &= \rho\, e_{t-1} + (1 - \rho)\, g_t^2 \\
-            u_t &= \sqrt{\frac{x_{t-1} + \epsilon}{e_t + \epsilon}}\; g_t, \qquad
-            x_t = \rho\, x_{t-1} + (1 - \rho)\, u_t^2 \\
-            \theta_t &= \theta_{t-1} - \eta\, u_t
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`, :math:`\rho` = `rho`, :math:`\epsilon` = `eps`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_adadelta`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule. The paper's 1.
-        rho: float in [0, 1); how long both means remember.
-        eps: float in (0, inf); sets the size of the first steps.
+        learning_rate: as in `scale_by_learning_rate`. The paper's 1.
+        rho, eps: as in `scale_by_adadelta`.
         weight_decay: float in (-inf, inf), or a schedule; strength of the ℓ2 penalty.
-        weight_decay_mask: where to decay: a regular expression over paths, a tree of booleans, or a
-            function from the parameters to one.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        weight_decay_mask: where to decay, as `mask` in `add_decayed_weights`.
 
     State:
-        `optax.ScaleByAdaDeltaState`: `e_g` and `e_x`, one real array each like each parameter.
+        As in `scale_by_adadelta`.
 
     Raises:
-        ValueError: a number outside its range; (when updating, if weights decay) no
-            parameters.
+        ValueError: an argument outside its range; (when updating, with decay) no parameters.
 
     References:
         Matthew Zeiler (2012), ADADELTA: An Adaptive Learning Rate Method.
 
-    Use when: no learning rate can be tuned at all.
-    Avoid when: one can: Adam gets further sooner.
+    Use when: you cannot tune a learning rate at all.
+    Avoid when: you can: Adam makes faster progress.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -128,7 +115,7 @@ def adadelta(
         >>> print(f"{jc.apply_updates(params, updates)[0]:.3f}")
         0.801
     """
-    # Without decay there is no need of the parameters; a mask shows in the state, as in Optax.
+    # Without decay the parameters are not needed. A mask changes the state, as in Optax.
     is_zero = isinstance(weight_decay, int | float) and weight_decay == 0
     decays = not is_zero or weight_decay_mask is not None
     decay = add_decayed_weights(weight_decay) if decays else identity()

@@ -21,36 +21,31 @@ def scale_by_rss(
 ) -> optax.GradientTransformation:
     r"""Divides each gradient by the root of the sum of all its squares so far: AdaGrad.
 
-    Steep directions are slowed down more than flat ones. The sum only grows, so the steps die out
-    like one over the root of their number. Keras starts the sum at 0.1 as well, PyTorch at 0 with
-    `eps` 1e-10 outside the root.
+    Steep directions are slowed down more than flat ones. The sum only grows, so the size of the
+    steps falls with the root of their number. Keras also starts the sum at 0.1. PyTorch starts it
+    at 0, with `eps` 1e-10 outside the root.
 
     Equation:
         .. math::
             s_t &= s_{t-1} + g_t^2 \\
             u_t &= \frac{g_t}{\sqrt{s_t + \epsilon}}, \text{ and } 0 \text{ where } s_t = 0
 
-        with :math:`s_0` = `initial_accumulator_value`, :math:`\epsilon` = `eps`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`s_t` the sum of the squared
+        gradients, :math:`s_0` = `initial_accumulator_value`, :math:`\epsilon` = `eps`.
 
     Args:
-        initial_accumulator_value: float in [0, inf); the sum before the first step. Optax's 0.1.
-        eps: float in [0, inf); keeps the division finite. Optax's 1e-7.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        initial_accumulator_value: the sum before the first step. Optax's 0.1.
+        eps: keeps the division finite. Optax's 1e-7.
 
     State:
-        `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByRssState`: `sum_of_squares`, one real array for each parameter.
 
     References:
         John Duchi, Elad Hazan, Yoram Singer (2011), Adaptive Subgradient Methods for Online
-        Learning and Stochastic Optimization. Chapter 11, "AdaGrad".
+        Learning and Stochastic Optimization. Géron (2017), chapter 11, "AdaGrad".
 
     Use when: features are sparse and the problem is simple, such as a linear model.
-    Avoid when: the network is deep: the steps die out before the minimum.
+    Avoid when: the network is deep: the steps become too small before the minimum.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -78,34 +73,26 @@ def adagrad(
 ) -> optax.GradientTransformation:
     r"""AdaGrad: gradient descent with steps that shrink fastest where gradients have been large.
 
-    Each weight's gradient is divided by the root of the sum of all its squares so far. The chapter
-    warns of it for deep networks: the sum never shrinks. Keras starts at 0.1 too, PyTorch at 0.
+    Each weight's gradient is divided by the root of the sum of all its squares so far. Géron
+    advises against it for deep networks, since the sum never shrinks. Keras also starts at 0.1,
+    PyTorch at 0.
 
     Equation:
-        .. math::
-            s_t &= s_{t-1} + g_t^2 \\
-            \theta_t &= \theta_{t-1} - \frac{\eta\, g_t}{\sqrt{s_t + \epsilon}}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`, :math:`s_0` = `initial_accumulator_value`,
-        :math:`\epsilon` = `eps`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_rss`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        initial_accumulator_value: float in [0, inf); the sum before the first step.
-        eps: float in [0, inf); keeps the division finite.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        initial_accumulator_value, eps: as in `scale_by_rss`.
 
     State:
-        `optax.ScaleByRssState`: `sum_of_squares`, one real array like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_rss`.
 
     References:
         John Duchi, Elad Hazan, Yoram Singer (2011), Adaptive Subgradient Methods for Online
-        Learning and Stochastic Optimization. Chapter 11, "AdaGrad".
+        Learning and Stochastic Optimization. Géron (2017), chapter 11, "AdaGrad".
 
     Use when: the model is linear or shallow and its features are sparse.
     Avoid when: the network is deep: training stops before it has converged.

@@ -27,9 +27,9 @@ def scale_by_adam(
 ) -> optax.GradientTransformation:
     r"""Divides a running mean of the gradients by the root of a running mean of their squares.
 
-    Momentum and RMSProp in one, both corrected for starting at zero, so that the first step already
-    has the size of the learning rate. PyTorch is the same; Keras adds `eps` before the correction
-    and takes 1e-7. With `nesterov`, Nadam.
+    Combines momentum and RMSProp. Both means are corrected for their start at zero, so the first
+    step already has the size of the learning rate. PyTorch computes the same. Keras adds `eps`
+    before the correction, and its default is 1e-7. With `nesterov`, this is Nadam.
 
     Equation:
         .. math::
@@ -37,37 +37,35 @@ def scale_by_adam(
             \nu_t &= \beta_2 \nu_{t-1} + (1 - \beta_2)\, g_t^2 \\
             \hat\mu_t &= \frac{\mu_t}{1 - \beta_1^t} \quad\text{(Nadam: }
                 \frac{\beta_1 \mu_t}{1 - \beta_1^{t+1}} + \frac{(1 - \beta_1)\, g_t}{1 - \beta_1^t}
-                \text{)} \\
-            u_t &= \frac{\hat\mu_t}{\sqrt{\nu_t / (1 - \beta_2^t) + \bar\epsilon} + \epsilon}
+                \text{)}, \qquad \hat\nu_t = \frac{\nu_t}{1 - \beta_2^t} \\
+            u_t &= \frac{\hat\mu_t}{\sqrt{\hat\nu_t + \bar\epsilon} + \epsilon}
 
-        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
-        :math:`\bar\epsilon` = `eps_root`, :math:`\mu_0 = \nu_0 = 0`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`t` the number of the update
+        from 1, :math:`\mu_t` and :math:`\nu_t` the running means of the gradients and of their
+        squares, :math:`\hat\mu_t` and :math:`\hat\nu_t` the same means corrected for their start,
+        :math:`\mu_0 = \nu_0 = 0`, :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon`
+        = `eps`, :math:`\bar\epsilon` = `eps_root`.
 
     Args:
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
+        b1: decay of the mean. The paper's 0.9.
+        b2: decay of the mean square. The paper's 0.999.
+        eps: float in (0, inf), or 0 if `eps_root` is not 0; keeps the division finite. The paper's
             1e-8.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        eps_root: float in [0, inf); added inside the root, for gradients through the update.
+        mu_dtype: dtype of `mu`. Default: that of the parameters, at least float32.
+        nesterov: whether to use Nadam's mean, which looks one step ahead.
 
     State:
-        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
+        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, each with one array for each
         parameter.
-
-    Raises:
-        ValueError: a number outside its range.
 
     References:
         Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization. Timothy Dozat
-        (2016), Incorporating Nesterov Momentum into Adam. Chapter 11, "Adam Optimization".
+        (2016), Incorporating Nesterov Momentum into Adam. Géron (2017), chapter 11, "Adam
+        Optimization".
 
     Use when: you want the optimizer to try first.
-    Avoid when: state must be small, or a tuned momentum generalises better.
+    Avoid when: the state must be small, or a tuned momentum generalises better.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -108,43 +106,27 @@ def adam(
     r"""Adam: momentum, and each weight's step divided by its gradients' root mean square.
 
     The learning rate is about the size of a step, whatever the scale of the gradients, so the
-    paper's 0.001 works often. PyTorch is the same; Keras takes `eps` 1e-7.
+    paper's 0.001 works often. PyTorch computes the same; Keras's default for `eps` is 1e-7.
 
     Equation:
-        .. math::
-            \mu_t &= \beta_1 \mu_{t-1} + (1 - \beta_1)\, g_t \\
-            \nu_t &= \beta_2 \nu_{t-1} + (1 - \beta_2)\, g_t^2 \\
-            \theta_t &= \theta_{t-1} - \eta\,
-                \frac{\mu_t / (1 - \beta_1^t)}{\sqrt{\nu_t / (1 - \beta_2^t) + \bar\epsilon}
-                + \epsilon}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`; the other symbols as in `scale_by_adam`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_adam`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule. The paper's 0.001 is a good start.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
-            1e-8.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`. The paper's 0.001 is a good start.
+        b1, b2, eps, eps_root, mu_dtype, nesterov: as in `scale_by_adam`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_adam`.
 
     References:
-        Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization. Chapter 11,
-        "Adam Optimization".
+        Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization. Géron (2017),
+        chapter 11, "Adam Optimization".
 
     Use when: you want the optimizer to try first.
-    Avoid when: weights should decay; use `adamw`, where decay does what it says.
+    Avoid when: weights should decay; use `adamw`, which keeps the decay out of the division.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -172,43 +154,27 @@ def nadam(
 ) -> optax.GradientTransformation:
     r"""Nadam: Adam with Nesterov's momentum.
 
-    The mean looks one step ahead, so the step brakes sooner. `adam` with `nesterov=True`, by its
-    own name. Dozat's paper lets the decay of the mean follow a schedule; as in Optax it is constant
-    here.
+    The mean looks one step ahead, so the step brakes sooner. Same as `adam` with `nesterov=True`.
+    In Dozat's paper the decay of the mean follows a schedule; here it is constant, as in Optax.
 
     Equation:
-        .. math::
-            \bar\mu_t &= \frac{\beta_1 \mu_t}{1 - \beta_1^{t+1}}
-                + \frac{(1 - \beta_1)\, g_t}{1 - \beta_1^t} \\
-            \theta_t &= \theta_{t-1} - \eta\,
-                \frac{\bar\mu_t}{\sqrt{\nu_t / (1 - \beta_2^t) + \bar\epsilon} + \epsilon}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`; :math:`\mu, \nu` and the other symbols as in
-        `scale_by_adam`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_adam`, in Nadam's form.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        nesterov: bool; as in Optax, where `False` gives `adam`.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        b1, b2, eps, eps_root, mu_dtype, nesterov: as in `scale_by_adam`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_adam`.
 
     References:
         Timothy Dozat (2016), Incorporating Nesterov Momentum into Adam.
 
-    Use when: wherever Adam is used; it is often a little faster.
-    Avoid when: comparing with published results of Adam.
+    Use when: you would use Adam; Nadam is often a little faster.
+    Avoid when: you compare with published results of Adam.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -238,42 +204,30 @@ def adamw(
 ) -> optax.GradientTransformation:
     r"""Adam with decoupled weight decay.
 
-    The decay acts on the weights themselves, not through the gradients, where Adam's division would
-    undo it. As in Optax and PyTorch it is scaled by the learning rate; PyTorch's default is 0.01.
+    The decay acts on the weights themselves. As a part of the gradient it would be divided by
+    Adam's denominator, which undoes it. The decay is scaled by the learning rate, as in Optax and
+    PyTorch. PyTorch's default is 0.01.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta \left( u_t + \lambda\, \theta_{t-1} \right)
 
-        with :math:`u_t` as in `scale_by_adam`, :math:`\eta` = `learning_rate`, :math:`\lambda` =
-        `weight_decay`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate`, :math:`\lambda` =
+        `weight_decay` and :math:`u_t` as in `scale_by_adam`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite. The paper's
-            1e-8.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        weight_decay: float in (-inf, inf), or a schedule. Optax's default 1e-4.
-        mask: where to decay: a regular expression over paths, a tree of booleans, or a
-            function from the parameters to one.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
+        learning_rate: as in `scale_by_learning_rate`.
+        b1, b2, eps, eps_root, mu_dtype, nesterov: as in `scale_by_adam`.
+        weight_decay, mask: as in `add_decayed_weights`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range; (when updating) no parameters.
+        As in `scale_by_adam`.
 
     References:
         Ilya Loshchilov, Frank Hutter (2019), Decoupled Weight Decay Regularization.
 
-    Use when: a network overfits under Adam; with a decaying rate, the usual choice today.
-    Avoid when: exact zeros are wanted, which decay never gives.
+    Use when: a network overfits under Adam. With a decaying learning rate this is the usual choice
+        today.
+    Avoid when: you need exact zeros, which decay never gives.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -19,7 +19,7 @@ def scale_by_adamax(
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
 ) -> optax.GradientTransformation:
-    r"""Divides a running mean of the gradients by a decaying maximum of their sizes: AdaMax.
+    r"""Divides a running mean of the gradients by a decaying maximum of their magnitudes: AdaMax.
 
     Adam with the maximum norm in place of the root mean square: one large gradient sets the scale
     and is forgotten slowly. As in PyTorch, `eps` is added before the maximum is taken.
@@ -30,29 +30,25 @@ def scale_by_adamax(
             \nu_t &= \max(\beta_2 \nu_{t-1},\, |g_t| + \epsilon) \\
             u_t &= \frac{\mu_t}{(1 - \beta_1^t)\, \nu_t}
 
-        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
-        :math:`\mu_0 = \nu_0 = 0`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`t` the number of the update
+        from 1, :math:`\mu_t` the running mean of the gradients, :math:`\nu_t` the decaying maximum
+        of their magnitudes, :math:`\mu_0 = \nu_0 = 0`, :math:`\beta_1` = `b1`, :math:`\beta_2` =
+        `b2`, :math:`\epsilon` = `eps`.
 
     Args:
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the maximum. The paper's 0.999.
-        eps: float in (0, inf); keeps the division finite. Optax's 1e-8.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        b1: decay of the mean. The paper's 0.9.
+        b2: decay of the maximum. The paper's 0.999.
+        eps: keeps the division finite. Optax's 1e-8.
 
     State:
-        `optax.ScaleByAdamState`: `count` (int32), `mu`, and `nu`, which is real, one array each
-        like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByAdamState`: `count` (int32), `mu`, and `nu`, which is real, each with one
+        array for each parameter.
 
     References:
         Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization, section 7.1.
 
-    Use when: gradients are sparse with rare large values, as of embeddings.
-    Avoid when: Adam works: it is the better known quantity.
+    Use when: gradients are sparse with rare large values, such as those of embeddings.
+    Avoid when: Adam works: it is better known.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -86,33 +82,23 @@ def adamax(
     One large gradient sets the scale of the steps and is forgotten slowly.
 
     Equation:
-        .. math::
-            \nu_t &= \max(\beta_2 \nu_{t-1},\, |g_t| + \epsilon) \\
-            \theta_t &= \theta_{t-1} - \frac{\eta}{1 - \beta_1^t} \cdot \frac{\mu_t}{\nu_t}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`; :math:`\mu` and the other symbols as in
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
         `scale_by_adamax`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule. The paper's is 0.002.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the maximum. The paper's 0.999.
-        eps: float in (0, inf); keeps the division finite.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`. The paper's 0.002.
+        b1, b2, eps: as in `scale_by_adamax`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_adamax`.
 
     References:
         Diederik Kingma, Jimmy Ba (2015), Adam: A Method for Stochastic Optimization, section 7.1.
 
-    Use when: gradients are sparse with rare large values, as of embeddings.
-    Avoid when: Adam works: it is the better known quantity.
+    Use when: gradients are sparse with rare large values, such as those of embeddings.
+    Avoid when: Adam works: it is better known.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

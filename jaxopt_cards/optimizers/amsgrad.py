@@ -26,9 +26,9 @@ def scale_by_amsgrad(
 ) -> optax.GradientTransformation:
     r"""Adam with the largest mean square so far in the denominator: AMSGrad.
 
-    The rate of a weight can then never grow again, which mends a flaw in Adam's proof of
-    convergence. The paper corrects no bias (both switches `False`); Optax corrects before it takes
-    the maximum, PyTorch and Keras after.
+    The rate of a weight can then never grow again, which repairs a flaw in Adam's proof of
+    convergence. The paper corrects no bias (both switches `False`). Optax corrects the bias before
+    it takes the maximum, PyTorch and Keras after.
 
     Equation:
         .. math::
@@ -37,33 +37,26 @@ def scale_by_amsgrad(
             \bar\nu_t &= \max\!\left(\bar\nu_{t-1},\, \frac{\nu_t}{1 - \beta_2^t}\right) \\
             u_t &= \frac{\mu_t / (1 - \beta_1^t)}{\sqrt{\bar\nu_t + \bar\epsilon} + \epsilon}
 
-        with :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
-        :math:`\bar\epsilon` = `eps_root`, all means zero at first.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`t` the number of the update
+        from 1, :math:`\mu_t` and :math:`\nu_t` the running means of the gradients and of their
+        squares, :math:`\bar\nu_t` the largest mean square so far, all zero at first,
+        :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`,
+        :math:`\bar\epsilon` = `eps_root`.
 
     Args:
-        b1: float in [0, 1); decay of the mean.
-        b2: float in [0, 1); decay of the mean square.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
-        eps_root: float in [0, inf); inside the root.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        bias_correction_mu: bool; correct the mean for its start.
-        bias_correction_nu: bool; correct the mean square for its start, before the maximum.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        b1, b2, eps, eps_root, mu_dtype: as in `scale_by_adam`.
+        bias_correction_mu: whether to correct the mean for its start.
+        bias_correction_nu: whether to correct the mean square for its start, before the maximum.
 
     State:
-        `optax.ScaleByAmsgradState`: `count` (int32), `mu`, `nu` and `nu_max`, one array each like
-        each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `optax.ScaleByAmsgradState`: `count` (int32), `mu`, `nu` and `nu_max`, each with one array
+        for each parameter.
 
     References:
         Sashank Reddi, Satyen Kale, Sanjiv Kumar (2018), On the Convergence of Adam and Beyond.
 
-    Use when: Adam fails to settle because rare, large gradients are forgotten.
-    Avoid when: memory is short: it keeps three arrays a parameter.
+    Use when: Adam does not settle because rare, large gradients are forgotten.
+    Avoid when: memory is short: it keeps three arrays for each parameter.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -106,43 +99,28 @@ def amsgrad(
 ) -> optax.GradientTransformation:
     r"""AMSGrad: Adam whose rates never grow again.
 
-    The denominator holds the largest mean square so far. The paper corrects no bias; Optax corrects
-    before it takes the maximum, PyTorch and Keras after.
+    The denominator has the largest mean square so far. The paper corrects no bias. Optax corrects
+    the bias before it takes the maximum, PyTorch and Keras after.
 
     Equation:
-        .. math::
-            \bar\nu_t &= \max\!\left(\bar\nu_{t-1},\, \frac{\nu_t}{1 - \beta_2^t}\right) \\
-            \theta_t &= \theta_{t-1} - \eta\, \frac{\mu_t / (1 - \beta_1^t)}
-                {\sqrt{\bar\nu_t + \bar\epsilon} + \epsilon}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`; :math:`\mu, \nu` and the other symbols as in
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
         `scale_by_amsgrad`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        mu_dtype: dtype of `mu`; default that of the parameters, float32 at least.
-        bias_correction_mu: bool; correct the mean for its start.
-        bias_correction_nu: bool; correct the mean square for its start, before the maximum.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        b1, b2, eps, eps_root, mu_dtype: as in `scale_by_adam`.
+        bias_correction_mu, bias_correction_nu: as in `scale_by_amsgrad`.
 
     State:
-        `optax.ScaleByAmsgradState`: `count`, and `mu`, `nu` and `nu_max`, one array each like each
-        parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_amsgrad`.
 
     References:
         Sashank Reddi, Satyen Kale, Sanjiv Kumar (2018), On the Convergence of Adam and Beyond.
 
-    Use when: Adam fails to settle because rare, large gradients are forgotten.
-    Avoid when: memory is short: it keeps three arrays a parameter.
+    Use when: Adam does not settle because rare, large gradients are forgotten.
+    Avoid when: memory is short: it keeps three arrays for each parameter.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from optax import chain
 
-from jaxopt_cards.core.checks import check_float_dtype, check_number
+from jaxopt_cards.core.checks import check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.transforms.learning_rate import scale_by_learning_rate
@@ -26,11 +26,12 @@ def trace(
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    r"""Accumulates the gradients with decay: momentum, and Nesterov's form of it.
+    r"""Accumulates the gradients with decay: momentum, also in Nesterov's form.
 
-    Steps add up where gradients agree and cancel where they alternate, so narrow valleys are
-    crossed faster. At a constant gradient the speed grows to 1 / (1 - decay) times the gradient.
-    PyTorch's SGD is the same; Keras folds the learning rate into the accumulator.
+    Steps add up where gradients agree and cancel where they alternate, so the optimizer moves
+    faster along narrow valleys. At a constant gradient the step grows to 1 / (1 - decay) times the
+    gradient. PyTorch's SGD computes the same. Keras multiplies by the learning rate before it
+    accumulates.
 
     Equation:
         .. math::
@@ -38,33 +39,29 @@ def trace(
             u_t &= \begin{cases} m_t & \text{heavy ball} \\
                 g_t + \beta\, m_t & \text{Nesterov} \end{cases}
 
-        with :math:`\beta` = `decay`, :math:`m_0 = 0`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`m_t` the momentum, :math:`m_0
+        = 0`, :math:`\beta` = `decay`.
 
     Args:
-        decay: float in [0, 1], or a schedule of the step from 0 (momentum raised from 0.5 to 0.9
-            after the start). 0.9 is the usual value.
-        nesterov: bool; look ahead along the accumulated step.
-        accumulator_dtype: dtype of the accumulator; default that of the parameters, float32 at
-            least.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        decay: decay of the momentum. 0.9 is usual. A schedule is called with the number of earlier
+            updates; it may raise the momentum from 0.5 to 0.9 after the start.
+        nesterov: whether to look ahead along the accumulated step.
+        accumulator_dtype: dtype of the accumulator. Default: that of the parameters, at least
+            float32.
 
     State:
-        `optax.TraceState`: `trace`, one array like each parameter. With a schedule
+        `optax.TraceState`: `trace`, one array for each parameter. With a schedule
         `ScheduledTraceState`, which also has `count`.
 
-    Raises:
-        ValueError: `decay` is a number outside [0, 1].
-
     References:
-        Boris Polyak (1964), Some methods of speeding up the convergence of iteration methods.
-        Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
-        rate O(1/k²). Ilya Sutskever et al. (2013), On the importance of initialization and momentum
-        in deep learning. Chapter 11, "Momentum Optimization" and "Nesterov Accelerated Gradient".
+        Boris Polyak (1964), Some methods of speeding up the convergence of iteration methods. Yurii
+        Nesterov (1983), A method for solving the convex programming problem with convergence rate
+        O(1/k²). Ilya Sutskever et al. (2013), On the importance of initialization and momentum in
+        deep learning. Géron (2017), chapter 11, "Momentum Optimization" and "Nesterov Accelerated
+        Gradient".
 
     Use when: the surface is a narrow valley; nearly always with plain gradient descent.
-    Avoid when: an adaptive stage such as `scale_by_adam` keeps a first moment already.
+    Avoid when: an adaptive stage such as `scale_by_adam` already keeps a first moment.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -91,51 +88,43 @@ def trace(
 def momentum_stage(
     momentum: optax.ScalarOrSchedule | None, nesterov: bool, accumulator_dtype: Any
 ) -> optax.GradientTransformation:
-    """The trace, or nothing; an error speaks of `momentum`, as the optimizers call its decay."""
+    """`trace`, or the identity without momentum."""
     if momentum is None:
         return optax.identity()
-    momentum = check_number("momentum", momentum, "[0, 1]", or_schedule=True)
     return trace(momentum, nesterov=nesterov, accumulator_dtype=accumulator_dtype)
 
 
 @declare(elementwise=True)
 def sgd(
     learning_rate: optax.ScalarOrSchedule,
-    momentum: optax.ScalarOrSchedule | None = None,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] | None = None,
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     r"""Gradient descent, with or without momentum.
 
-    A step against the gradient of the batch at hand. Without momentum it keeps no state at all; the
-    chain is then the learning rate alone.
+    A step against the gradient of the current batch. Without momentum it keeps no state, and the
+    chain is the learning rate alone.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, g_t
 
-        with :math:`\eta` = `learning_rate`; with `momentum` as in `trace`.
+        with :math:`\theta_t` the parameters, :math:`g_t` the gradient, :math:`\eta` =
+        `learning_rate`; with `momentum`, :math:`u_t` as in `trace` replaces :math:`g_t`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        momentum: float in [0, 1], a schedule, or `None` for none.
-        nesterov: bool; Nesterov's momentum instead of the heavy ball.
-        accumulator_dtype: dtype of the accumulator; default that of the parameters, float32 at
-            least.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        momentum: decay of the momentum, as `decay` in `trace`. Default: no momentum.
+        nesterov, accumulator_dtype: as in `trace`.
 
     State:
-        With momentum `trace`, one array like each parameter; else none.
-
-    Raises:
-        ValueError: a number outside its range.
+        With momentum `trace`, one array for each parameter; otherwise none.
 
     References:
-        Herbert Robbins, Sutton Monro (1951), A Stochastic Approximation Method. Chapter 11, "Faster
-        Optimizers".
+        Herbert Robbins, Sutton Monro (1951), A Stochastic Approximation Method. Géron (2017),
+        chapter 11, "Faster Optimizers".
 
-    Use when: as a baseline, or with momentum and a schedule for the last bit of accuracy.
+    Use when: as a baseline, or with momentum and a schedule for the best final accuracy.
     Avoid when: there is no time to tune the learning rate.
 
     Example:
@@ -154,38 +143,30 @@ def sgd(
 @declare(elementwise=True)
 def momentum(
     learning_rate: optax.ScalarOrSchedule,
-    momentum: optax.ScalarOrSchedule = 0.9,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    r"""Gradient descent with the heavy ball's momentum.
+    r"""Gradient descent with momentum, as of a heavy ball.
 
-    The step is a decaying sum of the gradients so far. `sgd` with `momentum`, by its own name.
+    The step is a decaying sum of the gradients so far. The same as `sgd` with `momentum`.
 
     Equation:
-        .. math::
-            m_t &= g_t + \beta\, m_{t-1} \\
-            \theta_t &= \theta_{t-1} - \eta\, m_t
+        .. math:: \theta_t = \theta_{t-1} - \eta\, m_t
 
-        with :math:`\eta` = `learning_rate`, :math:`\beta` = `momentum`, :math:`m_0 = 0`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`m_t` as in
+        `trace`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        momentum: float in [0, 1], or a schedule; the chapter's 0.9.
-        accumulator_dtype: dtype of the accumulator; default that of the parameters, float32 at
-            least.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        momentum: decay of the momentum, as `decay` in `trace`. Géron's 0.9.
+        accumulator_dtype: as in `trace`.
 
     State:
-        `optax.TraceState`: `trace`, one array like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `trace`.
 
     References:
-        Boris Polyak (1964), Some methods of speeding up the convergence of iteration methods.
-        Chapter 11, "Momentum Optimization".
+        Boris Polyak (1964), Some methods of speeding up the convergence of iteration methods. Géron
+        (2017), chapter 11, "Momentum Optimization".
 
     Use when: plain gradient descent zigzags through a valley.
     Avoid when: it overshoots; `nesterov` brakes earlier at the same cost.
@@ -206,43 +187,35 @@ def momentum(
 @declare(elementwise=True)
 def nesterov(
     learning_rate: optax.ScalarOrSchedule,
-    momentum: optax.ScalarOrSchedule = 0.9,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     r"""Gradient descent with Nesterov's momentum, in its usual reformulation.
 
-    The step looks ahead along the momentum, so it brakes before the heavy ball would. `sgd` with
-    `momentum` and `nesterov=True`, by its own name.
+    The step looks ahead along the momentum, so it brakes earlier than plain momentum. The same as
+    `sgd` with `momentum` and `nesterov=True`.
 
     Equation:
-        .. math::
-            m_t &= g_t + \beta\, m_{t-1} \\
-            \theta_t &= \theta_{t-1} - \eta\, (g_t + \beta\, m_t)
+        .. math:: \theta_t = \theta_{t-1} - \eta\, (g_t + \beta\, m_t)
 
-        with :math:`\eta` = `learning_rate`, :math:`\beta` = `momentum`, :math:`m_0 = 0`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate`, and :math:`\beta` =
+        `momentum`, :math:`m_t` as in `trace`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        momentum: float in [0, 1], or a schedule; the chapter's 0.9.
-        accumulator_dtype: dtype of the accumulator; default that of the parameters, float32 at
-            least.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        momentum: decay of the momentum, as `decay` in `trace`. Géron's 0.9.
+        accumulator_dtype: as in `trace`.
 
     State:
-        `optax.TraceState`: `trace`, one array like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `trace`.
 
     References:
         Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
         rate O(1/k²). Ilya Sutskever et al. (2013), On the importance of initialization and momentum
-        in deep learning. Chapter 11, "Nesterov Accelerated Gradient".
+        in deep learning. Géron (2017), chapter 11, "Nesterov Accelerated Gradient".
 
-    Use when: wherever `momentum` is used; it is nearly always faster.
-    Avoid when: gradients are so noisy that looking ahead sees nothing.
+    Use when: you would use `momentum`; this is nearly always faster.
+    Avoid when: gradients are so noisy that looking ahead does not help.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

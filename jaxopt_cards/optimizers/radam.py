@@ -1,4 +1,4 @@
-"""RAdam: Adam whose first steps wait for a reliable variance."""
+"""RAdam: Adam with a warm-up until its variance is reliable."""
 
 from typing import Annotated
 
@@ -24,11 +24,11 @@ def scale_by_radam(
     *,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Adam with a warm-up computed from how certain its mean square is: rectified Adam.
+    r"""Adam with a warm-up that follows from the reliability of its mean square: rectified Adam.
 
-    In the first steps the mean square rests on few gradients and its root varies wildly. Until
-    enough are seen, the step is plain momentum; then Adam's, times a factor that grows to 1. The
-    paper's threshold is 4, PyTorch's and Optax's 5.
+    In the first steps the mean square comes from few gradients and its root has a large variance.
+    Until it is reliable, the step is plain momentum; then it is Adam's, times a factor that grows
+    to 1. The paper's threshold is 4, PyTorch's and Optax's 5.
 
     Equation:
         .. math::
@@ -41,26 +41,16 @@ def scale_by_radam(
                     & \rho_t \ge \text{threshold} \\
                 \hat\mu_t & \text{else} \end{cases}
 
-        with :math:`\hat\mu, \hat\nu` as in `scale_by_adam`, :math:`\beta_2` = `b2`.
+        with :math:`\rho_t` the number of gradients that the mean square rests on, :math:`r_t` the
+        factor of the warm-up, and the other symbols as in `scale_by_adam`.
 
     Args:
-        b1: float in [0, 1); decay of the mean.
-        b2: float in [0, 1); decay of the mean square.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
-        eps_root: float in [0, inf); inside the root.
-        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
-            plain momentum.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        b1, b2, eps, eps_root, nesterov: as in `scale_by_adam`.
+        threshold: value of :math:`\rho_t` from which the step is Adam's. Infinity keeps plain
+            momentum.
 
     State:
-        `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, one array each like each
-        parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_adam`.
 
     References:
         Liyuan Liu et al. (2020), On the Variance of the Adaptive Learning Rate and Beyond.
@@ -90,7 +80,7 @@ def scale_by_radam(
             mu_hat = nesterov_mean(mu, grad, b1, step)
         t = step.astype(nu.dtype)
         ro = ro_inf - 2 * t * b2**t / (1 - b2**t)
-        # Below 4 the root's argument is negative; the value is not taken there.
+        # Below 4 the argument of the root is negative; the value is not used there.
         square = (ro - 4) * (ro - 2) * ro_inf / ((ro_inf - 4) * (ro_inf - 2) * ro)
         adam = jnp.sqrt(jnp.maximum(square, 0)) * mu_hat / (jnp.sqrt(nu_hat + eps_root) + eps)
         return jnp.where(ro >= threshold, adam, mu_hat), (mu, nu)
@@ -109,40 +99,30 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Rectified Adam: Adam that warms up by itself.
+    r"""Rectified Adam: Adam with a built-in warm-up.
 
-    While the mean square rests on few gradients the step is plain momentum; then Adam's, times a
-    factor that grows to 1. The paper's threshold is 4, PyTorch's and Optax's 5.
+    While the mean square comes from few gradients, the step is plain momentum; then it is Adam's,
+    times a factor that grows to 1. The paper's threshold is 4, PyTorch's and Optax's 5.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate` and :math:`u_t` as in `scale_by_radam`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_radam`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        b1: float in [0, 1); decay of the mean. The paper's 0.9.
-        b2: float in [0, 1); decay of the mean square. The paper's 0.999.
-        eps: float in (0, inf), or 0 where `eps_root` is not; keeps the division finite.
-        eps_root: float in [0, inf); inside the root, for gradients through the update.
-        threshold: float in [4, inf]; certainty from which Adam's step is taken. Infinity keeps
-            plain momentum.
-        nesterov: bool; Nadam's mean, which looks one step ahead.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        b1, b2, eps, eps_root, nesterov: as in `scale_by_adam`.
+        threshold: as in `scale_by_radam`.
 
     State:
-        `optax.ScaleByAdamState`: `count`, and `mu` and `nu`, one array each like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        As in `scale_by_adam`.
 
     References:
         Liyuan Liu et al. (2020), On the Variance of the Adaptive Learning Rate and Beyond.
 
     Use when: Adam needs a warm-up and you do not want to tune one.
-    Avoid when: gradients are large: the first steps are momentum's, not scaled by them.
+    Avoid when: gradients are large: the first steps are momentum's, which scale with them.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

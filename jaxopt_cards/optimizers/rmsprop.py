@@ -1,6 +1,6 @@
 """RMSProp: each step divided by a running root mean square of the gradients."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ import optax
 from jax.typing import ArrayLike
 from optax import chain
 
-from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.leafwise import leafwise
 from jaxopt_cards.core.moments import abs_sq, bias_corrected
@@ -21,57 +20,46 @@ def _one_over_root(nu: jax.Array, eps: Any, eps_in_sqrt: bool) -> jax.Array:
     return jax.lax.rsqrt(nu + eps) if eps_in_sqrt else 1 / (jnp.sqrt(nu) + eps)
 
 
-def _checked(name: str, decay: Any, eps: Any, initial_scale: Any) -> tuple[Any, Any, Any]:
-    return (
-        check_number("decay", decay, "[0, 1)"),
-        check_number("eps", eps, "(0, inf)"),
-        check_number("initial_scale", initial_scale, "[0, inf)"),
-    )
-
-
 @declare(elementwise=True)
 def scale_by_rms(
-    decay: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-8,
-    initial_scale: ArrayLike = 0.0,
+    decay: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
+    initial_scale: Annotated[ArrayLike, "[0, inf)"] = 0.0,
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
     r"""Divides each gradient by a running root mean square of itself: RMSProp.
 
-    Steep and flat directions then move at about the same speed. Unlike AdaGrad the mean forgets, so
-    the steps do not die out. PyTorch adds `eps` outside the root (`eps_in_sqrt=False`), Keras and
-    Optax inside; PyTorch's default decay is 0.99.
+    Steep and flat directions then move at about the same speed. Unlike AdaGrad's sum, the mean
+    forgets, so the steps do not become ever smaller. Keras and Optax add `eps` inside the root,
+    PyTorch outside (`eps_in_sqrt=False`). PyTorch's default decay is 0.99.
 
     Equation:
         .. math::
             \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
             u_t &= \frac{g_t}{\sqrt{\nu_t + \epsilon}}
 
-        with :math:`\beta` = `decay`, :math:`\nu_0` = `initial_scale`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`\nu_t` the running mean of the
+        squared gradients, :math:`\nu_0` = `initial_scale`, :math:`\beta` = `decay`,
+        :math:`\epsilon` = `eps`.
 
     Args:
-        decay: float in [0, 1); how long the mean remembers. 0.9, Hinton's.
-        eps: float in (0, inf); keeps the division finite.
-        initial_scale: float in [0, inf); the mean before the first step. Larger values make the
-            first steps smaller.
-        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
-        bias_correction: bool; divide the mean by :math:`1 - \beta^t`, as Adam does.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        decay: decay of the running means. Hinton's 0.9.
+        eps: keeps the division finite.
+        initial_scale: the mean square before the first step. Larger values make the first steps
+            smaller.
+        eps_in_sqrt: whether to add `eps` inside the root, or to the root.
+        bias_correction: whether to divide the means by :math:`1 - \beta^t`, as Adam does.
 
     State:
-        `optax.ScaleByRmsState`: `nu`, one real array like each parameter; with bias correction
-        `count` as well.
-
-    Raises:
-        ValueError: `decay`, `eps` or `initial_scale` outside its range.
+        `optax.ScaleByRmsState`: `nu`, one real array for each parameter; with bias correction also
+        `count`.
 
     References:
-        Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Chapter 11, "RMSProp".
+        Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Géron (2017), chapter 11,
+        "RMSProp".
 
-    Use when: gradients of different layers differ in size, in recurrent networks above all.
+    Use when: gradients of different layers differ in size, above all in recurrent networks.
     Avoid when: Adam would do: it adds momentum and bias correction.
 
     Example:
@@ -81,7 +69,6 @@ def scale_by_rms(
         >>> print(updates.round(3))
         [ 2. -2.]
     """
-    decay, eps, initial_scale = _checked("scale_by_rms", decay, eps, initial_scale)
 
     def init(param):
         return jnp.full_like(param.real, initial_scale)
@@ -97,17 +84,17 @@ def scale_by_rms(
 
 @declare(elementwise=True)
 def scale_by_stddev(
-    decay: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-8,
-    initial_scale: ArrayLike = 0.0,
+    decay: Annotated[ArrayLike, "[0, 1)"] = 0.9,
+    eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
+    initial_scale: Annotated[ArrayLike, "[0, inf)"] = 0.0,
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
     r"""Divides each gradient by a running standard deviation of itself: centred RMSProp.
 
     Where the gradient keeps its sign and size, its deviation is small and the step grows; where it
-    is noise, the step shrinks. A variance that rounding makes negative counts as zero, where Optax
-    gives NaN.
+    is noise, the step shrinks. A variance that rounding makes negative counts as zero; Optax gives
+    NaN.
 
     Equation:
         .. math::
@@ -115,30 +102,22 @@ def scale_by_stddev(
             \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
             u_t &= \frac{g_t}{\sqrt{\nu_t - \mu_t^2 + \epsilon}}
 
-        with :math:`\beta` = `decay`, :math:`\mu_0 = 0`, :math:`\nu_0` = `initial_scale`.
+        with :math:`g_t` the gradient, :math:`u_t` the update, :math:`\mu_t` and :math:`\nu_t` the
+        running means of the gradients and of their squares, :math:`\mu_0 = 0`, :math:`\nu_0` =
+        `initial_scale`, :math:`\beta` = `decay`, :math:`\epsilon` = `eps`.
 
     Args:
-        decay: float in [0, 1); how long the means remember.
-        eps: float in (0, inf); keeps the division finite.
-        initial_scale: float in [0, inf); the second moment before the first step.
-        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
-        bias_correction: bool; divide both means by :math:`1 - \beta^t`.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes; see `leafwise` for dtypes.
+        decay, eps, initial_scale, eps_in_sqrt, bias_correction: as in `scale_by_rms`.
 
     State:
-        `optax.ScaleByRStdDevState`: `mu` and `nu`, one array each like each parameter; with bias
-        correction `count` as well.
-
-    Raises:
-        ValueError: `decay`, `eps` or `initial_scale` outside its range.
+        `optax.ScaleByRStdDevState`: `mu` and `nu`, each with one array for each parameter; with
+        bias correction also `count`.
 
     References:
         Alex Graves (2013), Generating Sequences With Recurrent Neural Networks.
 
-    Use when: RMSProp is too cautious where gradients are steady.
-    Avoid when: gradients hardly vary, or bias is corrected: the first steps are then huge.
+    Use when: RMSProp's steps are too small where gradients are steady.
+    Avoid when: gradients hardly vary, or the bias is corrected: the first steps are then huge.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -147,7 +126,6 @@ def scale_by_stddev(
         >>> print(updates.round(3))
         [ 2. -2.]
     """
-    decay, eps, initial_scale = _checked("scale_by_stddev", decay, eps, initial_scale)
 
     def init(param):
         return jnp.zeros_like(param), jnp.full_like(param.real, initial_scale)
@@ -174,48 +152,37 @@ def rmsprop(
     initial_scale: ArrayLike = 0.0,
     eps_in_sqrt: bool = True,
     centered: bool = False,
-    momentum: optax.ScalarOrSchedule | None = None,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] | None = None,
     nesterov: bool = False,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
     r"""Gradient descent with each weight's step divided by its gradients' root mean square.
 
     The momentum, if any, accumulates steps that the learning rate has already scaled, as in Optax
-    and Keras; PyTorch scales afterwards, which differs only when the rate changes. PyTorch's `eps`
-    stands outside the root, and its default decay is 0.99.
+    and Keras. PyTorch scales afterwards, which differs only when the rate changes. PyTorch adds
+    `eps` outside the root, and its default decay is 0.99.
 
     Equation:
-        .. math::
-            \nu_t &= \beta\, \nu_{t-1} + (1 - \beta)\, g_t^2 \\
-            \theta_t &= \theta_{t-1} - \frac{\eta\, g_t}{\sqrt{\nu_t + \epsilon}}
+        .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
 
-        with :math:`\eta` = `learning_rate`, :math:`\beta` = `decay`, :math:`\epsilon` = `eps`.
+        with :math:`\theta_t` the parameters, :math:`\eta` = `learning_rate` and :math:`u_t` as in
+        `scale_by_rms`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule.
-        decay: float in [0, 1); Hinton's 0.9.
-        eps: float in (0, inf); keeps the division finite.
-        initial_scale: float in [0, inf); the mean square before the first step.
-        eps_in_sqrt: bool; `eps` inside the root (default) or added to it.
-        centered: bool; divide by the standard deviation instead, as in `scale_by_stddev`.
-        momentum: float in [0, 1], a schedule, or `None` for none.
-        nesterov: bool; Nesterov's momentum instead of the heavy ball.
-        bias_correction: bool; correct the means for their start, as Adam does.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: as in `scale_by_learning_rate`.
+        decay, eps, initial_scale, eps_in_sqrt, bias_correction: as in `scale_by_rms`.
+        centered: whether to divide by the standard deviation instead, as `scale_by_stddev` does.
+        momentum: decay of the momentum, as `decay` in `trace`. Default: no momentum.
+        nesterov: as in `trace`.
 
     State:
-        `nu`, one array like each parameter; `mu` too if centred; `trace` too with momentum.
-
-    Raises:
-        ValueError: a number outside its range.
+        `nu`, one array for each parameter; if centred also `mu`; with momentum also `trace`.
 
     References:
         Tijmen Tieleman, Geoffrey Hinton (2012), Lecture 6.5: RMSProp. Alex Graves (2013),
-        Generating Sequences With Recurrent Neural Networks. Chapter 11, "RMSProp".
+        Generating Sequences With Recurrent Neural Networks. Géron (2017), chapter 11, "RMSProp".
 
-    Use when: gradients of different layers differ in size, in recurrent networks above all.
+    Use when: gradients of different layers differ in size, above all in recurrent networks.
     Avoid when: Adam would do: it adds momentum and bias correction.
 
     Example:

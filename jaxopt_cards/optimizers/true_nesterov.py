@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import found_state, leafwise, value_at
+from jaxopt_cards.core.leafwise import leafwise, value_at
+from jaxopt_cards.core.states import found_state
 
 
 class ScaleByTrueNesterovState(NamedTuple):
     """State of `scale_by_true_nesterov`."""
 
     count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    ahead: optax.Updates  # like the parameters: momentum times its decay, the way to look ahead
+    ahead: optax.Updates  # like the parameters: momentum times its decay, how far to look ahead
 
 
 @declare(elementwise=True)
@@ -22,39 +23,38 @@ def scale_by_true_nesterov(
     learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"],
     decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
 ) -> optax.GradientTransformation:
-    r"""Nesterov's momentum as the chapter writes it: the gradient is measured ahead.
+    r"""Nesterov's momentum as Géron writes it: the gradient is measured ahead of the parameters.
 
     Measure each gradient at `nesterov_point(params, state)`, not at the parameters. The usual
-    reformulation, `trace` with `nesterov`, walks over these points instead and needs no second
-    place; at a constant decay both take the same path, seen from different points. As the momentum
-    holds the learning rate, the update is a whole step: nothing is to be scaled afterwards.
+    reformulation, `trace` with `nesterov`, moves these points instead and needs no second place;
+    with a constant decay both take the same path, seen from different points. The momentum contains
+    the learning rate, so the update is a whole step and must not be scaled afterwards.
 
     Equation:
         .. math::
             m_t &= \beta\, m_{t-1} - \eta\, \nabla J(\theta_{t-1} + \beta\, m_{t-1}) \\
             \theta_t &= \theta_{t-1} + m_t
 
-        with :math:`\eta` = `learning_rate`, :math:`\beta` = `decay`, :math:`m_0 = 0`.
+        with :math:`J` the loss, :math:`\theta_t` the parameters, :math:`m_t` the momentum,
+        :math:`m_0 = 0`, :math:`\eta` = `learning_rate`, :math:`\beta` = `decay`.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule of the step from 0.
-        decay: float in [0, 1], or a schedule of the step from 0; the chapter's 0.9.
+        learning_rate: as in `scale_by_learning_rate`.
+        decay: decay of the momentum. Géron's 0.9. A schedule is called with the number of earlier
+            updates.
 
     Returns:
         An `optax.GradientTransformation`; its updates are whole steps.
 
     State:
-        `ScaleByTrueNesterovState`: `count` (int32) and `ahead`, one array like each parameter.
-
-    Raises:
-        ValueError: a number outside its range.
+        `ScaleByTrueNesterovState`: `count` (int32) and `ahead`, one array for each parameter.
 
     References:
         Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
-        rate O(1/k²). Chapter 11, "Nesterov Accelerated Gradient", equation 11-5.
+        rate O(1/k²). Géron (2017), chapter 11, "Nesterov Accelerated Gradient", equation 11-5.
 
-    Use when: you want the method of the book or of a proof, to the letter.
-    Avoid when: you only want its speed: `nesterov` has it at one place a step.
+    Use when: you want exactly the method of the book or of a proof.
+    Avoid when: you only want its speed: `nesterov` gives it with one set of parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxopt_cards as jc
@@ -80,32 +80,31 @@ def scale_by_true_nesterov(
 
 @declare
 def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
-    r"""Where `scale_by_true_nesterov` wants the gradient measured.
+    r"""The point where `scale_by_true_nesterov` needs the gradient.
 
-    The parameters, moved along the momentum as far as the next step will carry them at least.
+    The parameters plus the momentum times its decay.
 
     Equation:
         .. math:: \theta + \beta\, m
 
+        with the symbols of `scale_by_true_nesterov`.
+
     Args:
         params: the parameters.
-        state: the state of `scale_by_true_nesterov`, or of a chain that has it once.
+        state: the state of `scale_by_true_nesterov`, or of a chain that contains it once.
 
     Returns:
         A tree like `params`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the state has none of `scale_by_true_nesterov`, or more than one.
 
     References:
         Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
-        rate O(1/k²). Chapter 11, "Nesterov Accelerated Gradient", equation 11-5.
+        rate O(1/k²). Géron (2017), chapter 11, "Nesterov Accelerated Gradient", equation 11-5.
 
-    Use when: computing gradients for `scale_by_true_nesterov`.
-    Avoid when: evaluating the model; do that at the parameters themselves.
+    Use when: you compute gradients for `scale_by_true_nesterov`.
+    Avoid when: you evaluate the model; use the parameters themselves.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -6,4 +6,14 @@ markers differ as well, so pictures can be read in grey. Colours are lighter on 
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+from jaxopt_cards.core.errors import named_as as _named_as
+from jaxopt_cards.core.optional import optional as _optional
+
+_public, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        with _named_as("pictures"):
+            _optional("matplotlib")
+    return _public(name)

@@ -12,7 +12,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
 from jaxopt_cards.pictures.inputs import named, numbers
 from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
-from jaxopt_cards.training.run import History
+from jaxopt_cards.training.outcome import History
 
 _QUANTITIES = {
     "train_loss": "training loss",

@@ -9,7 +9,8 @@ from matplotlib.patches import Rectangle
 
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.pictures.inputs import classes_of, confusion, square_images
+from jaxopt_cards.data.examples import confusion_counts
+from jaxopt_cards.pictures.inputs import classes_of, square_images
 from jaxopt_cards.pictures.theme import colour, ink, paper, plain, tones
 
 
@@ -141,7 +142,7 @@ def confusion_matrix(
         ['1', '1', '1']
     """
     labels, guesses, names = classes_of(labels, guesses, classes)
-    counts = confusion(labels, guesses, len(names))
+    counts = confusion_counts(labels, guesses, len(names))
     mistakes = np.where(np.eye(len(names), dtype=bool), 0, counts)
     share = mistakes / max(mistakes.max(), 1)
     ax.imshow(share, cmap=tones(ax), vmin=0, vmax=1)

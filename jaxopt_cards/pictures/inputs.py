@@ -52,13 +52,6 @@ def classes_of(
     return labels, guesses, names
 
 
-def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
-    """The number of examples by class (rows) and prediction (columns)."""
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, guesses), 1)
-    return counts
-
-
 def square_images(argument: str, images: Any) -> np.ndarray:
     """Images of shape (images, height, width); flattened images are taken as squares."""
     array = np.asarray(images)

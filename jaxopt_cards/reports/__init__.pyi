@@ -2,6 +2,4 @@
 
 from .document import report
 
-__all__ = [
-    "report",
-]
+__all__ = ["report"]

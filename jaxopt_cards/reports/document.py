@@ -16,7 +16,7 @@ from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.reports import guesses, page, pictures, tables
 from jaxopt_cards.reports.inputs import Rows, check_tables, checked_rows
 from jaxopt_cards.reports.page import Section
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
 
 
 @declare
@@ -42,12 +42,6 @@ def report(
     shows their mean and standard deviation, to the second digit of the deviation. All epochs of all
     runs are on the page as CSV. The file is written atomically, and replaces an older one.
 
-    Equation:
-        .. math:: \bar a \pm s, \qquad \bar a = \frac{1}{n} \sum_i a_i, \qquad
-            s^2 = \frac{1}{n - 1} \sum_i (a_i - \bar a)^2
-
-        with :math:`a_i` a number of run :math:`i` of :math:`n`.
-
     Args:
         results: a `FitResult`; or a mapping from the name of a row to one or a sequence of them,
             one per seed; or `None` if there are only tables and figures.
@@ -68,9 +62,6 @@ def report(
 
     Returns:
         The path, as a `pathlib.Path`.
-
-    State:
-        None.
 
     Raises:
         ValueError: there is nothing to show; results, tables or figures have another type; test

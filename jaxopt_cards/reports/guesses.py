@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
-from jaxopt_cards.pictures.inputs import confusion
+from jaxopt_cards.data.examples import confusion_counts
 from jaxopt_cards.reports.inputs import Rows
-from jaxopt_cards.training.epoch_program import EVALUATION_BATCH
+from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
-from jaxopt_cards.training.run import evaluate
+from jaxopt_cards.training.prediction import predict
 
 # Smaller squares, such as the nine columns of a table, are not taken for images.
 _LEAST_SIDE = 8
@@ -39,21 +39,9 @@ def accuracies(rows: Rows, test: Sequence[Any]) -> dict[str, list[float]]:
 def guesses(model: nnx.Module, test: Sequence[Any]) -> Guesses:
     """Evaluates the model on all examples."""
     x, labels = (np.asarray(part) for part in test)
-    model = nnx.clone(model)
-    model.eval()
-    outputs = np.concatenate(
-        [
-            np.asarray(_outputs(model, x[first : first + EVALUATION_BATCH]))
-            for first in range(0, len(x), EVALUATION_BATCH)
-        ]
-    )
+    outputs = predict(model, x)
     took, rows = outputs.argmax(axis=1), np.arange(len(outputs))
     return Guesses(labels, took, outputs[rows, took] - outputs[rows, labels], images(x))
-
-
-@nnx.jit
-def _outputs(model: Any, x: Any) -> Any:
-    return model(x)
 
 
 def images(x: np.ndarray) -> np.ndarray | None:
@@ -68,7 +56,7 @@ def images(x: np.ndarray) -> np.ndarray | None:
 def counts(found: Guesses) -> list[dict[str, Any]]:
     """The confusion matrix as rows of a table."""
     classes = int(max(found.labels.max(), found.guesses.max())) + 1
-    matrix = confusion(found.labels, found.guesses, classes)
+    matrix = confusion_counts(found.labels, found.guesses, classes)
     return [
         {"class": str(label), **{str(guess): int(n) for guess, n in enumerate(row)}}
         for label, row in enumerate(matrix)

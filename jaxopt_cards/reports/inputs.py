@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxopt_cards.core.checks import HyperparameterError
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
 
 Rows = dict[str, list[FitResult]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.reports.page import Drawn, from_file
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,13 @@ def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str
     finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
     if all(finite):
         names = "" if len(rows) == 1 else f" of {', '.join(rows)}"
-        draw = lambda ax: _pictures().learning_curves(ax, runs, quantity)  # noqa: E731
-        yield caption, drawn(draw, f"{caption} by epoch{names}")
+        yield (
+            caption,
+            drawn(
+                lambda ax: _pictures().learning_curves(ax, runs, quantity),
+                f"{caption} by epoch{names}",
+            ),
+        )
 
 
 def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
@@ -147,8 +152,6 @@ def _alt(figure: "Figure") -> str:
 
 def _pictures() -> Any:
     """The package's pictures, which need matplotlib."""
-    try:
-        from jaxopt_cards import pictures
-    except ModuleNotFoundError as error:
-        raise ImportError("report: needs matplotlib: pip install matplotlib") from error
+    from jaxopt_cards import pictures
+
     return pictures

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxopt_cards.core.paths import named
 from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.inputs import array_kind
-from jaxopt_cards.training.run import FitResult, History
+from jaxopt_cards.training.outcome import FitResult, History
 
 Table = list[dict[str, Any]]
 _ENDED = {

@@ -5,6 +5,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,9 +13,9 @@ from jaxopt_cards.core.checks import escaped
 from jaxopt_cards.core.errors import NamedOSError
 
 try:
-    import fcntl
+    fcntl: Any = import_module("fcntl")
 except ImportError:  # Windows, where nothing is locked
-    fcntl: Any = None  # type: ignore[no-redef]
+    fcntl = None
 
 WAIT = 60.0  # seconds; work under such a lock takes far less
 _POLL = 0.005

@@ -1,21 +1,27 @@
 """What is public in `jaxopt_cards.training`: `__init__` and type checkers read it here."""
 
-from .checkpoints import Checkpointer
+from .checkpoints import Checkpointer, Checkpoints
 from .classifier import DNNClassifier
+from .devices import Placement
 from .early_stopping import EarlyStopping
+from .evaluation import evaluate
 from .many_runs import fit_many
 from .online import OnlineResult, fit_online
+from .outcome import FitResult, History
+from .prediction import predict
 from .rates import RateRange, learning_rate_range
-from .run import FitResult, History, evaluate, fit
+from .run import fit
 from .search import SearchResult, cross_validate, random_search
 
 __all__ = [
     "Checkpointer",
+    "Checkpoints",
     "DNNClassifier",
     "EarlyStopping",
     "FitResult",
     "History",
     "OnlineResult",
+    "Placement",
     "RateRange",
     "SearchResult",
     "cross_validate",
@@ -24,5 +30,6 @@ __all__ = [
     "fit_many",
     "fit_online",
     "learning_rate_range",
+    "predict",
     "random_search",
 ]

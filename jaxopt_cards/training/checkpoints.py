@@ -1,4 +1,4 @@
-"""Checkpoints with Orbax: proven whole when they are read, and read only into the same run."""
+"""Checkpoints with Orbax, verified when they are read, and read only into the same run."""
 
 import errno
 import os
@@ -37,43 +37,39 @@ _PASSING = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR, 
 
 
 class Checkpointer:
-    r"""Writes trees of arrays to a folder, and gives the last good one back to the same bits.
+    r"""Writes trees of arrays to a folder, and restores the last undamaged one bit by bit.
 
-    Orbax writes in the background, under a temporary name until all is there, so that a process
-    killed at any moment leaves whole checkpoints only. What disks do to files later is found by
-    checksums: a damaged checkpoint is named in a warning and set aside, and the one before it is
-    used. Use it in a `with` statement, which waits for the last one.
-
-    Equation:
-        .. math:: \mathrm{restore}(x_0) = (n, x_n), \qquad
-            n = \max \{i : \mathrm{crc}(x_i) = c_i\}
-
-        with :math:`x_i` the tree saved at step :math:`i`, :math:`c_i` its CRC-32 at that time.
+    Orbax writes in the background, under a temporary name until the checkpoint is complete, so a
+    process that is killed leaves only complete checkpoints. Later damage is found by checksums: a
+    damaged checkpoint is named in a warning and set aside, and the one before it is used. Use it in
+    a `with` statement, which waits until the last checkpoint is written.
 
     Args:
-        directory: folder of one run; made if it is not there.
-        identity: dictionary that JSON can hold, such as the seed and the settings; a checkpoint
-            with another one is refused. Default: only names, shapes and dtypes of the arrays count.
+        directory: folder of one run; made if it does not exist.
+        identity: dictionary that JSON can hold, such as seed and settings. A checkpoint with
+            another one is refused. Default: only names, shapes and dtypes of the arrays are
+            compared.
         max_to_keep: whole number > 0; older checkpoints are deleted. Default: 2, so that one is
-            left when the last is damaged.
+            left if the last is damaged.
 
     Returns:
         An object with `save(step, tree, notes)`, `restore(like)`, `wait()` and `close()`.
 
     State:
-        On disk, the arrays of `max_to_keep` trees; in memory, one more while it is written.
+        On disk the arrays of `max_to_keep` trees; in memory one more while it is written.
 
     Raises:
-        ValueError: a checkpoint of another run; steps that do not rise; leaves that are no arrays.
-        OSError: a checkpoint could not be written, or none of those there can be read; another
-            process is using the folder.
+        ValueError: a checkpoint of another run; steps that do not increase; leaves that are not
+            arrays.
+        OSError: a checkpoint could not be written, none can be read, or another process is using
+            the folder.
 
     References:
-        Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Chapter 11,
+        Wesley Peterson et al. (1961), Cyclic Codes for Error Detection. Géron (2017), chapter 11,
         exercise 8: checkpoints at regular intervals.
 
-    Use when: a loop of your own should survive; `fit` has it built in.
-    Avoid when: arrays are spread over several hosts, or a part is wanted: see `transfer.restore`.
+    Use when: your own training loop must survive interruptions; `fit` has `checkpoints=`.
+    Avoid when: arrays lie on several hosts, or you need only a part: see `transfer.restore`.
 
     Example:
         >>> import tempfile
@@ -308,18 +304,79 @@ def _is_description(about: Any) -> bool:
     return fits and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
 
 
-class FitCheckpointer(Checkpointer):
-    """The checkpoints of `fit`, whose name and argument the errors bear.
+class Checkpoints:
+    r"""Where `fit` and `fine_tune` keep their checkpoints, and how often they write one.
 
-    Its identity also has the checksums of the parts of the program, and the environment: what that
-    differs in is told of, since the bits may then differ, but is no reason to refuse a checkpoint.
+    If the folder holds a checkpoint of the same run, training goes on from there, and the results
+    are bit-identical to those of a run without interruption. Where threads, devices, compiler
+    options or versions of JAX, Flax, Optax or this package are not those of the checkpoint, a
+    `RuntimeWarning` names what differs. `epochs` and `patience` may differ.
+
+    After SIGTERM the epoch is ended and saved, and the process left with status 143 (`SystemExit`),
+    unless you have set a handler of your own or this is not the main thread. Before the first
+    epoch, while data are checked or the program is compiled, there is nothing to save. A damaged
+    checkpoint is set aside with a warning, and the one before it is used.
+
+    Args:
+        directory: folder of one run; made if it does not exist.
+        every: number of epochs between checkpoints. The last epoch always has one. Each holds the
+            best snapshot so far.
+
+    Returns:
+        What `checkpoints=` takes; a path alone stands for `Checkpoints(path)`.
+
+    Raises:
+        ValueError: `every` is out of range; in `fit`, the folder holds another run.
+        OSError: in `fit`, a checkpoint could not be written, in which case the last good one is
+            kept, or none of those in the folder can be read.
+
+    References:
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, exercise 8: checkpoints at regular intervals.
+
+    Use when: a run takes longer than you can afford to lose, or the machine may be taken back.
+    Avoid when: a run takes seconds: each checkpoint costs some milliseconds.
+
+    Example:
+        >>> from jaxopt_cards import training
+        >>> training.Checkpoints("runs/first", every=1).every
+        1
     """
 
-    _function, _argument = "fit", "checkpoint_dir"
+    @declare
+    def __init__(self, directory: str | os.PathLike, every: Annotated[int, "[1, inf)"] = 5):
+        """Opens nothing yet; the arguments are described with the class."""
+        if not isinstance(directory, str | os.PathLike):
+            raise HyperparameterError("directory", "be a path", directory)
+        self.directory, self.every = Path(directory), every
+
+    def part(self, name: str) -> "Checkpoints":
+        """The same in a folder inside of this one."""
+        return Checkpoints(self.directory / name, self.every)
+
+
+def as_checkpoints(checkpoints: Any) -> Checkpoints | None:
+    """The checkpoints that were given, or those in a folder."""
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        return checkpoints
+    if isinstance(checkpoints, str | os.PathLike):
+        return Checkpoints(checkpoints)
+    raise HyperparameterError("checkpoints", "be a path or Checkpoints", checkpoints)
+
+
+class FitCheckpointer(Checkpointer):
+    """The checkpoints of `fit`; errors name its argument.
+
+    The identity also has checksums of the parts of the program, and the environment. A checkpoint
+    of another environment is not refused, but a warning says that the results may not be
+    bit-identical.
+    """
+
+    _function, _argument = "fit", "checkpoints"
     _unlike = ""  # what the last checkpoint that was looked at may differ in
 
     def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
-        """As of any `Checkpointer`; warns where training may not go on to the same bits."""
+        """As in `Checkpointer`; warns if results may not be bit-identical."""
         restored = super().restore(like)
         if restored and self._unlike:
             warn(f"fit: the checkpoint in {escaped(self._directory)} {self._unlike}")

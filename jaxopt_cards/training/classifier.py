@@ -1,4 +1,4 @@
-"""The chapter's network as one of scikit-learn's estimators."""
+"""The network of Géron's chapter 11 as a scikit-learn estimator."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,12 +32,11 @@ from jaxopt_cards.training.run import fit
 
 
 class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # untyped there
-    r"""The chapter's network and trainer as a scikit-learn classifier.
+    r"""`layers.MLP` and `fit` as a scikit-learn classifier.
 
-    For pipelines, grid and random searches, and all else that takes an estimator; `layers.MLP` and
-    `fit` do the work. Predictions are made in blocks of one size, so that those of a row do not
-    depend on the rows beside it. What pickles is saved and copied whole: parameters, and the
-    state of the optimizer for `partial_fit`.
+    For pipelines, grid and random searches, and everything else that takes an estimator.
+    Predictions are made in blocks of one size, so the result for a row does not depend on the rows
+    beside it. A pickle contains the parameters, and the state of the optimizer for `partial_fit`.
 
     Equation:
         .. math:: \hat{y}(x) = \arg\max_c \frac{e^{f_\theta(x)_c}}{\sum_k e^{f_\theta(x)_k}}
@@ -45,7 +44,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         with :math:`f_\theta(x)` the logits of the network.
 
     Args:
-        units: widths of the hidden layers, from below. Default as in the chapter.
+        units: widths of the hidden layers, from the input on. Default: those of Géron's chapter 11.
         activation: as in `layers.MLP`. Names pickle; functions of `jax.nn` do not.
         kernel_init: as in `layers.MLP`. Names pickle.
         batch_norm: as in `layers.MLP`.
@@ -56,14 +55,14 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             learning rate that makes a gradient transformation: `jaxopt_cards.adamw`.
         learning_rate: number, or schedule; first argument of the optimizer.
         optimizer_kwargs: its other arguments, by name: `{"weight_decay": 1e-4}`.
-        batch_size: whole number > 0; where there are fewer examples, all of them.
-        epochs: whole number > 0; the most epochs to train.
-        patience: whole number > 0; as in `fit`. Default: 20, as in the chapter; `None`: never.
-        validation_fraction: float in [0, 1); share of the examples set aside by `fit` for early
+        batch_size: whole number > 0; all examples if there are fewer.
+        epochs: whole number > 0; the largest number of epochs.
+        patience: whole number > 0, as in `fit`, or `None`: never stop early. Default: Géron's 20.
+        validation_fraction: float in [0, 1); share of the examples that `fit` sets aside for early
             stopping, in proportion to the classes. The first example of each class is never set
-            aside. 0: none; then the loss on the training set decides.
-        random_state: seed of weights, noise, order and validation set: whole number,
-            `numpy.random.RandomState`, or `None`: other numbers in each call.
+            aside. With 0 the loss on the training set is used instead.
+        random_state: seed of weights, noise, order and validation set: whole number or
+            `numpy.random.RandomState`; `None` gives other numbers in each call.
         progress: bool; as in `fit`.
 
     Returns:
@@ -77,7 +76,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         The model; after `partial_fit` also the optimizer's state.
 
     Raises:
-        ValueError: a number outside its range, an unknown name, data that scikit-learn refuses;
+        ValueError: a number outside its range, an unknown name, data that scikit-learn refuses, or
             too few examples to set any aside.
         FloatingPointError: the loss is not finite, as in `fit`.
 
@@ -86,8 +85,8 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         11, exercise 8.3, whose notebook has a class of this name. Lars Buitinck et al. (2013), API
         design for machine learning software.
 
-    Use when: features are numbers of about unit size, and scikit-learn drives: pipelines, searches.
-    Avoid when: you have a model or loss of your own: `fit`; or many candidates: `random_search`.
+    Use when: features have about unit size, and you use scikit-learn's pipelines or searches.
+    Avoid when: you have your own model or loss: `fit`; or many candidates: `random_search`.
 
     Example:
         >>> from sklearn.pipeline import make_pipeline

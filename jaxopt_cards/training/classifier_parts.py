@@ -18,7 +18,8 @@ from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.storage.arrays import is_key
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.inputs import default_loss
-from jaxopt_cards.training.run import Options, prepared, told
+from jaxopt_cards.training.outcome import told
+from jaxopt_cards.training.prediction import outputs_of
 
 # Rows that are predicted together. A power of two, so that each row of a block is computed by the
 # same instructions; small, so that one row alone does not wait for many.
@@ -109,7 +110,9 @@ def trained_once(
     seed: int,
 ) -> tuple[nnx.Module, optax.OptState]:
     """The model and the optimizer's state after one more epoch, here over these examples."""
-    program, arrays, _ = prepared(model, nnx.Param, default_loss, batch_size, Options())
+    program, arrays, _ = epoch_program.prepared(
+        model, nnx.Param, default_loss, batch_size, epoch_program.Options()
+    )
     run = epoch_program.first_run(program, arrays, tx)
     if opt_state is not None:
         if not _alike(opt_state, run.opt_state):
@@ -121,7 +124,7 @@ def trained_once(
     # The number of the epoch sets the order. All in arrays of its own, since the compiled epoch
     # reuses them.
     run = jax.tree.map(jnp.copy, run._replace(epoch=jnp.int32(epochs)))
-    one = epoch_program.Data(data.x[:1], data.y[:1])  # to validate on, which nobody asks for here
+    one = epoch_program.Data(data.x[:1], data.y[:1])  # for validation, which is not used here
     run, measured = epoch_program.compiled_epoch()(
         program, tx, run, {}, data, one, jax.random.key(seed)
     )
@@ -138,16 +141,7 @@ def _alike(state: Any, other: Any) -> bool:
 
 def predicted(model: nnx.Module, x: np.ndarray) -> np.ndarray:
     """The outputs of a model in evaluation mode, row by row the same whatever rows are beside."""
-    graph, arrays, _ = epoch_program.split(model, nnx.Param)
-    padded = np.pad(x, ((0, -len(x) % BLOCK), (0, 0)))
-    blocks = [_outputs(graph, arrays, block) for block in np.split(padded, len(padded) // BLOCK)]
-    return np.concatenate(blocks)[: len(x)]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _outputs(graph: nnx.GraphDef, arrays: epoch_program.Arrays, x: jax.Array) -> Any:
-    model: Any = epoch_program.merge(graph, arrays, {})
-    return model(x)
+    return outputs_of(model, x, BLOCK)
 
 
 def to_plain(tree: Any) -> Any:

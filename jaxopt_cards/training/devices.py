@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_name, path_names
 from jaxopt_cards.selection import compiled
@@ -18,21 +19,53 @@ PyTree = Any
 Rules = Mapping[str, PartitionSpec]
 
 
-class Layout:
-    """A mesh, and rules on paths for the parameters and the optimizer's state."""
+class Placement:
+    r"""How `fit` and `fit_many` spread a run over several devices.
 
-    def __init__(self, function: str, mesh: Mesh, rules: Rules | None = None):
-        """The first axis of the mesh is that of the data."""
+    Every batch is spread over the mesh's first axis, and the losses are those of one device up to
+    rounding. Parameters, and what the optimizer keeps of them, lie whole on every device unless a
+    rule says otherwise. `fit_many` spreads its runs over all devices instead.
+
+    Args:
+        mesh: a `jax.sharding.Mesh`, also over several hosts.
+        sharding: from regular expressions over the parameters' paths to `PartitionSpec`, such as
+            `{"kernel": P(None, "model")}`. The first one that matches counts.
+
+    Returns:
+        What `placement=` takes.
+
+    Raises:
+        ValueError: no mesh, or a rule that is not a `PartitionSpec`; in `fit`, a rule that matches
+            no parameter or does not suit its shape.
+
+    References:
+        Yuanzhong Xu et al. (2021), GSPMD: General and Scalable Parallelization for ML Computation
+        Graphs.
+
+    Use when: a batch or the model is too large for one device, or there are several hosts.
+    Avoid when: one device is enough; a mesh by itself says the same as `Placement(mesh)`.
+
+    Example:
+        >>> import jax
+        >>> from jax.sharding import PartitionSpec as P
+        >>> from jaxopt_cards import training
+        >>> mesh = jax.make_mesh((1, 1), ("data", "model"))
+        >>> training.Placement(mesh, {"kernel": P(None, "model")}).mesh.axis_names
+        ('data', 'model')
+    """
+
+    @declare
+    def __init__(self, mesh: Mesh, sharding: Rules | None = None):
+        """Checks the rules; the arguments are described with the class."""
         if not isinstance(mesh, Mesh):
             raise HyperparameterError("mesh", "be a jax.sharding.Mesh", mesh)
         # XLA chooses how arrays lie inside of the program, whatever the axes were made for.
         automatic = (AxisType.Auto,) * len(mesh.axis_names)
         self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
-        self._function = function
-        for spec in (rules or {}).values():
+        for spec in (sharding or {}).values():
             if not isinstance(spec, PartitionSpec):
                 raise HyperparameterError("sharding", "map to PartitionSpec", spec)
-        self._rules = {compiled(key): spec for key, spec in (rules or {}).items()}
+        self._rules = {compiled(key): spec for key, spec in (sharding or {}).items()}
 
     def batch(self, batch_size: int) -> NamedSharding:
         """How the rows of a batch are spread."""
@@ -85,6 +118,15 @@ class Layout:
                 f"{sharding.spec}: {error}",
             ) from None
         return sharding
+
+
+def as_placement(placement: Any) -> Placement | None:
+    """The placement that was given, or that of a mesh."""
+    if placement is None or isinstance(placement, Placement):
+        return placement
+    if isinstance(placement, Mesh):
+        return Placement(placement)
+    raise HyperparameterError("placement", "be a Placement or a jax.sharding.Mesh", placement)
 
 
 def placed(tree: PyTree, shardings: PyTree) -> PyTree:

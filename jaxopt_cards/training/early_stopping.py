@@ -1,4 +1,4 @@
-"""Early stopping for a training loop of one's own."""
+"""Early stopping for your own training loop."""
 
 import dataclasses
 from typing import NamedTuple
@@ -22,21 +22,21 @@ class EarlyStoppingState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    r"""Says when a value has not fallen for some time, as a pure function of arrays.
+    r"""Tells when a value has stopped falling, as a pure function of arrays.
 
-    `fit` has its own; this is for loops of yours, on the host or inside of `lax.while_loop`. Unlike
-    Flax's it works under `jit`, and a value that is not finite is never the best.
+    For your own loops, on the host or inside `lax.while_loop`; `fit` has `patience=`. Unlike Flax's
+    it works under `jit`, and a value that is not finite is never the best.
 
     Equation:
         .. math:: \text{stop}_t = \Big[t - \arg\min_{s \le t} v_s \ge \text{patience}\Big]
 
     Args:
-        patience: whole number > 0; values without improvement before it stops.
-        min_delta: float in [0, inf); by how much a value must fall to count.
+        patience: whole number > 0; number of values without improvement before it stops.
+        min_delta: float in [0, inf); the amount by which a value must fall to count.
 
     Returns:
-        An object with `init()`, which gives a state, and `update(state, value)`, which gives the
-        next one.
+        An object with `init()`, which returns a state, and `update(state, value)`, which returns
+        the next one.
 
     State:
         `EarlyStoppingState`: `best`, `waited`, `improved`, `stop`, all of shape ().
@@ -45,10 +45,11 @@ class EarlyStopping:
         ValueError: a number outside its range.
 
     References:
-        Lutz Prechelt (1998), Early Stopping – But When? Chapter 11, exercise 8.
+        Lutz Prechelt (1998), Early Stopping – But When? Géron (2017), chapter
+        11, exercise 8.
 
     Use when: you write the loop yourself.
-    Avoid when: `fit` does: it also keeps the best snapshot.
+    Avoid when: you use `fit`, which also keeps the best snapshot.
 
     Example:
         >>> from jaxopt_cards.training import EarlyStopping
@@ -76,11 +77,11 @@ class EarlyStopping:
     def init(self) -> EarlyStoppingState:
         """The state before the first value."""
         no = jnp.zeros((), bool)
-        # The first value is the best for now, even if it is NaN: nobody has waited after it.
+        # The first value counts as the best, even if it is NaN.
         return EarlyStoppingState(jnp.float32(jnp.inf), jnp.full((), -1, jnp.int32), no, no)
 
     def update(self, state: EarlyStoppingState, value: ArrayLike) -> EarlyStoppingState:
-        """The state after one more value; what has stopped stays so."""
+        """The state after one more value; `stop` stays true once it is."""
         value = jnp.asarray(value, jnp.float32)
         improved = (value < state.best - self.min_delta) & jnp.isfinite(value)
         waited = jnp.where(improved, 0, state.waited + 1)

@@ -38,6 +38,15 @@ class Program(NamedTuple):
     batch_sharding: Any = None  # how the rows of a batch lie on the devices
 
 
+class Options(NamedTuple):
+    """What may be added to a plain epoch: the last fields of a `Program`."""
+
+    regularizer: Callable[[PyTree], jax.Array] | None = None
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    plateau: optax.GradientTransformation | None = None
+    batch_sharding: Any = None
+
+
 class Data(NamedTuple):
     """Examples on the device."""
 
@@ -98,6 +107,21 @@ def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTr
     graph, *states = nnx.split(model, trainable, nnx.Param, ...)
     params, frozen, variables = (nnx.to_pure_dict(state) for state in states)
     return graph, Arrays(params, variables), frozen
+
+
+def prepared(
+    model: nnx.Module, trainable: Any, loss: Callable, batch_size: int, options: Options
+) -> tuple[Program, Arrays, PyTree]:
+    """The program for a model, and the model's arrays in two parts: trained and frozen."""
+    model = nnx.clone(model)
+    model.eval()
+    eval_graph, _, _ = split(model, trainable)
+    model.train()
+    if isinstance(trainable, Frozen):
+        trainable.of(model).freeze_statistics(model)
+    train_graph, arrays, frozen = split(model, trainable)
+    program = Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
+    return program, arrays, frozen
 
 
 def merge(graph: nnx.GraphDef, arrays: Arrays, frozen: PyTree) -> nnx.Module:

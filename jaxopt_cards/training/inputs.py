@@ -50,7 +50,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     """Examples as arrays on the device, if they are complete, finite and of one length."""
     kinds = "(x, y) or (x, y, weight)" if weighted else "(x, y)"
     try:
-        x, y, *weight = map(_numbers, examples)
+        x, y, *weight = map(numbers, examples)
         if len(weight) > weighted:
             raise ValueError
     except (TypeError, ValueError):
@@ -70,7 +70,7 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
 
 
-def _numbers(array: Any) -> Any:
+def numbers(array: Any) -> Any:
     """The array as it was given, if it has numbers of a kind that JAX knows."""
     if isinstance(array, jax.Array):
         return array
@@ -95,21 +95,22 @@ def _of(part: Any) -> str:
 def _moved(function: str, what: str, array: Any, dtype: Any = None) -> jax.Array:
     """The array on the device, with every number as it was, up to the rounding of floats."""
     check_range(what, array)
+    xp = jnp if isinstance(array, jax.Array) else np  # NumPy has nothing to compile
     with np.errstate(over="ignore"):  # infinite values are reported below
-        moved = jnp.asarray(array, dtype)
-    finite = jnp.isfinite(moved)
+        moved = xp.asarray(array, jax.dtypes.canonicalize_dtype(dtype or array.dtype))
+    finite = xp.isfinite(moved)
     if not finite.all():
         first = tuple(np.argwhere(~np.asarray(finite))[0].tolist())
         kind = f"finite in {moved.dtype}" if np.isfinite(array[first]) else "finite"
         raise NamedError(f"{what} must be {kind}, got {array[first]} at {list(first)}")
-    return moved
+    return jnp.asarray(moved)
 
 
 def as_float32(argument: str, value: Any) -> jax.Array:
     """A number in float32, as long as it is a number there."""
     with np.errstate(over="ignore"):
         number = jnp.asarray(np.asarray(value), jnp.float32)
-    if not jnp.isfinite(number):
+    if not np.isfinite(number):
         raise HyperparameterError(argument, "be finite in float32", value)
     return number
 
@@ -150,13 +151,8 @@ def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
 
 def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) -> Any:
     """Raises unless the model takes such inputs and the loss such labels; the outputs' shape."""
-    x, y = examples.x, examples.y
-    try:
-        outputs = nnx.eval_shape(lambda model, x: model(x), model, x[:1])
-    except (TypeError, ValueError) as error:
-        raise NamedError(
-            f"the model does not take inputs of the shape {x.shape[1:]} of {what}: {error}",
-        ) from error
+    y = examples.y
+    outputs = outputs_for(what, model, examples.x)
     if loss is default_loss:
         if not isinstance(outputs, jax.ShapeDtypeStruct):
             raise NamedError(
@@ -166,12 +162,22 @@ def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) ->
         check_labels(what, y, outputs.shape)
     if not callable(loss):
         raise NamedError(f"loss must be a function of outputs and labels, got {loss!r}")
-    losses = jax.eval_shape(loss, outputs, y[:1])
+    losses = jax.eval_shape(lambda outputs, y: loss(outputs, y[:1]), outputs, y)
     shape = getattr(losses, "shape", None)
     if shape != (1,):
         got = type(losses).__name__ if shape is None else f"the shape {shape[1:]} for each"
         raise NamedError(f"loss must give one number an example, got {got}")
     return outputs
+
+
+def outputs_for(what: str, model: nnx.Module, x: Any) -> Any:
+    """The shapes of the model's outputs for one row; raises unless it takes such inputs."""
+    try:
+        return nnx.eval_shape(lambda model, x: model(x[:1]), model, x)
+    except (TypeError, ValueError) as error:
+        raise NamedError(
+            f"the model does not take inputs of the shape {x.shape[1:]} of {what}: {error}",
+        ) from error
 
 
 def check_labels(what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
@@ -182,7 +188,8 @@ def check_labels(what: str, y: jax.Array, outputs: tuple[int, ...]) -> None:
             f"(n, classes), got for {what} {y.dtype}{list(y.shape)} and "
             f"({', '.join(['n', *map(str, outputs[1:])])})",
         )
-    low, high = int(y.min()), int(y.max())
+    labels = np.asarray(y) if y.is_fully_addressable else y  # NumPy has nothing to compile
+    low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= outputs[1]:
         raise NamedError(
             f"the labels of {what} must lie in [0, {outputs[1] - 1}], one for each "

@@ -4,7 +4,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -22,35 +22,32 @@ from jaxopt_cards.core.checks import (
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.training import epoch_program
-from jaxopt_cards.training.devices import Layout
+from jaxopt_cards.training.devices import Placement, as_placement
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.inputs import (
     as_float32,
     check_model,
     check_model_fits,
-    default_loss,
     on_device,
 )
+from jaxopt_cards.training.outcome import FitResult, History, stops, trouble_in
 from jaxopt_cards.training.population import MakeTx, Member, Whole, whole_runs
-from jaxopt_cards.training.run import (
-    Augment,
-    FitResult,
-    History,
-    Loss,
-    Options,
-    Regularizer,
-    check_settings,
+from jaxopt_cards.training.settings import (
+    RUN,
+    RunSettings,
+    check_batch_size,
     check_trainable,
-    checked_options,
-    prepared,
-    stops,
-    trouble_in,
+    options,
 )
 
 Folds = Sequence[tuple[Any, Any]]
 _FOREVER = np.iinfo(np.int32).max
 
 
-@declare
+@declare(
+    settings=RUN,
+    refused={"mesh": "be given as placement=mesh", "seed": "be given as seeds, one for each run"},
+)
 def fit_many(
     models: Sequence[nnx.Module],
     tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
@@ -60,73 +57,54 @@ def fit_many(
     valid: Sequence[Any] | None = None,
     folds: Folds | None = None,
     batch_size: int | Sequence[int] = 32,
-    epochs: int = 100,
-    patience: int | None = None,
     seeds: Sequence[int] | None = None,
-    loss: Loss = default_loss,
-    regularizer: Regularizer | None = None,
-    augment: Augment | None = None,
-    plateau: optax.GradientTransformation | None = None,
-    trainable: Any = nnx.Param,
     side_by_side: int | None = None,
-    mesh: jax.sharding.Mesh | None = None,
-    progress: bool = True,
+    placement: Placement | jax.sharding.Mesh | None = None,
+    **settings: Unpack[RunSettings],
 ) -> list[FitResult]:
     r"""Trains many models as one compiled program: seeds, folds, learning rates, dropout rates.
 
-    Each run is `fit` as a pure function, early stopping and best snapshot included, so that many
-    are mapped over at once and the host waits but once. A run gives what the same run gives alone,
-    up to the rounding of float32; one that has stopped no longer changes. Runs of other shapes
-    (units, layers, batch size, size of the fold) are grouped, and compiled once a group.
-
-    Equation:
-        .. math:: (\theta^*_1, \dots, \theta^*_m) =
-            \mathrm{map}(\mathrm{fit})\,((\theta_1, \lambda_1), \dots, (\theta_m, \lambda_m))
-
-        with :math:`\lambda_i` the hyperparameters of run :math:`i`.
+    Each run is `fit` as a pure function, including early stopping and the best snapshot, so many of
+    them can be mapped over at once. A run gives the same results as it does alone, up to the
+    rounding of float32; it no longer changes once it has stopped. Runs of the same shapes (units,
+    layers, batch size, size of the fold) form a group, which is compiled once.
 
     Args:
-        models: one NNX module for each run. Modules that differ in arrays only, such as weights or
+        models: one NNX module for each run. Modules that differ only in arrays, such as weights or
             the rate of `layers.Dropout`, share a group.
-        tx: a gradient transformation for all runs, or a function of a run's hyperparameters that
-            makes one: `lambda learning_rate: adam(learning_rate)`.
-        hyperparameters: for each run the numbers that `tx` takes, by name.
+        tx: a gradient transformation for all runs, or a function of the hyperparameters of a run
+            that makes one: `lambda learning_rate: adam(learning_rate)`.
+        hyperparameters: the numbers that `tx` takes, by name, for each run.
         train: pair (x, y), or (x, y, weight), shared by all runs.
         valid: pair (x, y), or (x, y, weight), shared by all runs.
-        folds: instead of `valid`, for each run the rows of `train` to train on, and those to
-            validate on, as scikit-learn's splitters give them. Weights count in both parts.
+        folds: instead of `valid`: for each run the rows of `train` to train on and the rows to
+            validate on, as scikit-learn's splitters give them. Weights apply to both.
         batch_size: whole number > 0, or one for each run.
-        epochs: whole number > 0; the most epochs to train.
-        patience: whole number > 0; as in `fit`.
-        seeds: for each run the seed of the examples' order. Default: 0 for all.
-        loss: as in `fit`.
-        regularizer: as in `fit`.
-        augment: as in `fit`.
-        plateau: as in `fit`.
-        trainable: as in `fit`.
-        side_by_side: whole number > 0; runs that share each operation, under `vmap`; such parts of
-            a group follow each other, in the same program. Default: the whole group, but 1 on a
-            CPU, where operations of one run keep the cores busy and early stopping saves more.
-        mesh: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
-        progress: bool; a line for each group.
+        seeds: for each run the seed of the order of the examples. Default: 0 for all.
+        side_by_side: whole number > 0; how many runs share each operation, under `vmap`. Parts of
+            this size follow each other in the same program. Default: the whole group, but 1 on a
+            CPU, where the operations of one run keep the cores busy and early stopping saves more.
+        placement: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
+            `progress` as in `fit`; progress is a line for each group.
 
     Returns:
-        A list of `FitResult`, one for each run. Times are equal shares of the group's. Where the
-        validation loss was never finite, `best_epoch` is 0, and the model is as it was given.
+        A list of `FitResult`, one for each run. The time of a group is divided equally among its
+        runs. If the validation loss was never finite, `best_epoch` is 0 and the model is unchanged.
 
     State:
-        On the device: as for `fit`, once for each run; the data once.
+        On the device: that of `fit` for each run; the data once.
 
     Raises:
-        ValueError: as `fit`; lists of unequal lengths; hyperparameters that are no numbers or that
-            `tx` does not take; neither `valid` nor `folds`.
+        ValueError: as in `fit`; lists of unequal lengths; hyperparameters that are not numbers or
+            that `tx` does not take; neither `valid` nor `folds`.
 
     References:
         Roy Frostig, Matthew Johnson, Chris Leary (2018), Compiling machine learning programs via
-        high-level tracing. Chapter 11, exercise 8.3.
+        high-level tracing. Géron (2017), chapter 11, exercise 8.3.
 
     Use when: models are small and there are many runs: seeds, folds, a search.
-    Avoid when: one run fills the device; or progress and checkpoints by epoch are wanted.
+    Avoid when: one run fills the device, or you need progress or checkpoints by epoch.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -149,17 +127,14 @@ def fit_many(
     sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size] * n
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
-    options = checked_options(Options(regularizer, augment, plateau))
-    layout = None if mesh is None else Layout("fit_many", mesh)
-    if layout and side_by_side is not None:
-        expected = "be None with a mesh, where all runs are side by side"
+    placement = as_placement(placement)
+    if placement and side_by_side is not None:
+        expected = "be None with a placement, where all runs are side by side"
         raise HyperparameterError("side_by_side", expected, side_by_side)
 
     groups: dict[Any, list[tuple[int, Member]]] = {}
     for index, model in enumerate(models):
-        check_model(model)
-        program, arrays, frozen = prepared(model, trainable, loss, sizes[index], options)
-        check_trainable(trainable, arrays, frozen)
+        program, arrays, frozen = _prepared(model, sizes[index], settings)
         seed = 0 if seeds is None else seeds[index]
         check_seed("each of seeds", seed)
         member = Member(
@@ -169,25 +144,39 @@ def fit_many(
             *rows[index],
             jax.random.key(int(seed)),
         )
-        size = train_data._replace(rows=member.train_rows).size
-        check_settings(sizes[index], epochs, patience, size)
+        check_batch_size(sizes[index], train_data._replace(rows=member.train_rows).size)
         shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(member))
         kind = (program, tuple(member.hyperparameters), shapes)
         if kind not in groups:
             for what, examples in (("train", train_data), ("valid", valid_data)):
-                check_model_fits(what, model, loss, examples)
+                check_model_fits(what, model, settings["loss"], examples)
         groups.setdefault(kind, []).append((index, member))
 
     results: dict[int, FitResult] = {}
+    stop = (settings["epochs"], settings["patience"])
     for (program, *_), group in groups.items():
         indices, members = zip(*group, strict=True)
-        run = functools.partial(
-            _run_group, program, make_tx, epochs, patience, side_by_side, layout
+        ran = _run_group(
+            program, make_tx, *stop, side_by_side, placement, members, train_data, valid_data
         )
-        results |= zip(indices, run(members, train_data, valid_data), strict=True)
-        if progress:
+        results |= zip(indices, ran, strict=True)
+        if settings["progress"]:
             print(f"fit_many: {len(results)} of {n} runs done", flush=True)
     return [results[index] for index in range(n)]
+
+
+def _prepared(
+    model: nnx.Module, batch_size: int, settings: Mapping[str, Any]
+) -> tuple[epoch_program.Program, epoch_program.Arrays, Any]:
+    """The program of a run, and its model's arrays, trained and frozen."""
+    check_model(model)
+    check_count("batch_size", batch_size)
+    trainable = filter_of(settings["trainable"], model)
+    prepared = epoch_program.prepared(
+        model, trainable, settings["loss"], batch_size, options(settings)
+    )
+    check_trainable(trainable, *prepared[1:])
+    return prepared
 
 
 def _run_group(
@@ -196,7 +185,7 @@ def _run_group(
     epochs: int,
     patience: int | None,
     side_by_side: int | None,
-    layout: Layout | None,
+    placement: Placement | None,
     members: Sequence[Member],
     train: epoch_program.Data,
     valid: epoch_program.Data,
@@ -206,13 +195,13 @@ def _run_group(
         side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
     check_count("side_by_side", side_by_side)
     # Every device gets as many runs; those that fill up are not looked at.
-    missing = -len(members) % layout.mesh.size if layout else 0
+    missing = -len(members) % placement.mesh.size if placement else 0
     filled = [*members, *[members[0]] * missing]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
     inputs = (stacked, train, valid, jnp.int32(_FOREVER if patience is None else patience))
-    if layout:
+    if placement:
         side_by_side = len(members) + missing
-        inputs = (layout.spread(stacked), *layout.replicated(inputs[1:]))
+        inputs = (placement.spread(stacked), *placement.replicated(inputs[1:]))
     started = time.perf_counter()
     lowered = whole_runs.lower(program, make_tx, epochs, side_by_side, *inputs)
     compiled = lowered.compile(epoch_program.compiler_options())

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training.frozen import filter_of
 from jaxopt_cards.training.inputs import (
     check_labels,
     check_model,
@@ -22,15 +23,7 @@ from jaxopt_cards.training.inputs import (
     default_loss,
     on_device,
 )
-from jaxopt_cards.training.run import (
-    Augment,
-    Loss,
-    Options,
-    Regularizer,
-    check_trainable,
-    checked_options,
-    prepared,
-)
+from jaxopt_cards.training.settings import STEP, StepSettings, check_trainable, options
 
 _CHECKED_EVERY = 100  # batches, since each look waits for the device
 
@@ -42,27 +35,24 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
-@declare
+@declare(settings=STEP)
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,
     batches: Iterable[Any],
     *,
     seed: int = 0,
-    loss: Loss = default_loss,
-    regularizer: Regularizer | None = None,
-    augment: Augment | None = None,
-    trainable: Any = nnx.Param,
+    **settings: Unpack[StepSettings],
 ) -> OnlineResult:
-    r"""Trains on a stream of batches, each used once and dropped.
+    r"""Trains on a stream of batches, each of which is used once.
 
-    The loss of each batch is measured before the step, so the losses tell how the model follows a
-    stream that drifts. All batches have the first one's shape in the compiled step: shorter ones
-    are filled up at weight zero, so none is dropped.
+    The loss of each batch is measured before the step, so the losses show how the model follows a
+    stream that drifts. In the compiled step all batches have the shape of the first: shorter ones
+    are filled up with examples of weight zero.
 
-    A stream has no mean weight that could be known beforehand. So the loss that is learned from is
-    the sum of weight times loss, divided by the number of examples: a weight of 1000 makes a step
-    of SGD 1000 times as long as a weight of 1.
+    The mean weight of a stream is not known in advance. The training loss is therefore the sum of
+    weight times loss, divided by the number of examples: a weight of 1000 makes a step of SGD 1000
+    times as long as a weight of 1.
 
     Equation:
         .. math:: \ell_t(\theta) =
@@ -75,11 +65,8 @@ def fit_online(
         model: any NNX module; not changed.
         tx: any gradient transformation.
         batches: pairs (x, y), or (x, y, weight) with numbers >= 0; the first is the longest.
-        seed: whole number >= 0; of `augment`.
-        loss: as in `fit`.
-        regularizer: as in `fit`.
-        augment: as in `fit`.
-        trainable: as in `fit`.
+        seed: whole number >= 0; seed of `augment`.
+        settings: `loss`, `regularizer`, `augment` and `trainable` as in `fit`.
 
     Returns:
         An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch: the
@@ -89,14 +76,14 @@ def fit_online(
         On the device: one batch, the model and the optimizer's state.
 
     Raises:
-        ValueError: no batches; a batch longer than the first; else as `fit`.
-        FloatingPointError: the weights are not finite; the message has batch and layer. A loss that
-            is not finite while the weights are, as under `skip_nonfinite`, stands in `losses`.
+        ValueError: no batches; a batch longer than the first; or as in `fit`.
+        FloatingPointError: the weights are not finite; the message names batch and layer. If only
+            the loss is not finite, as under `skip_nonfinite`, it is one of the `losses`.
 
     References:
         Léon Bottou (1998), Online Learning and Stochastic Approximations.
 
-    Use when: data come as a stream, or are too large to keep.
+    Use when: data arrive as a stream, or are too large to keep.
     Avoid when: data can be kept: several epochs of `fit` learn more from them.
 
     Example:
@@ -112,7 +99,7 @@ def fit_online(
     """
     check_model(model)
     check_seed("seed", seed)
-    options = checked_options(Options(regularizer, augment))
+    loss, added = settings["loss"], options(settings)
     key, carry = jax.random.key(seed), None
     losses: list[jax.Array] = []
     mean_weights: list[float] = []
@@ -128,7 +115,8 @@ def fit_online(
             check_labels(f"batch {number}", batch.y, outputs.shape)
         if carry is None:
             longest = batch.size
-            program, arrays, frozen = prepared(model, trainable, loss, longest, options)
+            trainable = filter_of(settings["trainable"], model)
+            program, arrays, frozen = epoch_program.prepared(model, trainable, loss, longest, added)
             check_trainable(trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
@@ -190,5 +178,8 @@ def _filled_up(batch: epoch_program.Data, size: int, number: int) -> epoch_progr
         )
     weight = jnp.ones(batch.size, jnp.float32) if batch.weight is None else batch.weight
     weight = weight / batch.size
-    repeat = lambda array: jnp.resize(array, (size, *array.shape[1:]))  # noqa: E731
+
+    def repeat(array):
+        return jnp.resize(array, (size, *array.shape[1:]))
+
     return epoch_program.Data(repeat(batch.x), repeat(batch.y), jnp.pad(weight, (0, missing)))

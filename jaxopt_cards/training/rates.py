@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import optax
@@ -12,6 +12,7 @@ from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
+from jaxopt_cards.training.settings import RUN, RunSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,23 +34,26 @@ class RateRange:
         """The rate with the least validation loss."""
         return float(self.rates[np.nanargmin(self.valid_loss)])
 
-    def plot(self, axes: Any) -> Any:
-        """Draws both losses over the rates into axes of matplotlib, and returns the axes."""
-        axes.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
-        axes.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
-        axes.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
-        axes.annotate(
+    def plot(self, ax: Any) -> Any:
+        """Draws both losses over the rates into axes of Matplotlib, and returns them."""
+        ax.semilogx(self.rates, self.train_loss, ".--", color="#56b4e9", label="training")
+        ax.semilogx(self.rates, self.valid_loss, "o-", color="#0072b2", label="validation")
+        ax.plot(self.best, np.nanmin(self.valid_loss), "o", ms=9, color="#d55e00")
+        ax.annotate(
             f"{self.best:.2g}", (self.best, np.nanmin(self.valid_loss)), (0, -14),
             textcoords="offset points", ha="center", color="#d55e00",
         )  # fmt: skip
-        axes.margins(y=0.15)
-        axes.set(xlabel="learning rate", ylabel="loss")
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        return axes
+        ax.margins(y=0.15)
+        ax.set(xlabel="learning rate", ylabel="loss")
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False)
+        return ax
 
 
-@declare
+@declare(
+    settings=RUN | {"epochs": 1},
+    refused={"seeds": "come from seed", "mesh": "be given as placement=mesh"},
+)
 def learning_rate_range(
     model: nnx.Module,
     make_tx: Callable[..., optax.GradientTransformation],
@@ -59,16 +63,15 @@ def learning_rate_range(
     low: Annotated[float, "(0, inf)"] = 1e-5,
     high: Annotated[float, "(0, inf)"] = 1.0,
     points: Annotated[int, "[2, inf)"] = 16,
-    epochs: int = 1,
-    **settings: Any,
+    batch_size: int = 32,
+    seed: int = 0,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> RateRange:
     r"""Trains a model for a short time at many learning rates, as one program.
 
-    All runs start from the same weights and see the same batches, so that only the rate differs.
-
-    Equation:
-        .. math:: \ell(\eta_i) = \frac{1}{|V|} \sum_{(x, y) \in V} \ell(f_{\theta(\eta_i)}(x), y),
-            \qquad \eta_i = \eta_{low} \left(\frac{\eta_{high}}{\eta_{low}}\right)^{i / (n - 1)}
+    All runs start from the same weights and see the same batches, so only the rate differs.
 
     Args:
         model: the NNX module, not changed.
@@ -77,27 +80,28 @@ def learning_rate_range(
         valid: pair (x, y).
         low: float in (0, inf); the first rate.
         high: float in (0, inf); the last rate, above the first.
-        points: whole number > 0; how many rates, at least 2, evenly spaced on a log axis.
-        epochs: whole number > 0; of each run.
-        settings: by name, as in `fit_many`: `batch_size`, `seeds`, `progress`, …
+        points: whole number >= 2; number of rates, evenly spaced on a log axis.
+        batch_size: whole number > 0.
+        seed: whole number >= 0; seed of the order of the examples, the same in all runs.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs` of each run, 1 by default; `patience`, `loss`, `regularizer`, `augment`,
+            `plateau`, `trainable` and `progress` as in `fit`.
 
     Returns:
-        A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(axes)`.
-
-    State:
-        As for `fit_many`.
+        A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(ax)`.
 
     Raises:
-        ValueError: as `fit_many`; rates out of order; fewer than two points.
-        FloatingPointError: the loss was finite at no rate.
+        ValueError: as in `fit_many`; `low` is not below `high`; fewer than two points.
+        FloatingPointError: the loss was not finite at any rate.
 
     References:
-        Chapter 11, "Learning Rate Scheduling": short runs compared over rates on a log axis. Leslie
-        Smith (2017), Cyclical Learning Rates for Training Neural Networks, raises the rate within
-        one run instead.
+        Géron (2017), chapter 11, "Learning Rate Scheduling": short runs compared over rates on a
+        log axis. Leslie Smith (2017), Cyclical Learning Rates for Training Neural Networks, raises
+        the rate within one run instead.
 
-    Use when: a new model or optimizer is at hand: take the best rate, or a little less.
-    Avoid when: several hyperparameters depend on each other: `random_search` varies them together.
+    Use when: a model or optimizer is new: take the best rate, or a slightly lower one.
+    Avoid when: hyperparameters depend on each other: `random_search` varies them together.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -123,7 +127,10 @@ def learning_rate_range(
         [{"learning_rate": float(rate)} for rate in rates],
         train=train,
         valid=valid,
-        epochs=epochs,
+        batch_size=batch_size,
+        seeds=[seed] * points,
+        side_by_side=side_by_side,
+        placement=placement,
         **settings,
     )
     last = np.array([[column[-1] for column in result.history[:2]] for result in results])

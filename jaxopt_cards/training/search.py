@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import numpy as np
 import optax
@@ -15,9 +15,10 @@ from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError, NamedError, NotFiniteError
+from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.training.many_runs import always, fit_many
-from jaxopt_cards.training.run import FitResult
+from jaxopt_cards.training.outcome import FitResult
+from jaxopt_cards.training.settings import RUN, RunSettings
 
 MakeModel = Callable[..., nnx.Module]
 MakeTx = Callable[..., optax.GradientTransformation]
@@ -37,7 +38,7 @@ class SearchResult:
     Attributes:
         table: one row for each candidate, the best first: `rank`, its hyperparameters, the means
             and standard deviations over folds of `valid_loss` and `valid_accuracy` in the best
-            epoch, the mean `best_epoch`, and the `epochs` it was allowed.
+            epoch, the mean `best_epoch`, and `epochs`, the limit it was given.
         best: the hyperparameters of the first row.
     """
 
@@ -61,7 +62,15 @@ class SearchResult:
         )
 
 
-@declare
+_REFUSED = {
+    "valid": "be given as cv=(x, y)",
+    "folds": "be given as cv",
+    "seeds": "come from seed",
+    "mesh": "be given as placement=mesh",
+}
+
+
+@declare(settings=RUN, refused=_REFUSED)
 def cross_validate(
     make_model: MakeModel,
     tx: optax.GradientTransformation,
@@ -69,39 +78,38 @@ def cross_validate(
     train: Sequence[Any],
     cv: Any = 3,
     seed: int = 0,
-    **settings: Any,
+    batch_size: int = 32,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> list[FitResult]:
     r"""Trains one model for each fold of the data, as one program.
 
-    Equation:
-        .. math:: \bar{\ell} = \frac{1}{k} \sum_{i=1}^k
-            \ell_{V_i}\big(\mathrm{fit}(T \setminus V_i)\big), \qquad T = V_1 \cup \dots \cup V_k
-
     Args:
-        make_model: `make_model(rngs=...)` returns a new NNX module; each fold has its own seed.
+        make_model: `make_model(rngs=...)` returns a new NNX module. Each fold has its own seed.
         tx: any gradient transformation.
         train: pair (x, y), or (x, y, weight).
-        cv: whole number >= 2, the number of folds, stratified by label and shuffled; or one of
-            scikit-learn's splitters.
-        seed: whole number >= 0; of the folds, the weights and the examples' order.
-        settings: by name, as in `fit_many`: `batch_size`, `epochs`, `patience`, `progress`, …
+        cv: whole number >= 2, the number of folds, which are shuffled and stratified by label; or
+            a splitter of scikit-learn.
+        seed: whole number >= 0; seed of the folds, the weights and the order of the examples.
+        batch_size: whole number > 0.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
+            `progress` as in `fit`.
 
     Returns:
         A list of `FitResult`, one for each fold.
 
-    State:
-        As for `fit_many`.
-
     Raises:
-        ValueError: as `fit_many`; a `cv` that is neither a number of folds nor a splitter.
-        ImportError: scikit-learn is not installed.
+        ValueError: as in `fit_many`; a `cv` that is neither a number of folds nor a splitter.
 
     References:
         Mervyn Stone (1974), Cross-Validatory Choice and Assessment of Statistical Predictions.
-        Chapter 11, exercise 8.3.
+        Géron (2017), chapter 11, exercise 8.3.
 
-    Use when: data are few, and one validation set would be a matter of luck.
-    Avoid when: data are many: one validation set says as much for a fraction of the time.
+    Use when: there are few data, and the result would depend on the choice of a validation set.
+    Avoid when: there are many: one validation set is as accurate in a fraction of the time.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -114,11 +122,12 @@ def cross_validate(
         True
     """
     _check_make_model(make_model)
-    folds = _folds("cross_validate", train, cv, seed)
-    return _on_folds("cross_validate", make_model, always(tx), [{}], train, folds, seed, settings)
+    folds = _folds(train, cv, seed)
+    shared = _shared(settings, batch_size, side_by_side, placement)
+    return _on_folds(make_model, always(tx), [{}], train, folds, seed, shared)
 
 
-@declare
+@declare(settings=RUN, refused=_REFUSED)
 def random_search(
     make_model: MakeModel,
     make_tx: MakeTx,
@@ -130,55 +139,51 @@ def random_search(
     halving: int | None = None,
     by: str = "valid_loss",
     seed: int = 0,
-    epochs: Annotated[int, "[1, inf)"] = 100,
-    **settings: Any,
+    batch_size: int = 32,
+    side_by_side: int | None = None,
+    placement: Any = None,
+    **settings: Unpack[RunSettings],
 ) -> SearchResult:
     r"""Draws candidates at random, trains each on every fold, and sorts them.
 
-    All candidates of one shape are one program, whatever their learning rates, momenta, decays or
-    dropout rates.
-
-    Equation:
-        .. math:: \lambda^* = \arg\min_{\lambda \in \{\lambda_1, \dots, \lambda_n\}}
-            \bar{\ell}(\lambda), \qquad \lambda_i \sim \text{space}
+    All candidates of one shape run in one program, whatever their learning rates, momenta, decays
+    or dropout rates.
 
     Args:
-        make_model: `make_model(rngs=..., ...)` returns a new NNX module from what it takes of a
-            candidate. What varies in shape (units, activation) is grouped.
-        make_tx: `make_tx(...)` returns a gradient transformation from the numbers that it takes of
-            a candidate: `adam`, or a function of `learning_rate` and `weight_decay`.
+        make_model: `make_model(rngs=..., ...)` returns a new NNX module. It is given those
+            hyperparameters of a candidate that are among its arguments.
+        make_tx: `make_tx(...)` returns a gradient transformation, such as `adam` or a function of
+            `learning_rate` and `weight_decay`. It is given its hyperparameters in the same way.
         space: for each hyperparameter a list of values, or a distribution of `scipy.stats`:
             `{"learning_rate": scipy.stats.loguniform(1e-4, 1e-1), "units": [(50,), (100,)]}`.
-            `batch_size` may be one.
+            `batch_size` may be one of them.
         train: pair (x, y), or (x, y, weight).
-        candidates: whole number > 0; how many to draw; fewer if the space is a smaller grid.
-        cv: as in `cross_validate`; or a pair (x, y), one validation set for all.
-        halving: whole number > 1; successive halving: all candidates get few epochs; of each round
-            one in so many starts again, with as many times more epochs, until `epochs` in the last.
-            Default: all get `epochs`.
-        by: "valid_loss" or "valid_accuracy"; what sorts the table.
-        seed: whole number >= 0; of candidates, folds, weights and the examples' order.
-        epochs: whole number > 0; the most epochs of a run.
-        settings: by name, as in `fit_many`: `batch_size`, `patience`, `augment`, `progress`, …
+        candidates: whole number > 0; how many to draw. A smaller grid is tried completely.
+        cv: as in `cross_validate`; or a pair (x, y), one validation set for all candidates.
+        halving: whole number > 1; the factor of successive halving: all candidates are trained for
+            a few epochs, the best one in `halving` of them starts again with `halving` times as
+            many, and so on up to `epochs`. Default: all candidates are trained for `epochs`.
+        by: "valid_loss" or "valid_accuracy"; the column by which the table is sorted.
+        seed: whole number >= 0; seed of candidates, folds, weights and the order of the examples.
+        batch_size: whole number > 0, if `space` has none.
+        side_by_side: as in `fit_many`.
+        placement: as in `fit_many`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
+            `progress` as in `fit`.
 
     Returns:
         A `SearchResult`: `table`, `best`, `save(path)`.
 
-    State:
-        As for `fit_many`.
-
     Raises:
-        ValueError: as `fit_many`; a hyperparameter that neither function takes; a number outside
-            its range.
-        ImportError: scikit-learn is not installed.
+        ValueError: as in `fit_many`; a hyperparameter that neither function takes.
 
     References:
         James Bergstra, Yoshua Bengio (2012), Random Search for Hyper-Parameter Optimization. Kevin
         Jamieson, Ameet Talwalkar (2016), Non-stochastic Best Arm Identification and Hyperparameter
-        Optimization. Chapter 11, exercise 8.3.
+        Optimization. Géron (2017), chapter 11, exercise 8.3.
 
-    Use when: several hyperparameters matter and you do not know which.
-    Avoid when: one number is to be found: `learning_rate_range` shows the whole curve.
+    Use when: several hyperparameters matter, and you do not know which.
+    Avoid when: you look for one number: `learning_rate_range` shows the whole curve.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -192,7 +197,6 @@ def random_search(
         >>> result.best
         {'learning_rate': 0.01, 'units': (30,)}
     """
-    name = "random_search"
     _check_make_model(make_model)
     if not callable(make_tx):
         expected = "be a function that returns a gradient transformation, such as adam"
@@ -201,12 +205,13 @@ def random_search(
         raise HyperparameterError("by", 'be "valid_loss" or "valid_accuracy"', by)
     if halving is not None:
         check_count("halving", halving, least=2)
-    folds = _folds(name, train, cv, seed)
+    folds = _folds(train, cv, seed)
     drawn = _drawn(space, candidates, seed)
     table: list[dict[str, Any]] = []
-    for budget in _budgets(len(drawn), epochs, halving):
+    shared = _shared(settings, batch_size, side_by_side, placement)
+    for budget in _budgets(len(drawn), settings["epochs"], halving):
         results = _on_folds(
-            name, make_model, make_tx, drawn, train, folds, seed, settings | {"epochs": budget}
+            make_model, make_tx, drawn, train, folds, seed, shared | {"epochs": budget}
         )
         per = len(results) // len(drawn)
         rows = [
@@ -232,8 +237,13 @@ def _check_make_model(make_model: Any) -> None:
         raise HyperparameterError("make_model", expected, make_model)
 
 
+def _shared(settings: Mapping[str, Any], batch_size: Any, side_by_side: Any, placement: Any) -> Any:
+    """What all runs have in common, as arguments of `fit_many`."""
+    placed = {"side_by_side": side_by_side, "placement": placement}
+    return {"batch_size": batch_size, **placed, **settings}
+
+
 def _on_folds(
-    function: str,
     make_model: MakeModel,
     make_tx: MakeTx,
     drawn: list[dict[str, Any]],
@@ -243,9 +253,7 @@ def _on_folds(
     settings: dict[str, Any],
 ) -> list[FitResult]:
     """The results of each candidate on each fold, candidate by candidate."""
-    if taken := {"valid", "folds", "seeds"} & set(settings):
-        raise NamedError(f"{', '.join(sorted(taken))} come from cv and seed")
-    to_model, to_tx = _taken(function, make_model, make_tx, drawn[0])
+    to_model, to_tx = _taken(make_model, make_tx, drawn[0])
     runs = [(candidate, i) for candidate in drawn for i in range(len(folds.rows) or 1)]
     if "batch_size" in drawn[0]:
         settings = settings | {"batch_size": [candidate["batch_size"] for candidate, _ in runs]}
@@ -264,8 +272,10 @@ def _on_folds(
     )
 
 
-def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
+def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
+    from sklearn import model_selection  # here, since it takes long to import
+
     check_seed("seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
         return _Folds(valid=cv)
@@ -273,7 +283,7 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     if hasattr(cv, "split"):
         return _Folds(rows=list(cv.split(x, y)))
     check_count("cv", cv, least=2)
-    splitter = _model_selection().StratifiedKFold(cv, shuffle=True, random_state=seed)
+    splitter = model_selection.StratifiedKFold(cv, shuffle=True, random_state=seed)
     try:
         return _Folds(rows=list(splitter.split(x, y)))
     except ValueError as error:
@@ -282,33 +292,25 @@ def _folds(function: str, train: Sequence[Any], cv: Any, seed: int) -> _Folds:
         ) from None
 
 
-def _model_selection() -> Any:
-    """scikit-learn's splitters and samplers, which only searches need."""
-    try:
-        from sklearn import model_selection
-    except ImportError as error:
-        raise MissingPackageError("needs scikit-learn: pip install scikit-learn") from error
-    return model_selection
-
-
 def _drawn(space: Mapping[str, Any], candidates: int, seed: int) -> list[dict[str, Any]]:
     """Candidates from the space, as scikit-learn draws them; a small grid whole."""
-    selection = _model_selection()
+    from sklearn import model_selection
+
     if not space:
         raise NamedError("space is empty")
     try:
         if not any(hasattr(values, "rvs") for values in space.values()):
-            grid = list(selection.ParameterGrid(dict(space)))
+            grid = list(model_selection.ParameterGrid(dict(space)))
             if len(grid) <= candidates:
                 return [{key: drawn[key] for key in space} for drawn in grid]
-        sampler = selection.ParameterSampler(dict(space), candidates, random_state=seed)
+        sampler = model_selection.ParameterSampler(dict(space), candidates, random_state=seed)
         return [{key: drawn[key] for key in space} for drawn in sampler]
     except (TypeError, ValueError) as error:
         raise NamedError(f"space must map names to values: {error}") from None
 
 
 def _taken(
-    function: str, make_model: MakeModel, make_tx: MakeTx, candidate: Mapping[str, Any]
+    make_model: MakeModel, make_tx: MakeTx, candidate: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Which hyperparameters the model takes, and which the transformation."""
     of_model, of_tx = _parameters(make_model), _parameters(make_tx)

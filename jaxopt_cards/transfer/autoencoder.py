@@ -13,7 +13,7 @@ from jaxopt_cards.core.checks import check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.training import fit
-from jaxopt_cards.training.run import Loss
+from jaxopt_cards.training.settings import Loss
 from jaxopt_cards.transfer.mlp_parts import parts_of
 from jaxopt_cards.transfer.pretraining import (
     Pretrained,

@@ -1,7 +1,6 @@
 """Cached outputs of frozen lower layers."""
 
 import os
-from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.data import Examples
 from jaxopt_cards.training.inputs import check_range
+from jaxopt_cards.training.prediction import batches
 from jaxopt_cards.transfer.feature_files import fingerprint, on_disk
 
 
@@ -43,11 +43,6 @@ def cache_features(
     features, which is verified before use. Damaged or incomplete files are computed again. A
     process that is killed while it writes leaves a hidden `.features-*` file, which you may delete.
 
-    Equation:
-        .. math:: S = \{(h_k(x_i), y_i)\}
-
-        with :math:`h_k` the network up to hidden layer :math:`k` = `upto`.
-
     Args:
         model: NNX module with a method `features(x, upto)`, such as `layers.MLP`.
         upto: whole number > 0; the last layer to compute.
@@ -58,9 +53,6 @@ def cache_features(
     Returns:
         `Examples` with `x` of shape (n, units of that layer), in memory or, with `directory`, a
         read-only `numpy.memmap`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the layer does not exist; data are not finite or do not fit the model;
@@ -87,13 +79,12 @@ def cache_features(
     _check_finite("labels", y, batch_size)
     lower = _lower_part(model, upto, x[:batch_size])
     shape = (len(x), *lower.row.shape)
+    parts = batches(lower.run, lower.state, x, min(batch_size, len(x)))
     if directory is not None:
         key = fingerprint(lower.run, (lower.state, x[:batch_size]), x)
-        return Examples(
-            on_disk(directory, key, _batches(lower, x, batch_size), shape, lower.row.dtype), y
-        )
+        return Examples(on_disk(directory, key, parts, shape, lower.row.dtype), y)
     features = np.empty(shape, lower.row.dtype)
-    for index, rows in enumerate(_batches(lower, x, batch_size)):
+    for index, rows in enumerate(parts):
         features[index * batch_size : (index + 1) * batch_size] = rows
     return Examples(features, y)
 
@@ -166,8 +157,3 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
             f"{features} for {len(rows)} inputs",
         )
     return _Lower(lower, state, jax.ShapeDtypeStruct(features.shape[1:], features.dtype))
-
-
-def _batches(lower: _Lower, x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(x), batch_size):
-        yield np.asarray(lower.run(lower.state, x[start : start + batch_size]))

@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-import inspect
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import jax
 import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number, check_seed
+from jaxopt_cards.core.checks import HyperparameterError, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, names_kept
 from jaxopt_cards.core.paths import listed, path_name, path_names, variable_names
@@ -21,7 +20,10 @@ from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers.adam import adam
 from jaxopt_cards.training import FitResult, History, fit
+from jaxopt_cards.training.checkpoints import Checkpoints, as_checkpoints
 from jaxopt_cards.training.inputs import check_model, on_device
+from jaxopt_cards.training.run import REFUSED
+from jaxopt_cards.training.settings import FIT, Augment, Loss, Regularizer
 from jaxopt_cards.training.termination import Termination
 from jaxopt_cards.transfer.unfreezing import UnfreezeSchedule, migrate_state, unfreeze_schedule
 from jaxopt_cards.wrappers.layerwise import layerwise_decay
@@ -29,24 +31,46 @@ from jaxopt_cards.wrappers.layerwise import layerwise_decay
 MakeTx = Callable[[Any], optax.GradientTransformation]
 
 
-@declare
+class FineTuneSettings(TypedDict, total=False):
+    """What each stage shares with `fit`; described there."""
+
+    batch_size: Annotated[int, "[1, inf)"]
+    seed: int
+    loss: Loss
+    regularizer: Regularizer | None
+    augment: Augment | None
+    plateau: optax.GradientTransformation | None
+    placement: Any
+    progress: bool
+
+
+_SETTINGS = {
+    key: FIT[key]
+    for key in ("batch_size", "seed", "plateau", "progress", "loss", "regularizer", "augment")
+}
+_REFUSED = {
+    "trainable": "be left out",
+    "patience": "be left out",
+    "opt_state": "be left out",
+}
+
+
+@declare(settings=_SETTINGS | {"placement": None}, refused=REFUSED | _REFUSED)
 def fine_tune(
     model: nnx.Module,
     make_tx: MakeTx = adam,
     *,
     train: Sequence[Any],
     valid: Sequence[Any],
-    epochs: int,
-    freeze_epochs: int = 1,
-    base_lr: float = 2e-3,
-    lr_mult: float = 100.0,
+    epochs: Annotated[int, "[1, inf)"],
+    freeze_epochs: Annotated[int, "[1, inf)"] = 1,
+    base_lr: Annotated[float, "(0, inf)"] = 2e-3,
+    lr_mult: Annotated[float, "[1, inf)"] = 100.0,
     head: str = "logits",
     order: Sequence[str] | None = None,
     schedule: UnfreezeSchedule | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    checkpoint_dir: Any = None,
-    **settings: Any,
+    checkpoints: Checkpoints | str | Path | None = None,
+    **settings: Unpack[FineTuneSettings],
 ) -> FitResult:
     r"""Fine-tunes a pretrained network: first its head, then all layers at discriminative rates.
 
@@ -79,11 +103,11 @@ def fine_tune(
         schedule: `unfreeze_schedule(...)`, to unfreeze layers step by step. Its last stage must
             start before `epochs`, which is then the number of all epochs. `freeze_epochs` and
             `head` are not used.
-        batch_size: as in `fit`.
-        seed: whole number >= 0; seed of the examples' order, which differs in each stage.
-        checkpoint_dir: as in `fit`, but all arguments must be the same to resume; each stage has a
+        checkpoints: as in `fit`, but all arguments must be the same to resume; each stage has a
             subfolder, `stage0`, `stage1`, …. SIGTERM is handled between stages, too.
-        settings: other arguments of `fit`, such as `augment`.
+        settings: `batch_size`, `loss`, `regularizer`, `augment`, `plateau`, `placement` and
+            `progress` as in `fit`; `seed`, from which the order of the examples in each stage is
+            derived.
 
     Returns:
         A `FitResult` of all stages together; its `model` is the best of all stages. If a later
@@ -114,55 +138,37 @@ def fine_tune(
         >>> len(result.history.valid_loss)
         3
     """
-    with Termination(active=checkpoint_dir is not None) as termination:
+    checkpoints = as_checkpoints(checkpoints)
+    with Termination(active=checkpoints is not None) as termination:
         check_model(model)
-        _check_functions(make_tx, schedule, settings)
-        check_count("epochs", epochs)
-        check_count("freeze_epochs", freeze_epochs)
-        check_count("batch_size", batch_size)
-        check_seed("seed", seed)
-        check_number("base_lr", base_lr, "(0, inf)")
-        check_number("lr_mult", lr_mult, "[1, inf)")
+        _check_functions(make_tx, schedule)
+        shared: dict[str, Any] = {**settings, "train": train, "valid": valid}
+        check_seed("seed", shared["seed"])
         if schedule is None:
             schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
             epochs += freeze_epochs
         size = on_device("fine_tune", "train", train, weighted=True).size
         lengths = _lengths(schedule, epochs)
-        last_seed = seed * len(lengths) + len(lengths) - 1
-        check_seed("seed times the number of stages", last_seed)
-        cycles = tuple(
-            (length * -(-size // batch_size), base_lr if stage == 0 else base_lr / 2)
-            for stage, length in enumerate(lengths)
-        )
+        # A stage counts its epochs from 0; it must not repeat the order of the last one.
+        seeds = [shared["seed"] * len(lengths) + stage for stage in range(len(lengths))]
+        check_seed("seed times the number of stages", seeds[-1])
+        steps = -(-size // shared["batch_size"])  # of an epoch
+        cycles = [(length * steps, base_lr / 2) for length in lengths]
+        cycles[0] = (cycles[0][0], base_lr)
         layers = _order(model, order)
         decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
         names = tuple(sorted(set(variable_names(model).values())))
         results: list[FitResult] = []
-        stages = zip(_filters(schedule, model), lengths, strict=True)
-        for stage, (trainable, length) in enumerate(stages):
+        for stage, trainable in enumerate(_filters(schedule, model)):
             termination.leave()
-            tx = _optimizer(make_tx, cycles, schedule.stages[: stage + 1], decay, layers, names)
-            start: Any = model
-            opt_state = None
-            if results:
-                start = results[-1].last
-                params = nnx.to_pure_dict(nnx.state(start, trainable))
-                opt_state = migrate_state(results[-1].opt_state, tx.init(params))
+            tx = _optimizer(
+                make_tx, tuple(cycles), schedule.stages[: stage + 1], decay, layers, names
+            )
+            start, opt_state = _start(model, tx, results, trainable)
+            shared |= {"epochs": lengths[stage], "seed": seeds[stage], "trainable": trainable}
+            shared |= {"checkpoints": checkpoints and checkpoints.part(f"stage{stage}")}
             try:
-                result = fit(
-                    start,
-                    tx,
-                    train=train,
-                    valid=valid,
-                    batch_size=batch_size,
-                    epochs=length,
-                    trainable=trainable,
-                    opt_state=opt_state,
-                    # Each stage counts its epochs from 0; its order of examples must differ.
-                    seed=seed * len(lengths) + stage,
-                    checkpoint_dir=checkpoint_dir and Path(checkpoint_dir, f"stage{stage}"),
-                    **settings,
-                )
+                result = fit(start, tx, opt_state=opt_state, **shared)
             except FloatingPointError as error:
                 if not results:
                     raise
@@ -173,12 +179,19 @@ def fine_tune(
     return _together(results)
 
 
-def _check_functions(make_tx: Any, schedule: Any, settings: Mapping[str, Any]) -> None:
-    """Raises unless functions are functions, and arguments that the stages set are left out."""
-    for argument in {"trainable", "opt_state", "patience"} & settings.keys():
-        raise HyperparameterError(argument, "be left out", settings[argument])
-    if unknown := settings.keys() - inspect.signature(fit).parameters.keys():
-        raise NamedError(f"there is no argument {sorted(unknown)}; see also fit")
+def _start(
+    model: nnx.Module, tx: optax.GradientTransformation, results: list[FitResult], trainable: Any
+) -> tuple[Any, optax.OptState | None]:
+    """The model and the optimizer's state with which a stage starts."""
+    if not results:
+        return model, None
+    last = results[-1].last
+    params = nnx.to_pure_dict(nnx.state(last, trainable))
+    return last, migrate_state(results[-1].opt_state, tx.init(params))
+
+
+def _check_functions(make_tx: Any, schedule: Any) -> None:
+    """Raises unless `make_tx` is a function and `schedule` an `UnfreezeSchedule`."""
     if not callable(make_tx) or not isinstance(make_tx, Hashable):
         raise HyperparameterError(
             "make_tx",

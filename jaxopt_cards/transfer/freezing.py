@@ -3,13 +3,12 @@
 from typing import Any
 
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.training.frozen import Frozen
+from jaxopt_cards.training.frozen import Frozen, hashable
 
 
 @declare
-def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
-    r"""Freezes the parameters whose path matches a regular expression.
+def freeze(mask: Any, *, batch_stats: bool = True) -> Any:
+    r"""Freezes the parameters that a mask selects, such as a regular expression over paths.
 
     Returns an NNX filter of the *other* parameters, which are trained. Pass it to `training.fit` as
     `trainable`, to `nnx.grad` in `nnx.DiffState(0, …)`, and to `nnx.Optimizer` as `wrt`. Frozen
@@ -19,7 +18,7 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     of a chain that sets updates to zero.)
 
     `fit` and `fine_tune` freeze a shared parameter if one of its paths matches. NNX itself gives a
-    filter only the first path in alphabetical order; in your own loop, the pattern must match that
+    filter only the first path in alphabetical order; in your own loop, the mask must select that
     path.
 
     Equation:
@@ -27,8 +26,10 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
             \theta_{\text{frozen}})
 
     Args:
-        pattern: regular expression, searched for in paths such as `hidden1/kernel`; `"hidden[12]"`
-            freezes two layers.
+        mask: as in `select`: a regular expression, searched for in paths such as `hidden1/kernel`
+            (`"hidden[12]"` freezes two layers); a tree of bools; or a function from the parameters,
+            as nested dictionaries, to such a tree. `fit` resolves trees and functions; in your own
+            loop, use `freeze(mask).of(model)`.
         batch_stats: whether batch normalisation with frozen parameters is frozen, too: in `fit`, it
             then uses its running statistics and does not update them, as in Keras. If False, its
             statistics follow the data, although its scale and bias are frozen.
@@ -36,12 +37,8 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
     Returns:
         An NNX filter.
 
-    State:
-        None.
-
     Raises:
-        ValueError: the pattern is not a regular expression; or, in `fit`, it matches no parameter
-            or all of them.
+        ValueError: the mask is invalid; or, in `fit`, it selects no parameter or all of them.
 
     References:
         Jason Yosinski et al. (2014), How transferable are features in deep neural networks? Géron
@@ -57,5 +54,4 @@ def freeze(pattern: str, *, batch_stats: bool = True) -> Any:
         >>> list(nnx.state(model, transfer.freeze("hidden")))
         ['logits']
     """
-    compiled(pattern)
-    return Frozen((pattern,), batch_stats)
+    return Frozen((hashable(mask),), batch_stats)

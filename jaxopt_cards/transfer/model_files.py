@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
-from jaxopt_cards.core.errors import MissingPackageError
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.core.paths import listed, named, path_name, path_names
 from jaxopt_cards.layers import MLP, Rate
 from jaxopt_cards.layers.activations import ACTIVATIONS
@@ -27,36 +27,27 @@ def described(arrays: dict[str, Any]) -> dict[str, str]:
     return {path: f"{array.dtype}{list(array.shape)}" for path, array in sorted(arrays.items())}
 
 
-def safetensors_module() -> Any:
-    """Imports the library; raises if it is not installed."""
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise MissingPackageError("needs safetensors: pip install safetensors") from error
-    return safetensors
-
-
 def to_bytes(arrays: dict[str, Any]) -> bytes:
     """The contents of a safetensors file."""
-    library = safetensors_module()
+    safetensors = optional("safetensors.numpy")
     # In C order: the library writes the memory of an array as it is.
     plain = {path: np.asarray(array, order="C") for path, array in arrays.items()}
     for path, array in plain.items():
         if str(array.dtype) not in DTYPE_NAMES:
             expected = f"have a dtype of safetensors, one of {DTYPE_NAMES}"
             raise HyperparameterError(f"the array {path!r}", expected, str(array.dtype))
-    return library.numpy.save(plain, metadata={"format": "flax"})
+    return safetensors.save(plain, metadata={"format": "flax"})
 
 
 def from_bytes(contents: bytes) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file; raises `ValueError` if it is not valid."""
-    library = safetensors_module()
+    safetensors = optional("safetensors")
     # For each array, it has what the card has, and an offset.
     if (length := int.from_bytes(contents[:8], "little")) > 2 * MAX_CARD_BYTES:
         raise ValueError(f"its header has {length:,} bytes, more than any card can describe")
     try:
-        tensors = library.deserialize(contents)
-    except library.SafetensorError as error:
+        tensors = safetensors.deserialize(contents)
+    except safetensors.SafetensorError as error:
         raise ValueError(f"it is not a whole safetensors file: {escaped(error)}") from None
     for path, _ in tensors:
         if not is_text(path):
@@ -163,7 +154,10 @@ def check_rates(model: nnx.Module, arrays: dict[str, Any]) -> None:
 
 def _variables(model: nnx.Module) -> list[tuple[str, Any]]:
     """All variables except random streams, by path."""
-    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+
+    def is_variable(leaf):
+        return isinstance(leaf, nnx.Variable)
+
     found = jax.tree_util.tree_leaves_with_path(_parts(model)[2], is_leaf=is_variable)
     return [(path_name(path), variable) for path, variable in found]
 

@@ -32,9 +32,6 @@ def margin_ranking_loss(
     Returns:
         An array of losses, one for each pair.
 
-    State:
-        None.
-
     Raises:
         ValueError: shapes or dtypes differ, or dtypes are not floating-point; the margin is outside
             its range.

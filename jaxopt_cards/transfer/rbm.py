@@ -14,8 +14,9 @@ from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.layers import MLP
 from jaxopt_cards.layers.noisy import Noisy
 from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training.outcome import told
 from jaxopt_cards.training.progress import Reporter
-from jaxopt_cards.training.run import Options, check_settings, prepared, told
+from jaxopt_cards.training.settings import check_batch_size
 from jaxopt_cards.transfer.pretraining import (
     Pretrained,
     checked_depth,
@@ -33,8 +34,8 @@ def pretrain_rbm(
     *,
     k: Annotated[int, "[1, inf)"] = 1,
     upto: int | None = None,
-    epochs: int = 10,
-    batch_size: int = 100,
+    epochs: Annotated[int, "[1, inf)"] = 10,
+    batch_size: Annotated[int, "[1, inf)"] = 100,
     seed: int = 0,
     progress: bool = True,
 ) -> Pretrained:
@@ -118,7 +119,7 @@ def pretrain_rbm(
     if x.min() < 0 or x.max() > 1:
         got = (float(x.min()), float(x.max()))
         raise HyperparameterError("x", "lie in [0, 1]", got)
-    check_settings(batch_size, epochs, None, len(x))
+    check_batch_size(batch_size, len(x))
     rngs = nnx.Rngs(seed)
 
     def train_layer(model: MLP, index: int, inputs: jax.Array) -> tuple[nnx.Module, np.ndarray]:
@@ -143,7 +144,9 @@ def _trained(
     first, although the likelihood rises too.
     """
     examples = epoch_program.Data(x, jnp.zeros(len(x), jnp.int32))
-    program, arrays, frozen = prepared(rbm, nnx.Param, _as_it_is, batch_size, Options())
+    program, arrays, frozen = epoch_program.prepared(
+        rbm, nnx.Param, _as_it_is, batch_size, epoch_program.Options()
+    )
     # Copies, since the compiled epoch donates its arguments.
     run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
     errors = []

@@ -15,7 +15,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed, path_name, path_names, shared
 from jaxopt_cards.layers import Rate
-from jaxopt_cards.selection import compiled, marked
+from jaxopt_cards.selection import compiled, mask_of
 from jaxopt_cards.storage.arrays import is_key
 from jaxopt_cards.transfer.files.layouts import source_of, warnings_of
 from jaxopt_cards.transfer.files.load import load
@@ -35,13 +35,13 @@ PyTree = Any
 def restore(
     params: PyTree,
     checkpoint: PyTree | str | os.PathLike,
-    pattern: str = "",
+    mask: Any = None,
     rename: Mapping[str, str] | None = None,
     *,
     cast: bool = False,
     max_bytes: int = 2**33,
 ) -> tuple[PyTree, RestoreReport]:
-    r"""Replaces the parameters whose path matches a pattern by the saved ones with the same path.
+    r"""Replaces the parameters that a mask selects by the saved ones with the same path.
 
     The trees may be NNX modules or states, Linen's dictionaries, or results of functions such as
     `from_torch`. `checkpoint` may also be the path of a file or folder, whose format is recognised
@@ -50,26 +50,27 @@ def restore(
     statistics are restored, too; dropout rates and random streams are not.
 
     A parameter that a module has in several places, such as an embedding that is also the output
-    layer, stays one parameter. It is chosen if one of its paths matches, and taken from whichever
-    path was saved.
+    layer, stays one parameter. It is chosen if one of its places is, and taken from whichever path
+    was saved.
 
     `report.warnings` lists what a file does not contain: the order of the axes of a square kernel,
     whether a transposed convolution needs `transpose_kernel=True`, and the epsilon of a
     normalisation, if the model's may differ.
 
     Equation:
-        .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the pattern matches } p
+        .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the mask selects } p
 
         with :math:`\tilde\theta` = `checkpoint` and :math:`r` = `rename`.
 
     Args:
         params: the tree to fill: an NNX module, a state or a dictionary.
         checkpoint: the tree to take from, or a path: a file that `from_numpy`, `from_safetensors`,
-            `from_torch` or `from_keras` can read, a folder of Orbax, or the `checkpoint_dir` of
+            `from_torch` or `from_keras` can read, a folder of Orbax, or the checkpoints of
             `training.fit`, which has the best model without its frozen parameters. That of
             `fine_tune` has such a folder for each stage: `stage0`, `stage1`, ….
-        pattern: regular expression, searched for in the paths of `params`, such as
-            `"hidden[123]"`. Default: all.
+        mask: which parameters, as in `select`: a regular expression over the paths of `params`,
+            such as `"hidden[123]"`, a tree of bools, or a function of `params` to one. Default:
+            all.
         rename: regular expressions and their replacements, applied one after another to the paths
             of `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
             `{"^": "state_dict/"}`. The report shows the result.
@@ -80,14 +81,11 @@ def restore(
     Returns:
         `(params, report)`: the filled tree, with the same structure, and a `RestoreReport`.
 
-    State:
-        None.
-
     Raises:
-        ValueError: a pattern, also in `rename`, matches no path; a replacement is not text, or has
-            a group that its pattern lacks; a leaf is neither a number nor an array of numbers;
-            nothing could be restored; two paths of one parameter were saved with different values;
-            a file or folder is damaged, too large or in an unknown format.
+        ValueError: the mask is invalid; a pattern of `rename` matches no path; a replacement is not
+            text, or has a group that its pattern lacks; a leaf is neither a number nor an array of
+            numbers; nothing could be restored; two paths of one parameter were saved with different
+            values; a file or folder is damaged, too large or in an unknown format.
         OSError: the file does not exist or cannot be read.
 
     References:
@@ -106,8 +104,8 @@ def restore(
         >>> print(report)
         taken    hidden1/bias
         taken    hidden1/kernel
-        skipped  logits/bias: the pattern does not match
-        skipped  logits/kernel: the pattern does not match
+        skipped  logits/bias: not selected by the mask
+        skipped  logits/kernel: not selected by the mask
         unused   hidden2/bias was saved, but not used
         unused   hidden2/kernel was saved, but not used
         unused   logits/bias was saved, but not used
@@ -118,7 +116,7 @@ def restore(
             raise HyperparameterError(argument, "be a tree of arrays", tree)
     if isinstance(params, str | os.PathLike):
         raise HyperparameterError("params", "be the tree to fill", params)
-    chosen = jax.tree.leaves(marked(params, pattern))
+    chosen = jax.tree.leaves(mask_of(params, mask))
     origins = _origins(path_names(params), rename)
     about = source_of(checkpoint)
     saved = checkpoint
@@ -133,7 +131,7 @@ def restore(
     for (number, names), leaf, wanted in leaves:
         if number in filled:  # from another path of the same parameter
             continue
-        why = no_weights.get(names[0]) if wanted else "the pattern does not match"
+        why = no_weights.get(names[0]) if wanted else "not selected by the mask"
         report.skipped.update(dict.fromkeys(names, why) if why else {})
         mine = {name: origins[name] for name in names}
         filled[number] = leaf if why else _one(leaf, mine, source, cast, report)

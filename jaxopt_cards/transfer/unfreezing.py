@@ -10,8 +10,7 @@ from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import named, path_name
-from jaxopt_cards.selection import compiled
-from jaxopt_cards.training.frozen import Frozen
+from jaxopt_cards.training.frozen import Frozen, hashable
 from jaxopt_cards.training.inputs import array_kind
 
 
@@ -19,29 +18,29 @@ from jaxopt_cards.training.inputs import array_kind
 class UnfreezeSchedule:
     """The result of `unfreeze_schedule`: a function from the epoch, from 0, to an NNX filter."""
 
-    stages: tuple[tuple[int, str], ...]  # first epoch, and a pattern of the added parameters
+    stages: tuple[tuple[int, Any], ...]  # first epoch, and a mask of the added parameters
     batch_stats: bool = True
 
     def __call__(self, epoch: int) -> Frozen:
         """The NNX filter of the parameters that are trained in this epoch."""
-        patterns = tuple(pattern for start, pattern in self.stages if start <= epoch)
-        return Frozen(patterns, self.batch_stats, all_but=True)
+        masks = tuple(mask for start, mask in self.stages if start <= epoch)
+        return Frozen(masks, self.batch_stats, all_but=True)
 
 
 @declare
-def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) -> UnfreezeSchedule:
-    r"""Makes a schedule that unfreezes parameters by epoch, by regular expressions over paths.
+def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) -> UnfreezeSchedule:
+    r"""Makes a schedule that unfreezes parameters by epoch, by masks.
 
     Each stage adds parameters to those of the stages before. `fine_tune` follows the schedule, and
     keeps the moments of the parameters that were trained before.
 
     Equation:
-        .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : p \text{ matches } r_s\}
+        .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : r_s \text{ selects } p\}
 
-        with :math:`r_s` the pattern of the stage that starts in epoch :math:`s`.
+        with :math:`r_s` the mask of the stage that starts in epoch :math:`s`.
 
     Args:
-        stages: maps epochs, whole numbers in ascending order from 0, to patterns:
+        stages: maps epochs, whole numbers in ascending order from 0, to masks as in `freeze`:
             `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches all.
         batch_stats: whether the statistics of frozen batch normalisation are frozen, as in
             `freeze`.
@@ -49,12 +48,8 @@ def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) ->
     Returns:
         An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters like `freeze`'s.
 
-    State:
-        None.
-
     Raises:
-        ValueError: the epochs do not start with 0 or are not in ascending order; a pattern is not a
-            regular expression.
+        ValueError: the epochs do not start with 0 or are not in ascending order; a mask is invalid.
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
@@ -76,9 +71,8 @@ def unfreeze_schedule(stages: Mapping[int, str], *, batch_stats: bool = True) ->
         check_count("each epoch of stages", start, least=0)
     if not starts or starts[0] != 0 or starts != sorted(set(starts)):
         raise HyperparameterError("stages", "map ascending epochs, from 0, to patterns", stages)
-    for pattern in stages.values():
-        compiled(pattern)
-    return UnfreezeSchedule(tuple(stages.items()), batch_stats)
+    masks = map(hashable, stages.values())
+    return UnfreezeSchedule(tuple(zip(starts, masks, strict=True)), batch_stats)
 
 
 @declare
@@ -91,18 +85,12 @@ def migrate_state(opt_state: Any, new_state: Any) -> Any:
     times too long. To avoid this, give new parameters their own state with `optax.partition`, as
     `fine_tune` does, or warm up the learning rate.
 
-    Equation:
-        .. math:: s'_p \leftarrow s_p \quad\text{for all paths } p \text{ that both states have}
-
     Args:
         opt_state: the state to take from: `FitResult.opt_state`.
         new_state: the state to fill: `tx.init(params)` with the parameters to train now.
 
     Returns:
         A state like `new_state`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the states have no array in common.

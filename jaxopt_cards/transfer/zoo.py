@@ -4,22 +4,18 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
-import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 from flax import nnx
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from jaxopt_cards.core.checks import HyperparameterError, escaped
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import listed
+from jaxopt_cards.core.text_tables import printed
 from jaxopt_cards.core.warnings import warn
 from jaxopt_cards.selection import compiled
 from jaxopt_cards.storage.locks import locked
@@ -65,11 +61,6 @@ class Zoo:
 
     Several processes may store, replace and load models at the same time. A lock on the folder, if
     the system supports it, ensures that each sees only complete models.
-
-    Equation:
-        .. math:: \mathrm{load}(s) = f_\theta \quad\text{if}\quad \mathrm{SHA256}(\theta) = h_s
-
-        with :math:`\theta` the weights file and :math:`h_s` the hash on the card of :math:`s`.
 
     Args:
         directory: folder of the models; created when the first one is stored.
@@ -240,17 +231,22 @@ class Zoo:
 
     def __str__(self) -> str:
         """Returns the cards as a table."""
-        table = Table(box=box.SIMPLE)
-        for column in ("name", "data", "accuracy", "model", "arrays", "MB", "created"):
-            table.add_column(column, justify="right" if column in ("arrays", "MB") else "left")
-        for card in self.list():
-            size, date = f"{card.size / 1e6:.2f}", card.created[:10]
-            row = (card.name, card.data, f"{card.accuracy:.2%}", card.kind, str(len(card.arrays)))
-            # As `Text`: rich would interpret brackets in a string as markup.
-            table.add_row(*map(Text, (*row, size, date)))
-        stream = io.StringIO()
-        Console(file=stream, width=120, color_system=None).print(table)
-        return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n")
+        names = ("name", "data", "accuracy", "model", "arrays", "MB", "created")
+        numbers = ("arrays", "MB")
+        columns = [{"header": n, "justify": "right" if n in numbers else "left"} for n in names]
+        rows = [
+            (
+                card.name,
+                card.data,
+                f"{card.accuracy:.2%}",
+                card.kind,
+                str(len(card.arrays)),
+                f"{card.size / 1e6:.2f}",
+                card.created[:10],
+            )
+            for card in self.list()
+        ]
+        return printed(rows, *columns, width=120)
 
     def _folder_and_card(self, name: str) -> tuple[Path, ModelCard]:
         """The folder of a model, and its card."""

@@ -1,1 +1,1 @@
-"""The transformations, one file a family."""
+"""Transformations that are not optimizers, one family per file."""

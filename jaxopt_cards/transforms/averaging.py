@@ -21,27 +21,28 @@ class PolyakAverageState(NamedTuple):
 
 @declare(needs_params=True, elementwise=True)
 def polyak_average(decay: ArrayLike | str = 0.999) -> optax.GradientTransformation:
-    r"""Keeps an average of the parameters, for evaluation; training goes on as without.
+    r"""Keeps an average of the parameters for evaluation; training does not change.
 
-    The last stage of a chain; its updates are those given. Around the minimum the average is
-    steadier than any single step. Take it with `optax.tree.get(state, "average")`.
+    The last stage of a chain; it returns the updates as they are. Near the minimum the average is
+    steadier than any single step. Read it with `optax.tree.get(state, "average")`.
 
     Equation:
         .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t\, (\theta_t - \bar\theta_{t-1}), \qquad
             w_t = \begin{cases} 1 / t & \text{uniform} \\
                 (1 - \beta) / (1 - \beta^t) & \text{else} \end{cases}
 
-        with :math:`\theta_t` the parameters after the update and :math:`\beta` = `decay`.
+        with :math:`\theta_t` the parameters after update number :math:`t`, :math:`\bar\theta_t`
+        their average, :math:`w_t` the weight of the newest, :math:`\beta` = `decay`.
 
     Args:
         decay: float in [0, 1): an exponential average over about 1 / (1 - decay) steps, corrected
-            for its start; or `"uniform"`: the mean of all steps.
+            for its start; or `"uniform"`: the mean over all steps.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
 
     State:
-        `PolyakAverageState`: `count` (int32) and `average`, one array like each parameter.
+        `PolyakAverageState`: `count` (int32) and `average`, one array for each parameter.
 
     Raises:
         ValueError: `decay` outside its range, or another word; (when updating) no parameters.
@@ -51,7 +52,7 @@ def polyak_average(decay: ArrayLike | str = 0.999) -> optax.GradientTransformati
         Averaging.
 
     Use when: the learning rate does not fall to zero in the end.
-    Avoid when: it does: the last parameters are then about as good, for less memory.
+    Avoid when: it does: the last parameters are then about as good and take less memory.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc, optax

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_number
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import leafwise
@@ -17,29 +17,20 @@ from jaxopt_cards.core.precision import in_precision
 
 
 @declare(elementwise=True)
-def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
+def clip(max_delta: Annotated[ArrayLike, "(0, inf]"]) -> optax.GradientTransformation:
     r"""Clips each element of the updates to an interval around zero.
 
-    One exploding component can then move no weight far. The direction of the gradient changes:
-    large components shrink, small ones stay.
+    A single exploding element then cannot move its weight far. The direction of the gradient
+    changes: large elements shrink, small ones stay.
 
     Equation:
         .. math:: u_i \leftarrow \min(\max(g_i, -\delta), \delta)
 
-        with :math:`\delta` = `max_delta`.
+        with :math:`g_i` an element of the gradient, :math:`u_i` of the update, :math:`\delta` =
+        `max_delta`.
 
     Args:
-        max_delta: float in (0, inf]; the largest absolute value of an element. The chapter uses
-            1.0; infinity clips nothing.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: `max_delta` is not in (0, inf].
+        max_delta: the largest absolute value of an element. Géron uses 1.0; infinity clips nothing.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -56,7 +47,6 @@ def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
         [ 0.5 -1. ]
     """
     bound: Any = max_delta
-    bound = check_number("max_delta", bound, "(0, inf]")
 
     def init(param):
         return ()
@@ -71,35 +61,25 @@ def clip(max_delta: ArrayLike) -> optax.GradientTransformation:
 def clip_by_global_norm(
     max_norm: Annotated[ArrayLike, "(0, inf]"],
 ) -> optax.GradientTransformation:
-    r"""Shrinks the whole tree of updates so that its norm stays within a bound.
+    r"""Scales the whole tree of updates down so that its norm stays within a bound.
 
-    The norm is taken over all elements of all leaves together, so the direction is kept. Half
-    precision updates are summed in float32, where Optax sums in their own precision.
+    The norm is taken over all elements of all leaves together, so the direction stays the same.
+    Updates in half precision are summed in float32; Optax sums in their own precision.
 
     Equation:
         .. math:: u \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_2}\right), \qquad
             \lVert g \rVert_2 = \sqrt{\textstyle\sum_i |g_i|^2}
 
-        with :math:`c` = `max_norm`.
+        with :math:`g` the gradient of all parameters, :math:`u` the update, :math:`c` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf]; the largest norm of all updates together. Infinity clips
-            nothing.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: `max_norm` is not in (0, inf].
+        max_norm: the largest norm of all updates together. Infinity clips nothing.
 
     References:
         Razvan Pascanu, Tomas Mikolov, Yoshua Bengio (2013), On the difficulty of training recurrent
-        neural networks. Chapter 11, "Gradient Clipping".
+        neural networks. Géron (2017), chapter 11, "Gradient Clipping".
 
-    Use when: gradients explode now and then; the first stage of a chain.
+    Use when: gradients explode now and then; as the first stage of a chain.
     Avoid when: part of the tree is frozen: its gradients count too. Freeze before `grad`.
 
     Example:
@@ -119,7 +99,7 @@ def clip_by_global_norm(
                 )
         wide = jax.tree.map(lambda grad: in_precision(32, jnp.asarray(grad)), updates)
         norm = optax.tree.norm(wide)
-        # `<=`, so that an infinite bound lets pass also what is not finite.
+        # `<=`, so that an infinite bound also passes values that are not finite.
         factor = jnp.where(norm <= max_norm, 1.0, max_norm / norm)
         clipped = jax.tree.map(
             lambda grad, old: (grad * factor.astype(grad.dtype)).astype(jnp.result_type(old)),
@@ -135,33 +115,25 @@ def clip_by_global_norm(
 def clip_by_norm(
     max_norm: Annotated[ArrayLike, "(0, inf]"],
 ) -> optax.GradientTransformation:
-    r"""Shrinks each array of the updates on its own so that its norm stays within a bound.
+    r"""Scales each array of the updates down so that its norm stays within a bound.
 
-    One layer that explodes is tamed without slowing the others. TensorFlow's function of that name.
+    An exploding layer is clipped without slowing the others. TensorFlow's function of the same
+    name.
 
     Equation:
         .. math:: u \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_2}\right)
             \quad\text{for each leaf}
 
-        with :math:`c` = `max_norm`.
+        with :math:`g` the gradient of a leaf, :math:`u` its update, :math:`c` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf]; the largest norm of one leaf. Infinity clips nothing.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: `max_norm` is not in (0, inf].
+        max_norm: the largest norm of one leaf. Infinity clips nothing.
 
     References:
         Razvan Pascanu, Tomas Mikolov, Yoshua Bengio (2013), On the difficulty of training recurrent
-        neural networks. Chapter 11, "Gradient Clipping".
+        neural networks. Géron (2017), chapter 11, "Gradient Clipping".
 
-    Use when: layers' gradients differ much in size, and one may explode alone.
+    Use when: the gradients of the layers differ in size, and one layer may explode alone.
     Avoid when: the direction of the whole gradient should stay; use `clip_by_global_norm`.
 
     Example:
@@ -186,37 +158,29 @@ def clip_by_norm(
 def clip_by_block_rms(
     threshold: Annotated[ArrayLike, "(0, inf]"],
 ) -> optax.GradientTransformation:
-    r"""Shrinks each array of the updates so that its root mean square stays within a bound.
+    r"""Scales each array of the updates down so that its root mean square stays within a bound.
 
-    As `clip_by_norm`, but with a bound that means the same for large and small arrays: the usual
-    size of an element.
+    Like `clip_by_norm`, but the bound means the same for large and small arrays: the usual size of
+    an element.
 
     Equation:
         .. math:: u \leftarrow \frac{g}{\max(1, \mathrm{rms}(g) / d)}, \qquad
             \mathrm{rms}(g) = \sqrt{\tfrac{1}{n} \textstyle\sum_i |g_i|^2}
             \quad\text{for each leaf}
 
-        with :math:`d` = `threshold`.
+        with :math:`g` the gradient of a leaf, :math:`n` its number of elements, :math:`u` its
+        update, :math:`d` = `threshold`.
 
     Args:
-        threshold: float in (0, inf]; the largest root mean square of one leaf. Infinity clips
-            nothing.
-
-    Returns:
-        An `optax.GradientTransformation`; updates keep shapes and dtypes.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: `threshold` is not in (0, inf].
+        threshold: the largest root mean square of one leaf. Infinity clips nothing.
 
     References:
         Noam Shazeer, Mitchell Stern (2018), Adafactor: Adaptive Learning Rates with Sublinear
         Memory Cost.
 
-    Use when: after an adaptive stage, whose updates have elements of about 1 wherever all is well.
-    Avoid when: gradients come as they are; their size differs from layer to layer.
+    Use when: it follows an adaptive stage, whose updates have elements of size about 1 in normal
+        training.
+    Avoid when: the gradients are not scaled; their size differs from layer to layer.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -241,40 +205,34 @@ def adaptive_grad_clip(
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-3,
     axis: int | tuple[int, ...] | None = None,
 ) -> optax.GradientTransformation:
-    r"""Shrinks each unit's gradient to a fraction of the norm of its weights.
+    r"""Scales each unit's gradient down to a fraction of the norm of its weights.
 
-    What counts is how far a step would move a unit compared with where it is. A unit is a column of
-    a dense kernel, or a filter of a convolution.
+    It bounds how far a step may move a unit relative to its weights. A unit is a column of a dense
+    kernel, or a filter of a convolution.
 
     Equation:
         .. math:: u_j \leftarrow g_j \cdot \min\left(1,
             \lambda\, \frac{\max(\lVert \theta_j \rVert_2, \epsilon)}{\lVert g_j \rVert_2}\right)
-            \quad\text{for each unit } j
 
-        with :math:`\lambda` = `clipping`, :math:`\epsilon` = `eps`.
+        with :math:`g_j` the gradient of unit :math:`j`, :math:`\theta_j` its weights, :math:`u_j`
+        its update, :math:`\lambda` = `clipping`, :math:`\epsilon` = `eps`.
 
     Args:
-        clipping: float in (0, inf]; the largest ratio of a gradient's norm to its weights'. The
-            paper's 0.01; infinity clips nothing.
-        eps: float in (0, inf); the least norm that counts, so that weights of zero may move.
+        clipping: the largest ratio of a gradient's norm to its weights'. The paper's 0.01; infinity
+            clips nothing.
+        eps: the smallest norm that counts, so that weights of zero can move.
         axis: the axes of a unit's weights. Default, as in Optax: all of a vector, the first of two
             or three, all but the last of four or five.
 
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
-
-    State:
-        None.
-
     Raises:
-        ValueError: a number outside its range; (when updating) no parameters, or more than five
+        ValueError: an argument outside its range; (when updating) no parameters, or more than five
             dimensions without `axis`.
 
     References:
         Andrew Brock, Soham De, Samuel Smith, Karen Simonyan (2021), High-Performance Large-Scale
         Image Recognition Without Normalization.
 
-    Use when: a network without normalisation should bear large learning rates or batches.
+    Use when: a network without normalisation should train with large learning rates or batches.
     Avoid when: on the output layer; the paper leaves it out. Use `masked`.
 
     Example:
@@ -306,7 +264,7 @@ def adaptive_grad_clip(
 
 
 def _axes_of_units(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes over which the weights of one unit lie, as Optax guesses them."""
+    """The axes of the weights of one unit, by the same rule as in Optax."""
     if sum(side > 1 for side in shape) <= 1:
         return tuple(range(len(shape)))
     return (0,) if len(shape) <= 3 else tuple(range(len(shape) - 1))

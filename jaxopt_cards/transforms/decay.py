@@ -1,4 +1,4 @@
-"""Weight decay: parameters drawn towards zero."""
+"""Weight decay: penalties that move parameters towards zero."""
 
 from typing import Annotated, Any
 
@@ -21,36 +21,32 @@ def add_decayed_weights(
 ) -> optax.GradientTransformation:
     r"""Adds a multiple of the parameters to the updates: decoupled ℓ2 decay.
 
-    Placed after an adaptive stage and before the learning rate, it shrinks each weight in
-    proportion to itself, whatever its gradients were: AdamW. Placed first in the chain, it is the
+    After an adaptive stage and before the learning rate, it shrinks each weight in proportion to
+    itself, whatever its gradients were: this is AdamW. As the first stage of a chain, it is the
     gradient of an ℓ2 penalty.
 
     Equation:
         .. math:: u_t \leftarrow u_t + \lambda\, \theta_{t-1}
 
-        with :math:`\lambda` = `weight_decay`.
+        with :math:`u_t` the update, :math:`\theta_t` the parameters, :math:`\lambda` =
+        `weight_decay`.
 
     Args:
-        weight_decay: float in (-inf, inf), or a schedule of the step from 0. A negative one lets
-            weights grow.
-        mask: where to decay: a regular expression over paths, such as `"kernel"`, which leaves
-            biases alone; or a tree of booleans like the parameters, or a function from them to one.
-
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
+        weight_decay: strength of the decay. A negative one lets weights grow. A schedule is called
+            with the number of earlier updates. Optax's default in `adamw` is 1e-4.
+        mask: where to decay: a regular expression over paths, such as `"kernel"`, which leaves out
+            biases; a tree of booleans like the parameters; or a function from the parameters to
+            such a tree.
 
     State:
-        With a schedule `count`, int32 of shape (). Else none.
-
-    Raises:
-        ValueError: `weight_decay` is not finite; (when updating) no parameters.
+        With a schedule `count`, int32 of shape (). Otherwise none.
 
     References:
-        Ilya Loshchilov, Frank Hutter (2019), Decoupled Weight Decay Regularization. Chapter 11, "ℓ1
-        and ℓ2 Regularization".
+        Ilya Loshchilov, Frank Hutter (2019), Decoupled Weight Decay Regularization. Géron (2017),
+        chapter 11, "ℓ1 and ℓ2 Regularization".
 
     Use when: the network overfits, or weights grow without bound.
-    Avoid when: exact zeros are wanted, which ℓ2 never gives.
+    Avoid when: you need exact zeros, which ℓ2 decay never gives.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -84,36 +80,28 @@ def add_l1_decay(
 ) -> optax.GradientTransformation:
     r"""Adds the sign of the parameters to the updates: the subgradient of an ℓ1 penalty.
 
-    It draws all weights to zero at the same speed, so small ones arrive. They then jitter around
-    zero by the size of a step: `proximal_l1` gives exact zeros. With `smooth_l1` the kink at zero
-    is rounded off, and small weights come to rest near zero.
+    It moves all weights towards zero at the same speed, so small ones reach it. They then oscillate
+    around zero by the size of a step: use `proximal_l1` for exact zeros. With `smooth_l1` the
+    penalty is smooth at zero, and small weights come to rest near zero.
 
     Equation:
         .. math:: u_t \leftarrow u_t + \lambda_1 \frac{\theta}{\sqrt{\theta^2 + \delta^2}}, \quad
             \text{for } \delta = 0\text{: } u_t + \lambda_1 \mathrm{sign}(\theta)
 
-        with :math:`\lambda_1` = `l1`, :math:`\delta` = `smooth_l1`.
+        with :math:`u_t` the update, :math:`\theta` the parameters, :math:`\lambda_1` = `l1`,
+        :math:`\delta` = `smooth_l1`.
 
     Args:
-        l1: float in [0, inf); strength of the penalty :math:`\lambda_1 \sum |\theta|`.
-        smooth_l1: float in [0, inf); the size of weights below which the penalty is round.
-        mask: where to decay, as in `add_decayed_weights`.
-
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: a number outside its range; (when updating) no parameters.
+        l1: strength of the penalty :math:`\lambda_1 \sum |\theta|`.
+        smooth_l1: the size of weights below which the penalty is smooth.
+        mask: as in `add_decayed_weights`.
 
     References:
-        Robert Tibshirani (1996), Regression Shrinkage and Selection via the Lasso. Chapter 11, "ℓ1
-        and ℓ2 Regularization".
+        Robert Tibshirani (1996), Regression Shrinkage and Selection via the Lasso. Géron (2017),
+        chapter 11, "ℓ1 and ℓ2 Regularization".
 
-    Use when: you want many weights near zero, as the chapter's penalty in the loss gives them.
-    Avoid when: you want them to be zero; use `proximal_l1`.
+    Use when: you want many weights near zero, as from Géron's penalty in the loss.
+    Avoid when: you want weights that are exactly zero; use `proximal_l1`.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -134,36 +122,27 @@ def add_elastic_net(
 ) -> optax.GradientTransformation:
     r"""Adds the gradient of an ℓ1 and of an ℓ2 penalty to the updates: the elastic net.
 
-    The ℓ1 part selects, the ℓ2 part keeps correlated weights together, where ℓ1 alone would pick
+    The ℓ1 part selects weights. The ℓ2 part keeps correlated weights together; ℓ1 alone would pick
     one of them at random.
 
     Equation:
         .. math:: u_t \leftarrow u_t + \lambda_1 \frac{\theta}{\sqrt{\theta^2 + \delta^2}} +
             \lambda_2\, \theta
 
-        with :math:`\lambda_1` = `l1`, :math:`\lambda_2` = `l2`, :math:`\delta` = `smooth_l1`.
+        with :math:`u_t` the update, :math:`\theta` the parameters, :math:`\lambda_1` = `l1`,
+        :math:`\lambda_2` = `l2`, :math:`\delta` = `smooth_l1`.
 
     Args:
-        l1: float in [0, inf); strength of :math:`\lambda_1 \sum |\theta|`.
-        l2: float in [0, inf); strength of :math:`\tfrac{1}{2} \lambda_2 \sum \theta^2`, as
-            `weight_decay` in `add_decayed_weights`. Zou and Hastie's penalty is without the half.
-        smooth_l1: float in [0, inf); the size of weights below which the ℓ1 penalty is round.
-        mask: where to decay, as in `add_decayed_weights`.
-
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: a number outside its range; (when updating) no parameters.
+        l1: strength of :math:`\lambda_1 \sum |\theta|`.
+        l2: strength of :math:`\tfrac{1}{2} \lambda_2 \sum \theta^2`, as `weight_decay` in
+            `add_decayed_weights`. Zou and Hastie's penalty is without the half.
+        smooth_l1, mask: as in `add_l1_decay`.
 
     References:
         Hui Zou, Trevor Hastie (2005), Regularization and variable selection via the elastic net.
 
     Use when: features are correlated and you want few of them.
-    Avoid when: one of the two penalties would do.
+    Avoid when: one of the two penalties is enough.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -1,4 +1,4 @@
-"""The learning rate: the last stage of most chains, and its reduction on a plateau."""
+"""The learning rate, the last stage of most chains, and its reduction on a plateau."""
 
 import functools
 from collections.abc import Callable
@@ -20,25 +20,24 @@ def scale_by_learning_rate(
 ) -> optax.GradientTransformation:
     r"""Multiplies updates by minus the learning rate, a number or a schedule.
 
-    The last stage of a chain: it turns a direction of ascent into a step of descent. It is Optax's,
-    with the learning rate checked, since a negative one climbs and NaN ruins the parameters
-    silently.
+    The last stage of a chain: it turns a direction of ascent into a step of descent. Optax's
+    function, with the learning rate checked: a negative one increases the loss, and NaN ruins the
+    parameters silently.
 
     Equation:
         .. math:: u_t \leftarrow -\eta(t)\, u_t
 
-        with :math:`\eta` the learning rate and :math:`t` the number of earlier updates.
+        with :math:`u_t` the update, :math:`\eta` = `learning_rate` and :math:`t` the number of
+        earlier updates.
 
     Args:
-        learning_rate: float in [0, inf), or a schedule (a function of the step, from 0), or a
-            traced value.
-        flip_sign: bool; whether to multiply by minus the rate (default, as Optax) or by the rate.
-
-    Returns:
-        An `optax.GradientTransformation`.
+        learning_rate: what the updates are multiplied by. A schedule is called with the number of
+            earlier updates.
+        flip_sign: whether to multiply by minus the learning rate, as Optax does, or by the learning
+            rate.
 
     State:
-        With a schedule `optax.ScaleByScheduleState`: `count`, int32 of shape (). Else none.
+        With a schedule `optax.ScaleByScheduleState`: `count`, int32 of shape (). Otherwise none.
 
     Raises:
         ValueError: the learning rate is negative, infinite, or not a number.
@@ -46,7 +45,7 @@ def scale_by_learning_rate(
     References:
         Herbert Robbins, Sutton Monro (1951), A Stochastic Approximation Method.
 
-    Use when: you end a chain of your own.
+    Use when: you write a chain of your own.
     Avoid when: you use a named optimizer such as `adam`, which ends with it.
 
     Example:
@@ -78,43 +77,47 @@ def reduce_on_plateau(
     accumulation_size: Annotated[int, "[1, inf)"] = 1,
     min_scale: Annotated[float, "[0, 1]"] = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Shrinks the updates whenever a loss has stopped falling: performance scheduling.
+    r"""Scales the updates down whenever a loss has stopped falling: performance scheduling.
 
-    Optax's, from `optax.contrib`, with its arguments checked and the loss demanded by name. Give
-    the loss at each update as `value`: `tx.update(grads, state, params, value=loss)`.
-    `training.fit` gives that of each batch; set `accumulation_size` to the batches of an epoch.
+    Optax's function from `optax.contrib`, with checked arguments, and an error if the loss is
+    missing. Pass the loss to each update as `value`: `tx.update(grads, state, params, value=loss)`.
+    `training.fit` passes that of each batch; set `accumulation_size` to the number of batches of an
+    epoch.
 
     Equation:
         .. math:: u_t \leftarrow s\, u_t, \qquad s \leftarrow \max(f s, s_{\min})
-            \text{ after } p \text{ values without } v < (1 - \mathrm{rtol})\, v_{\text{best}} -
-            \mathrm{atol}
+            \text{ after } p \text{ values without } v < (1 - r)\, v_{\text{best}} - a
 
-        with :math:`f` = `factor`, :math:`p` = `patience`, :math:`s_0 = 1`.
+        with :math:`u_t` the update, :math:`s` the scale, 1 at first, :math:`v` the loss, :math:`f`
+        = `factor`, :math:`p` = `patience`, :math:`r` = `rtol`, :math:`a` = `atol`, :math:`s_{\min}`
+        = `min_scale`.
 
     Args:
-        factor: float in (0, 1); what the scale is multiplied by.
-        patience: whole number > 0; values without improvement before that.
-        rtol: float in [0, 1]; relative improvement that counts.
-        atol: float in [0, inf); absolute improvement that counts; not both may be 0.
-        cooldown: whole number >= 0; values to wait after a reduction.
-        accumulation_size: whole number > 0; values that are averaged into one.
-        min_scale: float in [0, 1]; the least scale.
+        factor: what the scale is multiplied by.
+        patience: values without improvement before each reduction.
+        rtol: relative improvement that counts.
+        atol: float in [0, inf); absolute improvement that counts. `rtol` and `atol` must not both
+            be 0.
+        cooldown: values to wait after a reduction.
+        accumulation_size: number of values that are averaged into one.
+        min_scale: the smallest scale.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`; `update` takes `value=`, a scalar.
 
     State:
-        `optax.contrib.ReduceLROnPlateauState`: six scalars, among them `scale`.
+        `optax.contrib.ReduceLROnPlateauState`: six scalars, one of them `scale`.
 
     Raises:
-        ValueError: a number outside its range; (when updating) no `value`.
+        ValueError: an argument outside its range; (when updating) no `value`.
 
     References:
         Andrew Senior et al. (2013), An empirical study of learning rates in deep neural networks
-        for speech recognition. Chapter 11, "Learning Rate Scheduling": performance scheduling.
+        for speech recognition. Géron (2017), chapter 11, "Learning Rate Scheduling": performance
+        scheduling.
 
     Use when: you do not know beforehand how long training will take.
-    Avoid when: losses of single batches are all there is and they are noisy: average many.
+    Avoid when: you only have noisy losses of single batches: average over many.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -136,12 +139,12 @@ def reduce_on_plateau(
             raise NamedError(
                 "needs the loss, got no value: call update(updates, state, params, value=loss)",
             )
-        # Optax computes its averages by promotion of int32 and float32.
+        # Optax mixes int32 and float32 in its averages.
         with jax.numpy_dtype_promotion("standard"):
             return scale(updates, state, params, value=jnp.asarray(value), **extra_args)
 
     def init(params):
-        # Optax looks at the dtypes, which integers would spoil and which shapes alone have too.
+        # Optax reads the dtypes. Integers would change the result, and abstract leaves have dtypes.
         inexact = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
         return inner.init([jnp.zeros((), dtype_of(leaf)) for leaf in inexact])
 
@@ -149,7 +152,7 @@ def reduce_on_plateau(
 
 
 def _past_what_is_still(scale: Callable[..., Any]) -> Callable[..., Any]:
-    """An update that multiplies leaf by leaf, but not the leaves that have no gradient."""
+    """The update `scale`, applied only to the leaves that have a gradient."""
 
     @functools.wraps(scale)
     def update(updates, state, params=None, **extra_args):

@@ -1,4 +1,4 @@
-"""Weight decay towards where a network started, instead of towards zero."""
+"""Weight decay towards pretrained weights instead of zero."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -9,24 +9,19 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import is_placeholder
+from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
-from jaxopt_cards.core.leafwise import check_params, is_hole
+from jaxopt_cards.core.leaf_errors import LeafMismatch
 from jaxopt_cards.core.paths import listed, named, path_name
-from jaxopt_cards.core.precision import (
-    LeafMismatch,
-    dtype_of,
-    in_precision,
-    is_inexact,
-    unmoved,
-    wider,
-)
+from jaxopt_cards.core.precision import dtype_of, in_precision, is_inexact, unmoved, wider
+from jaxopt_cards.core.trees import is_hole
 
 
 class L2SPState(NamedTuple):
     """State of `add_l2_sp`."""
 
-    pretrained: Any  # dictionary by path: where the parameter is drawn to
+    pretrained: Any  # dictionary by path: the pretrained weights
 
 
 @declare(needs_params=True, elementwise=True)
@@ -35,40 +30,38 @@ def add_l2_sp(
     alpha: Annotated[ArrayLike, "[0, inf)"] = 0.1,
     beta: Annotated[ArrayLike, "[0, inf)"] = 0.01,
 ) -> optax.GradientTransformation:
-    r"""Adds a pull towards pretrained weights to the updates: the starting point as reference.
+    r"""Adds a pull towards pretrained weights to the updates: ℓ2-SP.
 
-    Fine-tuning with ordinary weight decay slowly forgets; this decays what has changed. Parameters
-    that `pretrained` does not have, such as those of a new head, decay towards zero. Placed as
-    `add_decayed_weights`: first in the chain it is the gradient of the paper's penalty; before the
-    learning rate it is decoupled.
+    Fine-tuning with ordinary weight decay slowly forgets the pretrained weights; here the decay
+    acts on the change since. Parameters that `pretrained` does not have, such as those of a new
+    head, decay towards zero. Place it like `add_decayed_weights`: as the first stage of a chain it
+    is the gradient of the paper's penalty; before the learning rate it is decoupled.
 
     Equation:
         .. math:: u \leftarrow u + \alpha\, (\theta - \theta^0) \;\text{ where pretrained,} \qquad
             u \leftarrow u + \beta\, \theta \;\text{ elsewhere}
 
-        with :math:`\theta^0` = `pretrained`.
+        with :math:`u` the update, :math:`\theta` the parameters, :math:`\theta^0` = `pretrained`,
+        :math:`\alpha` = `alpha`, :math:`\beta` = `beta`.
 
     Args:
         pretrained: tree of the weights that training starts from, or a part of it: an NNX state, a
             dictionary. Leaves are matched by path.
-        alpha: float in [0, inf); pull towards the pretrained weights.
-        beta: float in [0, inf); decay of the other parameters.
-
-    Returns:
-        An `optax.GradientTransformation` that needs the parameters.
+        alpha: strength of the pull towards the pretrained weights.
+        beta: strength of the decay of the other parameters.
 
     State:
         `L2SPState`: `pretrained`, one array for each pretrained parameter.
 
     Raises:
-        ValueError: a number outside its range; (at `init`) no parameter is in `pretrained`, or one
-            has another shape there; (when updating) no parameters.
+        ValueError: an argument outside its range; (at `init`) no parameter is in `pretrained`, or
+            one has another shape there; (when updating) no parameters.
 
     References:
         Xuhong Li, Yves Grandvalet, Franck Davoine (2018), Explicit Inductive Bias for Transfer
         Learning with Convolutional Networks.
 
-    Use when: fine-tuning on few examples a network whose features are worth keeping.
+    Use when: you fine-tune, on few examples, a network whose features should be kept.
     Avoid when: the new task is unlike the old one.
 
     Example:
@@ -87,7 +80,7 @@ def add_l2_sp(
             return L2SPState(jnp.zeros(()))
         leaves = {path: leaf for path, leaf in named(params) if is_inexact(leaf)}
         found = {path: leaf for path, leaf in leaves.items() if path in known}
-        # Where a part is masked out, as by `partition`, this part may well have nothing pretrained.
+        # With leaves masked out, as by `partition`, the others may all be new.
         whole = not any(map(is_hole, jax.tree.leaves(params, is_leaf=is_hole)))
         if not found and leaves and whole:
             raise NamedError(
@@ -100,7 +93,7 @@ def add_l2_sp(
                     f"{np.shape(known[path])} for {path} of shape {np.shape(leaf)}; leave it out "
                     "if it is new",
                 )
-        # In a buffer of its own, and laid out like the parameter.
+        # In a buffer of its own, with the sharding of the parameter.
         return L2SPState(
             {
                 path: jnp.zeros_like(leaf) + jnp.asarray(known[path], dtype_of(leaf))
@@ -127,8 +120,8 @@ def add_l2_sp(
 
 
 def _unmoved(path: Any, grad: Any, param: Any) -> Any:
-    """The update of a counter or key; an error names it."""
+    """The update of a counter or key; an error names its path."""
     try:
         return unmoved(grad, param)
     except LeafMismatch as mismatch:
-        raise NamedError(f"at {path_name(path)} {mismatch}") from None
+        raise mismatch.at(path) from None

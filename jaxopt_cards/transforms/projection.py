@@ -1,6 +1,6 @@
 """Projections: parameters kept within a set after every step."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import optax
@@ -16,44 +16,41 @@ from jaxopt_cards.selection import where
 def max_norm(
     max_norm: Annotated[ArrayLike, "(0, inf]"],
     axis: int | tuple[int, ...] | None = None,
-    pattern: str | None = None,
+    mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Keeps the incoming weights of each unit within a ball: max-norm regularisation.
 
-    After the step, weights outside the ball are scaled back onto it. Unlike a penalty it does
-    nothing to a unit that is inside, and it bounds a unit however large the learning rate.
+    After the step, weights outside the ball are scaled back onto it. Unlike a penalty, it does not
+    change a unit that is inside, and it bounds a unit however large the learning rate is.
 
     Equation:
         .. math:: w \leftarrow w \cdot \min\left(1, \frac{r}{\lVert w \rVert_2}\right), \qquad
             w = \theta_j + u_j \quad\text{for each unit } j
 
-        with :math:`u` the update so far and :math:`r` = `max_norm`.
+        with :math:`w` the weights of unit :math:`j` after the step, :math:`\theta_j` before it,
+        :math:`u_j` the update so far, :math:`r` = `max_norm`.
 
     Args:
-        max_norm: float in (0, inf]; the radius. The chapter's code takes 1.0; 3 to 4 are usual with
-            dropout.
-        axis: the axes along which the weights of one unit lie. Default: all but the last, which is
-            right for the kernels of Flax; arrays of fewer than two dimensions (biases) are left
-            alone.
-        pattern: regular expression over paths, such as `"hidden.*kernel"`: which parameters.
-            Default: all.
+        max_norm: the radius. Géron's code uses 1.0; 3 to 4 are usual with dropout.
+        axis: the axes of the weights of one unit. Default: all but the last, which is right for the
+            kernels of Flax; arrays of fewer than two dimensions (biases) do not change.
+        mask: which parameters, as in `select`: a regular expression over paths, such as
+            `"hidden.*kernel"`, a tree of bools, or a function from the parameters to one. Default:
+            all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
 
-    State:
-        None.
-
     Raises:
-        ValueError: `max_norm` outside its range; a pattern that matches nothing; (when updating) no
+        ValueError: `max_norm` outside its range; a mask that does not fit; (when updating) no
             parameters.
 
     References:
         Nitish Srivastava et al. (2014), Dropout: A Simple Way to Prevent Neural Networks from
-        Overfitting. Chapter 11, "Max-Norm Regularization".
+        Overfitting. Géron (2017), chapter 11, "Max-Norm Regularization".
 
-    Use when: with dropout and large learning rates.
-    Avoid when: after it in the chain anything changes the updates; they would leave the ball.
+    Use when: you train with dropout and large learning rates.
+    Avoid when: a later stage of the chain changes the updates; the weights would leave the ball.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -74,9 +71,9 @@ def max_norm(
         after = param + grad
         axes = tuple(range(param.ndim - 1)) if axis is None else axis
         norm = jnp.sqrt(jnp.sum(abs_sq(after), axis=axes, keepdims=True))
-        # Inside the ball the update stays as it was, to the bit.
+        # Inside the ball the update stays bit-identical.
         outside = norm > max_norm
         return jnp.where(outside, after * (max_norm / norm) - param, grad), state
 
     tx = leafwise(init, update, optax.EmptyState, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)

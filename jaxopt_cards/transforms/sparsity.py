@@ -1,14 +1,15 @@
 """Exact zeros: the ℓ1 proximal step, and pruning."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxopt_cards.core.checks import HyperparameterError, check_number
+from jaxopt_cards.core.checks import shown
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import leafwise, value_at
 from jaxopt_cards.core.sharding import laid_out_like, split_by
 from jaxopt_cards.selection import where
@@ -29,40 +30,40 @@ class MagnitudePruneState(NamedTuple):
 
 @declare(needs_params=True, elementwise=True)
 def proximal_l1(
-    strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], pattern: str | None = None
+    strength: Annotated[optax.ScalarOrSchedule, "[0, inf)"], mask: Any = None
 ) -> optax.GradientTransformation:
-    r"""Moves each parameter towards zero by a fixed amount after the step, and no further.
+    r"""Moves each parameter towards zero by a fixed amount after the step, but not past it.
 
-    The soft threshold, the last stage of a chain: weights that the loss does not hold away from
-    zero become exactly zero. With `strength` the learning rate times λ it is proximal gradient
+    Soft thresholding, as the last stage of a chain: weights that the loss does not keep away from
+    zero become exactly zero. With `strength` = learning rate times λ, it is proximal gradient
     descent on the loss plus λ times the ℓ1 norm.
 
     Equation:
         .. math:: \theta \leftarrow \mathrm{sign}(\theta + u)\, \max(|\theta + u| - \tau, 0)
 
-        with :math:`u` the update so far and :math:`\tau` = `strength`.
+        with :math:`\theta` the parameters, :math:`u` the update so far, :math:`\tau` = `strength`.
 
     Args:
-        strength: float in [0, inf), or a schedule of the step from 0: the learning rate times the
-            strength of the penalty.
-        pattern: regular expression over paths: which parameters. Default: all.
+        strength: the amount: the learning rate times the strength of the penalty. A schedule is
+            called with the number of earlier updates.
+        mask: which parameters, as in `select`. Default: all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
 
     State:
-        With a schedule `count`, int32 of shape (). Else none.
+        With a schedule `count`, int32 of shape (). Otherwise none.
 
     Raises:
-        ValueError: `strength` outside its range; a pattern that matches nothing; (when updating) no
+        ValueError: `strength` outside its range; a mask that does not fit; (when updating) no
             parameters.
 
     References:
-        Neal Parikh, Stephen Boyd (2014), Proximal Algorithms, section 6.5.2. Chapter 11, "ℓ1 and ℓ2
-        Regularization".
+        Neal Parikh, Stephen Boyd (2014), Proximal Algorithms, section 6.5.2. Géron (2017), chapter
+        11, "ℓ1 and ℓ2 Regularization".
 
-    Use when: you want a sparse network, with zeros that are zeros.
-    Avoid when: after it in the chain anything changes the updates; the zeros would be lost.
+    Use when: you want a sparse network, with exact zeros.
+    Avoid when: a later stage of the chain changes the updates; the zeros would be lost.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -84,20 +85,20 @@ def proximal_l1(
 
     state_type = ProximalL1State if callable(strength) else optax.EmptyState
     tx = leafwise(init, update, state_type, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)
 
 
 @declare(needs_params=True, elementwise=True)
 def magnitude_prune(
-    threshold: ArrayLike | None = None,
-    sparsity: optax.ScalarOrSchedule | None = None,
+    threshold: Annotated[ArrayLike, "(0, inf)"] | None = None,
+    sparsity: Annotated[optax.ScalarOrSchedule, "[0, 1)"] | None = None,
     every: Annotated[int, "[1, inf)"] = 1,
-    pattern: str | None = None,
+    mask: Any = None,
 ) -> optax.GradientTransformation:
     r"""Sets small weights to zero after the step, and keeps them zero.
 
-    By `threshold`, all weights smaller than it; by `sparsity`, the given share of the smallest of
-    each array. A weight once pruned stays pruned, whatever its gradients. A schedule for `sparsity`
+    With `threshold`, all weights smaller than it; with `sparsity`, the given share of the smallest
+    of each array. A pruned weight stays pruned, whatever its gradients. A schedule for `sparsity`
     that rises from 0 prunes step by step while the rest of the network adapts.
 
     Equation:
@@ -105,33 +106,34 @@ def magnitude_prune(
             k &\leftarrow k \wedge [\,|\theta + u| \ge \tau\,] \\
             \theta &\leftarrow (\theta + u)\, [k]
 
-        with :math:`u` the update so far, :math:`k` the weights kept, :math:`\tau` = `threshold`, or
-        the value that leaves a share of `sparsity` below it.
+        with :math:`\theta` the parameters, :math:`u` the update so far, :math:`k` the weights kept,
+        :math:`\tau` = `threshold`, or the value that a share of `sparsity` is below.
 
     Args:
-        threshold: float in (0, inf); weights smaller than this are pruned.
-        sparsity: float in [0, 1), or a schedule of the step from 0; the share of zeros in each
-            array. Just one of the two must be given.
-        every: whole number > 0; updates from one choice of weights to the next; sorting is dear.
-        pattern: regular expression over paths, such as `"kernel"`: which parameters. Default: all.
+        threshold: weights smaller than this are pruned.
+        sparsity: the share of zeros in each array. Give exactly one of `threshold` and `sparsity`.
+            A schedule is called with the number of earlier updates.
+        every: number of updates from one choice of weights to the next, since sorting is slow.
+        mask: which parameters, as in `select`. Default: all.
 
     Returns:
         An `optax.GradientTransformation` that needs the parameters; put it last.
 
     State:
-        `MagnitudePruneState`: `count` (int32) and `kept`, one boolean array like each parameter.
+        `MagnitudePruneState`: `count` (int32) and `kept`, one boolean array for each parameter.
 
     Raises:
-        ValueError: neither or both of `threshold` and `sparsity`, a number outside its range, a
-            pattern that matches nothing; (when updating) no parameters.
+        ValueError: neither or both of `threshold` and `sparsity`, an argument outside its range, a
+            mask that does not fit; (when updating) no parameters.
 
     References:
         Song Han, Jeff Pool, John Tran, William Dally (2015), Learning both Weights and Connections
         for Efficient Neural Networks. Michael Zhu, Suyog Gupta (2017), To prune, or not to prune.
-        Chapter 11, "Faster Optimizers": training sparse models.
+        Géron (2017), chapter 11, "Faster Optimizers": training sparse models.
 
-    Use when: a trained network should become small, then be trained a little more.
-    Avoid when: training from the start: which weights matter is not known yet; use `proximal_l1`.
+    Use when: a trained network should become small, and then be trained a little more.
+    Avoid when: you train from the start: it is not known yet which weights matter; use
+        `proximal_l1`.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -142,11 +144,8 @@ def magnitude_prune(
         [ 2.  0. -1.  0.]
     """
     if (threshold is None) == (sparsity is None):
-        raise HyperparameterError("threshold", "be given, or sparsity, and not both", threshold)
-    if threshold is not None:
-        threshold = check_number("threshold", threshold, "(0, inf)")
-    if sparsity is not None:
-        sparsity = check_number("sparsity", sparsity, "[0, 1)", or_schedule=True)
+        got = f"threshold={shown(threshold)} and sparsity={shown(sparsity)}"
+        raise NamedError(f"give exactly one of threshold and sparsity, got {got}")
 
     def init(param):
         return jnp.ones_like(param, dtype=bool)
@@ -162,7 +161,7 @@ def magnitude_prune(
 
     def update(grad, kept, param, step):
         after = param + grad
-        # What is pruned has size -1: it stays below everything that is kept.
+        # Pruned weights get the size -1, below all that are kept.
         size = jnp.where(kept, jnp.abs(after), -1)
         kept = jax.lax.cond(
             (step - 1) % every == 0, lambda: kept & chosen(size, step), lambda: kept
@@ -170,4 +169,4 @@ def magnitude_prune(
         return jnp.where(kept, after, 0) - param, kept
 
     tx = leafwise(init, update, MagnitudePruneState, needs_params=True)
-    return where(tx, pattern, "pattern")
+    return where(tx, mask)

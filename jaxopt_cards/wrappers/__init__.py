@@ -1,1 +1,1 @@
-"""Around any transformation."""
+"""Wrappers around any transformation."""

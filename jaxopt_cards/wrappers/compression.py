@@ -17,8 +17,8 @@ from jaxopt_cards.core.sharding import laid_out_like, split_evenly
 
 PyTree = Any
 
-# The 127 magnitudes of the 8-bit code lie a fifth of an octave apart and span 25 octaves: fine
-# enough for a first moment (7 % from its neighbour at most), wide enough for a second.
+# The 127 magnitudes of the 8-bit code are a fifth of an octave apart and span 25 octaves: fine
+# enough for a first moment (at most 7 % to the nearest), wide enough for a second.
 STEPS_AN_OCTAVE = 5
 LEVELS = 127
 
@@ -28,8 +28,8 @@ class CompressedState(NamedTuple):
 
     key: jax.Array  # uint32: data of the key
     count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
-    inner_state: PyTree  # the inner state, its large float32 arrays in bfloat16 or as int8 codes
-    scales: Any  # for each leaf of it: its scales, () where bfloat16, None where nothing changed
+    inner_state: PyTree  # the inner state, its large float32 arrays as bfloat16 or int8 codes
+    scales: Any  # for each leaf of it: its scales, () if bfloat16, None if not compressed
 
 
 @declare(elementwise=True, is_wrapper=True)
@@ -40,48 +40,48 @@ def compress_state(
     min_size: Annotated[int, "[1, inf)"] = 4096,
     key: jax.Array | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Stores the state of any optimizer in 16 or 8 bits a number.
+    r"""Stores the state of any optimizer in 16 or 8 bits per number.
 
-    Between steps each large float32 array of the inner state is bfloat16, or 8-bit codes with a
-    scale for each block; it is float32 again while the step is computed. Rounding is stochastic, so
-    that small changes add up on average instead of being lost each time. Numbers that are not zero
-    never become zero, since a second moment of zero would make a step infinite.
+    Between steps each large float32 array of the inner state is stored as bfloat16, or as 8-bit
+    codes with a scale for each block; the step itself is computed in float32. Rounding is
+    stochastic, so that small changes add up on average instead of being lost each time. Nonzero
+    numbers never become zero, since a second moment of zero would make a step infinite.
 
     Equation:
         .. math:: s_t = Q(\mathrm{update}(g_t, Q^{-1}(s_{t-1}))), \qquad
             \mathbb{E}\,[Q^{-1}(Q(x))] = x
 
-        with 8 bits :math:`Q^{-1}(c) = a\, \mathrm{sign}(c)\, 2^{(|c| - 127) / 5}`, :math:`a` the
-        largest magnitude of the block; below :math:`a \cdot 2^{-25.2}` magnitudes are rounded up.
+        with :math:`g_t` the gradient, :math:`s_t` the stored state, :math:`Q` the stochastic
+        rounding, which keeps any number :math:`x` on average. With 8 bits :math:`Q^{-1}(c) = a\,
+        \mathrm{sign}(c)\, 2^{(|c| - 127) / 5}`, :math:`c` the code, :math:`a` the largest magnitude
+        of the block; magnitudes below :math:`a \cdot 2^{-25.2}` are rounded up.
 
     Args:
-        inner: any transformation, ours or Optax's.
+        inner: any transformation, of this package or of Optax.
         bits: 16 (bfloat16) or 8.
-        block_size: whole number > 0; the most numbers that share a scale, for 8 bits. They lie side
-            by side along the longest axis of their array.
-        min_size: whole number > 0; arrays with fewer elements stay as they are.
+        block_size: for 8 bits, the maximum of numbers that share a scale. They are neighbours along
+            the longest axis of their array.
+        min_size: arrays with fewer elements stay as they are.
         key: a JAX random key; the same key gives the same bits. Default: `jax.random.key(0)`.
 
-    Returns:
-        An `optax.GradientTransformationExtraArgs`.
-
     State:
-        `CompressedState`: `key`, `count`, and `inner_state`, which has the structure and shapes of
-        that of `inner`; its float32 arrays of at least `min_size` numbers are bfloat16, or int8
-        codes with one float32 number a block in `scales`. A state saved before there were `scales`
-        cannot be read: begin with a new one.
+        `CompressedState`: `key`, `count`, and `inner_state`, with the structure and shapes of the
+        state of `inner`; its float32 arrays of at least `min_size` numbers are bfloat16, or int8
+        codes with one float32 number per block in `scales`. A state saved by a version without
+        `scales` cannot be read: start with a new state.
 
     Raises:
-        ValueError: `inner` is no transformation, `bits` neither 16 nor 8, another number not a
-            whole number > 0; (when updating) the state has no `scales` that fit, or `inner` changes
-            the structure of its state.
+        ValueError: `inner` is no transformation, `bits` is neither 16 nor 8, an argument outside
+            its range; (when updating) the state has no `scales` that fit, or `inner` changes the
+            structure of its state.
 
     References:
         Tim Dettmers, Mike Lewis, Sam Shleifer, Luke Zettlemoyer (2022), 8-bit Optimizers via
         Block-wise Quantization.
 
-    Use when: the optimizer's state does not fit beside model and data.
-    Avoid when: it fits: coding costs time; in 8 bits also around `lookahead` or `polyak_average`.
+    Use when: the optimizer's state does not fit in memory with the model and the data.
+    Avoid when: it fits: coding takes time. Avoid 8 bits also around `lookahead` or
+        `polyak_average`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxopt_cards as jc
@@ -146,7 +146,7 @@ def _check_state(state: Any) -> None:
 def _compressed(
     code: Callable[..., Any], key: jax.Array, state: PyTree, are_large: list[bool]
 ) -> tuple[PyTree, tuple]:
-    """The state in codes, and what it takes to read them."""
+    """The state in codes, and their scales."""
     leaves, treedef = _flatten(state)
     if len(leaves) != len(are_large):
         raise NamedError("inner must keep the structure of its state")
@@ -159,7 +159,7 @@ def _compressed(
 
 
 def _read(code: jax.Array, scales: Any) -> jax.Array:
-    """The array of the inner state that a leaf stands for."""
+    """The array of the inner state that a code stands for."""
     if scales is None:
         return code
     return code.astype(jnp.float32) if isinstance(scales, tuple) else _decoded(code, scales)
@@ -171,7 +171,7 @@ def _to_bfloat16(key: jax.Array, x: jax.Array) -> jax.Array:
     noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
     kept = ((pattern + noise) >> 16).astype(jnp.uint16)
     rounded = jax.lax.bitcast_convert_type(kept, jnp.bfloat16)
-    # Infinities and NaN have no neighbours to be rounded to.
+    # Infinities and NaN cannot be rounded.
     return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))
 
 
@@ -182,7 +182,7 @@ def _encoded(key: jax.Array, x: jax.Array, block_size: int) -> tuple[jax.Array, 
     blocks = _in_blocks(x, axis, count)
     scales = jnp.max(jnp.abs(blocks), axis=axis + 1, keepdims=True)
     size = jnp.abs(blocks) / jnp.where(scales == 0, 1, scales)
-    # The level below, from 1; then up to the next with the probability that keeps the mean.
+    # The level below, from 1; then the next with the probability that keeps the mean.
     level = jnp.clip(jnp.floor(LEVELS + STEPS_AN_OCTAVE * jnp.log2(size)), 1, LEVELS)
     low, high = _magnitude(level), _magnitude(level + 1)
     up = (size - low) / (high - low) > jax.random.uniform(key, blocks.shape)
@@ -204,12 +204,12 @@ def _magnitude(level: jax.Array) -> jax.Array:
 
 
 def _longest(shape: tuple[int, ...]) -> int:
-    """The axis along which the blocks lie: few scales, and all others may be split over devices."""
+    """The axis of the blocks: few scales are needed, and all other axes can be sharded."""
     return max(range(len(shape)), key=shape.__getitem__, default=0)
 
 
 def _in_blocks(x: jax.Array, axis: int, count: int) -> jax.Array:
-    """The array with an axis in so many blocks of one size, filled up with zeros."""
+    """The array with one axis split into `count` blocks of equal size, padded with zeros."""
     x = jnp.atleast_1d(x)
     size = -(-x.shape[axis] // count)
     missing = count * size - x.shape[axis]
@@ -220,7 +220,7 @@ def _in_blocks(x: jax.Array, axis: int, count: int) -> jax.Array:
 
 
 def _merged(blocks: jax.Array, axis: int, like: jax.Array) -> jax.Array:
-    """The blocks as an array of another's shape again, without what filled them up."""
+    """The blocks as an array with the shape of `like`, without the padding."""
     merged = blocks.reshape(*blocks.shape[:axis], -1, *blocks.shape[axis + 2 :])
     whole = jax.lax.slice_in_dim(merged, 0, max(like.shape, default=1), axis=axis)
     return laid_out_like(whole.reshape(like.shape), like)

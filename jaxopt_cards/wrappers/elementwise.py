@@ -1,4 +1,4 @@
-"""Reads from a transformation's program whether it treats each element alone."""
+"""Checks, from the program of a transformation, that it is element-wise."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ import optax
 
 from jaxopt_cards.core.errors import NamedError
 
-# What computes each element of its result from the same element of its operands.
+# The primitives whose result at an element depends on the same element of the operands.
 # fmt: off
 ELEMENTWISE = frozenset((
     "abs", "add", "and", "atan2", "cbrt", "ceil", "clamp", "complex", "conj",
@@ -23,22 +23,25 @@ ELEMENTWISE = frozenset((
 
 
 def check_elementwise(inner: optax.GradientTransformationExtraArgs, shapes: list) -> None:
-    """Raises unless the program of `inner` treats each element alone, and all shapes alike."""
+    """Raises unless the program of `inner` is element-wise and the same for all shapes."""
     for shape, dtype in shapes:
-        vector = jax.ShapeDtypeStruct((7919,), dtype)  # a length that nothing else has
+        vector = jax.ShapeDtypeStruct((7919,), dtype)  # a length that no other array has
         if _operations(inner, vector) != _operations(inner, jax.ShapeDtypeStruct(shape, dtype)):
             raise NamedError(
                 "inner treats arrays of the shape "
-                f"{list(shape)} otherwise than vectors, so it cannot be packed",
+                f"{list(shape)} differently from vectors, so it cannot be packed",
             )
 
 
 def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list[str]:
-    """What an update of one leaf computes, in order; raises where it is not element-wise."""
+    """The operations of an update of one leaf, in order; raises if one is not element-wise."""
     tree = {"leaf": leaf}
+
+    def update(*args):
+        return inner.update(*args, value=jnp.zeros(()))
+
     try:
         state = jax.eval_shape(inner.init, tree)
-        update = lambda *args: inner.update(*args, value=jnp.zeros(()))  # noqa: E731
         traced = jax.make_jaxpr(update)(tree, state, tree)
     except Exception as error:
         raise NamedError(
@@ -70,7 +73,7 @@ def _names(jaxpr: Any) -> Iterator[str]:
                 yield from _names(getattr(part, "jaxpr", part))
             continue
         sizes = [getattr(v.aval, "size", 1) for v in (*equation.invars, *equation.outvars)]
-        # A number laid out as an array: whether that happens depends on the shapes alone.
+        # A number broadcast to an array: whether that happens depends on the shapes only.
         is_fill = name == "broadcast_in_dim" and all(size == 1 for size in sizes[:-1])
         if name not in ELEMENTWISE and not is_fill and any(size > 1 for size in sizes):
             _refuse(f"it computes {name}")

@@ -1,4 +1,4 @@
-"""Guards: steps that would ruin the parameters are skipped, and counted."""
+"""Guards: steps that would ruin the parameters are skipped and counted."""
 
 import dataclasses
 import functools
@@ -10,16 +10,16 @@ import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import found_state
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.core.precision import is_inexact, wider
+from jaxopt_cards.core.states import found_state
 
 
 class SkipNonfiniteState(NamedTuple):
     """State of `skip_nonfinite`."""
 
     inner_state: optax.OptState
-    consecutive: jax.Array  # shape (), int32: bad steps in a row, up to now
+    consecutive: jax.Array  # shape (), int32: bad steps in a row, until now
     total: jax.Array  # shape (), int32: bad steps so far
     leaves: Any  # like the parameters, int32 of shape (): bad steps by leaf
 
@@ -29,7 +29,7 @@ class SkipReport:
     """What `read_skips` returns."""
 
     total: int  # bad steps so far
-    consecutive: int  # bad steps in a row, up to now
+    consecutive: int  # bad steps in a row, until now
     leaves: dict[str, int]  # bad steps by the path of the leaf; only those that had any
 
 
@@ -37,37 +37,37 @@ class SkipReport:
 def skip_nonfinite(
     inner: optax.GradientTransformation, max_consecutive: Annotated[int, "[0, inf)"] = 10
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Skips every step in which a gradient or an update is not finite, and says where it was.
+    r"""Skips steps in which a gradient or an update is not finite, and counts them by leaf.
 
-    A bad step leaves the parameters and the inner state as they were. `optax.apply_if_finite` looks
-    at gradients alone; here updates are looked at too, which an overflow inside the optimizer can
-    ruin, and each leaf has a count of its own. After `max_consecutive` bad steps in a row the next
-    bad one is let through, so that the failure shows instead of a run that stands still.
+    A bad step leaves the parameters and the inner state as they were. `optax.apply_if_finite` only
+    checks gradients; this also checks updates, which may overflow inside the optimizer, and counts
+    for each leaf. After `max_consecutive` bad steps in a row the next bad step is applied, so that
+    the failure shows instead of a run that makes no progress.
 
     Equation:
-        .. math:: u_t = \begin{cases} u_t & \text{all of } g_t, u_t \text{ finite, or given up} \\
+        .. math:: u_t \leftarrow \begin{cases}
+            u_t & \text{all of } g_t, u_t \text{ finite, or given up} \\
             0 & \text{else} \end{cases}
 
-    Args:
-        inner: the transformation to guard: best the whole chain.
-        max_consecutive: whole number >= 0; bad steps in a row to skip before giving up.
+        with :math:`g_t` the gradient and :math:`u_t` the update of `inner`.
 
-    Returns:
-        An `optax.GradientTransformationExtraArgs`.
+    Args:
+        inner: the transformation to guard, preferably the whole chain.
+        max_consecutive: bad steps in a row to skip before giving up.
 
     State:
         `SkipNonfiniteState`: `inner_state`, and as int32 scalars `consecutive`, `total`, and one in
-        `leaves` for each parameter. `read_skips` makes a report of it.
+        `leaves` for each parameter. `read_skips` returns a report of it.
 
     Raises:
-        ValueError: `inner` is no transformation, `max_consecutive` not a whole number >= 0.
+        ValueError: `inner` is no transformation, an argument outside its range.
 
     References:
-        Paulius Micikevicius et al. (2018), Mixed Precision Training: skipped steps. Optax
-        (2020), `apply_if_finite`.
+        Paulius Micikevicius et al. (2018), Mixed Precision Training: skipped steps. Optax (2020),
+        `apply_if_finite`.
 
-    Use when: training in float16, or on data with rare broken examples.
-    Avoid when: steps are bad often: lower the learning rate, or clip.
+    Use when: you train in float16, or on data with rare broken examples.
+    Avoid when: steps are often bad: lower the learning rate, or clip.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -80,8 +80,10 @@ def skip_nonfinite(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        # Each in a buffer of its own, so that a step can donate them.
-        zero = lambda _=None: jnp.zeros((), jnp.int32)  # noqa: E731
+        # Each in its own buffer, so that a step can donate them.
+        def zero(_=None):
+            return jnp.zeros((), jnp.int32)
+
         leaves = zero() if is_placeholder(params) else jax.tree.map(zero, params)
         return SkipNonfiniteState(inner.init(params), zero(), zero(), leaves)
 
@@ -106,33 +108,27 @@ def skip_nonfinite(
 
 
 def _is_bad(arrays: tuple) -> jax.Array:
-    """Whether a gradient or its update, where there is one, has numbers that are not finite."""
+    """Whether a gradient or its update, if there is one, has numbers that are not finite."""
     found = [jnp.asarray(x) for x in arrays if x is not None and is_inexact(x)]
     if not found:
         return jnp.array(False)
-    # Zero times a number is zero, times infinity or NaN it is NaN: one sum tells, which XLA
-    # computes faster on the CPU than `isfinite` and `all`.
+    # Zero times infinity or NaN is NaN, so one sum is enough. XLA computes it on the CPU faster
+    # than `isfinite` and `all`.
     dtype = wider(*found)
     return jnp.sum(functools.reduce(jnp.add, [x.astype(dtype) * 0 for x in found])) != 0
 
 
 @declare
 def read_skips(state: optax.OptState) -> SkipReport:
-    r"""Reads from a state how many steps `skip_nonfinite` met, and which leaves were not finite.
+    r"""Reads the counts of `skip_nonfinite` from a state: bad steps, and the leaves not finite.
 
     Waits for the device; call it between epochs, not between steps.
 
-    Equation:
-        .. math:: n_p = \sum_t [\,g_t \text{ or } u_t \text{ not finite at the path } p\,]
-
     Args:
-        state: the state of `skip_nonfinite`, or of a chain that has it once.
+        state: the state of `skip_nonfinite`, or of a chain that contains it once.
 
     Returns:
         A `SkipReport`: `total`, `consecutive`, and `leaves`, from paths to counts.
-
-    State:
-        None.
 
     Raises:
         ValueError: the state has none of `skip_nonfinite`, or more than one.
@@ -140,7 +136,7 @@ def read_skips(state: optax.OptState) -> SkipReport:
     References:
         Optax (2020), `apply_if_finite`.
 
-    Use when: a run with `skip_nonfinite` is over, or seems to stand still.
+    Use when: a run with `skip_nonfinite` is over, or seems to make no progress.
     Avoid when: inside a compiled function: the numbers are not known there.
 
     Example:

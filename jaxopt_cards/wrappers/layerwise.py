@@ -1,4 +1,4 @@
-"""Learning rates that fall from layer to layer."""
+"""Learning rates that decrease from layer to layer."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -22,26 +22,22 @@ def layerwise_decay(
     decay: Annotated[ArrayLike, "(0, 1]"],
     order: Sequence[str],
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gives lower layers smaller steps: discriminative rates for fine-tuning.
+    r"""Gives lower layers smaller steps: discriminative learning rates for fine-tuning.
 
-    The top layer's updates stay as they are; those of each layer below are multiplied by `decay`
-    once more. Lower layers hold what is common to tasks and should move least.
+    The updates of the top layer do not change; those of each layer below are multiplied by `decay`
+    once more. Lower layers compute what different tasks have in common and should move least.
 
     Equation:
         .. math:: u^{(l)} \leftarrow \xi^{\,L - l}\, u^{(l)}
 
-        with :math:`\xi` = `decay`, :math:`L` the number of layers in `order`, :math:`l` from 1 at
-        the bottom.
+        with :math:`u^{(l)}` the update of layer :math:`l`, from 1 at the bottom, :math:`L` the
+        number of layers in `order`, :math:`\xi` = `decay`.
 
     Args:
         inner: the optimizer whose updates are scaled.
-        decay: float in (0, 1]; ratio of a layer's rate to that of the one above it. 1 / 2.6 in the
-            paper.
-        order: regular expressions over paths, from the bottom to the top, such as
-            `["hidden1", "hidden2", "logits"]`. Each parameter must match exactly one.
-
-    Returns:
-        An `optax.GradientTransformationExtraArgs`.
+        decay: ratio of a layer's learning rate to that of the layer above it. The paper's 1 / 2.6.
+        order: regular expressions over paths, from the bottom to the top, such as `["hidden1",
+            "hidden2", "logits"]`. Each parameter must match exactly one.
 
     State:
         That of `inner`.
@@ -52,10 +48,11 @@ def layerwise_decay(
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
-        Classification. Chapter 11, "Tweaking, Dropping, or Replacing the Upper Layers".
+        Classification. Géron (2017), chapter 11, "Tweaking, Dropping, or Replacing the Upper
+        Layers".
 
-    Use when: all layers of a pretrained network are trained on a small set.
-    Avoid when: lower layers need not move at all: `transfer.freeze` saves their cost.
+    Use when: you train all layers of a pretrained network on a small data set.
+    Avoid when: lower layers need not move at all: `transfer.freeze` also saves their computation.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -8,9 +8,10 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxopt_cards.core.abstract import applied
+from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import check_params, is_hole
 from jaxopt_cards.core.precision import in_precision, is_inexact, wider
+from jaxopt_cards.core.trees import is_hole
 
 
 class LookaheadState(NamedTuple):
@@ -28,11 +29,11 @@ def lookahead(
     slow_step_size: Annotated[ArrayLike, "(0, 1]"] = 0.5,
     reset_state: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Lets an optimizer run ahead some steps, then goes part of the way: k steps forward, 1 back.
+    r"""Runs an optimizer for some steps, then goes a part of the way: k steps forward, 1 step back.
 
-    The variance of the fast steps is averaged out. Around any optimizer, on plain parameters: they
-    are the fast weights, and equal the slow ones after each synchronisation; Optax's `lookahead`
-    takes and gives pairs of both instead.
+    This averages out the variance of the fast steps. It wraps any optimizer, on plain parameters:
+    these are the fast weights, and equal the slow weights after each synchronisation. Optax's
+    `lookahead` takes and returns pairs of both instead.
 
     Equation:
         .. math::
@@ -40,24 +41,21 @@ def lookahead(
             \phi &\leftarrow \phi + \alpha\, (\theta_t - \phi), \quad \theta_t \leftarrow \phi
             \qquad\text{every } k \text{ steps}
 
-        with :math:`\phi` the slow weights, :math:`k` = `sync_period`, :math:`\alpha` =
-        `slow_step_size`.
+        with :math:`\theta_t` the parameters, :math:`u_t` the update of `fast`, :math:`\phi` the
+        slow weights, :math:`k` = `sync_period`, :math:`\alpha` = `slow_step_size`.
 
     Args:
-        fast: the optimizer that makes the fast steps.
-        sync_period: whole number > 0; steps between synchronisations. The paper's 5.
-        slow_step_size: float in (0, 1]; the part of the way that is kept. The paper's 0.5.
-        reset_state: bool; start the fast optimizer's state anew after each synchronisation.
-
-    Returns:
-        An `optax.GradientTransformationExtraArgs` that needs the parameters.
+        fast: the optimizer of the fast steps.
+        sync_period: number of steps between synchronisations. The paper's 5.
+        slow_step_size: the part of the way that is kept. The paper's 0.5.
+        reset_state: whether to reset the state of `fast` after each synchronisation.
 
     State:
-        `LookaheadState`: `fast_state`; `slow`, one array like each parameter, in float32 at least;
+        `LookaheadState`: `fast_state`; `slow`, one array for each parameter, at least float32;
         `steps_since_sync` (int32).
 
     Raises:
-        ValueError: a number outside its range, no transformation to wrap; (when updating) no
+        ValueError: an argument outside its range, `fast` is no transformation; (when updating) no
             parameters.
 
     References:
@@ -65,7 +63,7 @@ def lookahead(
         forward, 1 step back.
 
     Use when: an optimizer is noisy or its learning rate uncertain.
-    Avoid when: memory for another copy of the parameters is short.
+    Avoid when: there is no memory for another copy of the parameters.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -115,6 +113,6 @@ def lookahead(
 
 
 def _slow(param: Any) -> Any:
-    """Where the slow weights start; integers and keys have none."""
+    """The first slow weights; integers and keys have none."""
     # A copy: a step may donate both.
     return in_precision(32, jnp.array(param)) if is_inexact(param) else optax.MaskedNode()

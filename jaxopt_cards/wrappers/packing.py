@@ -1,4 +1,4 @@
-"""Many small leaves laid out as one array."""
+"""Many small leaves packed into one array."""
 
 import dataclasses
 import functools
@@ -22,11 +22,11 @@ PyTree = Any
 
 
 class Layout(NamedTuple):
-    """Where the leaves of a tree lie once it is packed; equal for a tree and its gradient."""
+    """Where the leaves of a packed tree are; equal for a tree and its gradient."""
 
     treedef: Any
     shapes: tuple[tuple[int, ...], ...]  # of each leaf
-    vectors: tuple[int, ...]  # for each leaf the vector it lies in; -1: it is large, and by itself
+    vectors: tuple[int, ...]  # for each leaf the index of its vector; -1 if it is large
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,26 +43,22 @@ jax.tree_util.register_dataclass(Packed, data_fields=["small", "large"], meta_fi
 
 @declare
 def pack_params(params: PyTree, max_size: Annotated[int, "[1, inf)"] = 4096) -> Packed:
-    r"""Lays out the small leaves of a tree as one vector for each dtype.
+    r"""Packs the small leaves of a tree into one vector for each dtype.
 
-    Keep packed parameters from step to step and unpack them inside of the loss: gradients then come
-    packed too, and a step hands over a few buffers instead of thousands.
+    Keep packed parameters from step to step and unpack them inside the loss: the gradients are then
+    packed too, and a step passes a few buffers instead of thousands.
 
     Equation:
         .. math:: p = (\mathrm{vec}\,\theta_1, \mathrm{vec}\,\theta_2, \dots)
 
+        with :math:`\theta_i` the small leaves of one dtype and :math:`p` their vector.
+
     Args:
         params: any tree of arrays.
-        max_size: whole number > 0; leaves with at most so many elements are packed.
+        max_size: leaves with at most this number of elements are packed.
 
     Returns:
         A `Packed`: a tree of arrays that knows its layout.
-
-    State:
-        None.
-
-    Raises:
-        ValueError: `max_size` is not a whole number > 0.
 
     References:
         Optax (2021), `flatten`, which lays out all leaves as one array.
@@ -90,7 +86,7 @@ def pack_params(params: PyTree, max_size: Annotated[int, "[1, inf)"] = 4096) -> 
 
 
 def _packed(layout: Layout, leaves: list) -> Packed:
-    """The leaves in this layout; those of one vector get the dtype that holds them all."""
+    """The leaves in this layout; those of one vector get their common dtype."""
     parts: list[list[jax.Array]] = [[] for _ in range(max(layout.vectors, default=-1) + 1)]
     large: list[jax.Array] = []
     for vector, leaf in zip(layout.vectors, leaves, strict=True):
@@ -101,21 +97,15 @@ def _packed(layout: Layout, leaves: list) -> Packed:
 
 @declare
 def unpack_params(packed: Packed) -> PyTree:
-    r"""The tree again that `pack_params` packed.
+    r"""Returns the tree that `pack_params` packed.
 
-    Cheap inside of a compiled function, where pieces of a vector need not be copied.
-
-    Equation:
-        .. math:: \theta_i = \mathrm{vec}^{-1}(p_i)
+    Cheap inside a compiled function, where the pieces of a vector need not be copied.
 
     Args:
-        packed: what `pack_params` made, or its gradient.
+        packed: the result of `pack_params`, or its gradient.
 
     Returns:
-        The tree, with the leaves' shapes and dtypes as they were.
-
-    State:
-        None.
+        The tree, with the original shapes and dtypes of the leaves.
 
     Raises:
         ValueError: `packed` is not a `Packed`.
@@ -124,7 +114,7 @@ def unpack_params(packed: Packed) -> PyTree:
         Optax (2021), `flatten`, which lays out all leaves as one array.
 
     Use when: at the beginning of a loss function of packed parameters.
-    Avoid when: parameters were never packed.
+    Avoid when: the parameters were not packed.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -153,32 +143,32 @@ def unpack_params(packed: Packed) -> PyTree:
 def pack_small_leaves(
     inner: optax.GradientTransformation, max_size: Annotated[int, "[1, inf)"] = 4096
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Lays out all small leaves as one array for an element-wise transformation.
+    r"""Packs all small leaves into one array for an element-wise transformation.
 
-    A tree of a thousand small arrays costs a thousand small loops and, between host and device, a
-    thousand buffers for each array of state. Packed, it costs one of each; the numbers stay the
-    same. The parameters and gradients given are packed and unpacked in each step, unless they come
-    from `pack_params`: then nothing is copied. Whether `inner` is element-wise is read from its
-    program when `init` is called.
+    A tree of a thousand small arrays needs a thousand small loops and, between host and device, a
+    thousand buffers for each array of state. Packed, it needs one of each; the results are the
+    same. In each step parameters and gradients are packed and unpacked, unless they come from
+    `pack_params`: then nothing is copied. Whether `inner` is element-wise is read from its program
+    when `init` is called.
 
     Equation:
         .. math:: u = \mathrm{unpack}(\mathrm{update}(\mathrm{pack}(g), s, \mathrm{pack}(\theta)))
 
-    Args:
-        inner: an element-wise transformation, such as any optimizer here, ours or Optax's; not one
-            that looks at norms, paths or shapes. To mask, pack inside of `masked`.
-        max_size: whole number > 0; leaves with at most so many elements are packed.
+        with :math:`g` the gradient, :math:`s` the state of `inner`, :math:`\theta` the parameters,
+        :math:`u` the update.
 
-    Returns:
-        An `optax.GradientTransformationExtraArgs`.
+    Args:
+        inner: an element-wise transformation, such as any optimizer of this package; not one that
+            uses norms, paths or shapes. To mask, pack inside of `masked`.
+        max_size: leaves with at most this number of elements are packed.
 
     State:
         That of `inner` for a `Packed` tree: one vector for each dtype, and the large leaves.
 
     Raises:
         ValueError: `inner` is no transformation; (at `init`) it is not element-wise, has masks, or
-            cannot be analysed: the message says why; (when updating) the updates are unlike the
-            parameters.
+            cannot be analysed: the message says why; (when updating) the structure of the updates
+            differs from that of the parameters.
 
     References:
         Optax (2021), `flatten`, which lays out all leaves as one array and checks nothing.
@@ -196,8 +186,8 @@ def pack_small_leaves(
     """
     inner = optax.with_extra_args_support(inner)
 
-    # Laid out as a list: a container may have changed since `init`, as in `nnx.Optimizer`, where
-    # it first holds `Param`s and then their arrays.
+    # As a list: a container may have changed since `init`, as in `nnx.Optimizer`, which first has
+    # `Param`s and then their arrays.
     def packed(tree, layout=None):
         if isinstance(tree, Packed):
             return tree
@@ -205,7 +195,7 @@ def pack_small_leaves(
         return _packed(layout, leaves) if layout else pack_params(leaves, max_size)
 
     def init(params):
-        if is_placeholder(params):  # no part of the state is like the parameters
+        if is_placeholder(params):  # no part of the state has the structure of the parameters
             return inner.init(jnp.zeros(()))
         params = packed(params)
         layout = zip(params.layout.shapes, params.layout.vectors, strict=True)
@@ -223,10 +213,10 @@ def pack_small_leaves(
         weights = None if params is None else packed(params)
         if isinstance(updates, Packed):
             return inner.update(updates, state, weights, **extra_args)
-        # Gradients may have other dtypes than parameters, but must lie where the state lies.
+        # Gradients may have other dtypes than parameters, but must have the layout of the state.
         layout = next((node.layout for node in _packs((state, weights))), None)
         grads = jax.tree.leaves(updates)
-        # Without barriers XLA computes the whole vector anew for each of its pieces.
+        # Without barriers XLA recomputes the whole vector for each of its pieces.
         updates = jax.lax.optimization_barrier(packed(grads, layout))
         updates, state = inner.update(updates, state, weights, **extra_args)
         leaves = unpack_params(jax.lax.optimization_barrier(updates))

@@ -9,9 +9,8 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import NamedError
+from jaxopt_cards.core.checks import NamedError, check_params
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.leafwise import check_params
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import path_name, path_names
 from jaxopt_cards.core.precision import in_precision, is_inexact
@@ -30,8 +29,8 @@ class Probes(NamedTuple):
     """What `read_probes` returns of one layer; arrays of shape (steps,), oldest first."""
 
     step: np.ndarray  # int: number of the update, from 1
-    gradient: np.ndarray  # norm of the gradient that came in
-    update: np.ndarray  # norm of the update that went out
+    gradient: np.ndarray  # norm of the incoming gradient
+    update: np.ndarray  # norm of the outgoing update
     ratio: np.ndarray  # norm of the update over norm of the parameters
 
 
@@ -41,42 +40,43 @@ def probe(
     last: Annotated[int, "[1, inf)"] = 100,
     every: Annotated[int, "[1, inf)"] = 10,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Records how large gradients and updates are, layer by layer, every few steps.
+    r"""Records the norms of gradients and updates, layer by layer, every few steps.
 
-    A layer is all leaves whose paths differ in the last part only, as `hidden1/kernel` and
-    `hidden1/bias`. Nothing leaves the device until `read_probes` asks. Updates and inner state are
-    those of `inner`. Optax's `snapshot` and `monitor` keep one measurement of one stage; this keeps
-    a window of both ends.
+    A layer is all leaves whose paths differ only in the last part, such as `hidden1/kernel` and
+    `hidden1/bias`. The records stay on the device until `read_probes` is called. Updates and inner
+    state are those of `inner`. Optax's `snapshot` and `monitor` keep one measurement of one stage;
+    this keeps a window of records of what goes in and what comes out.
 
     Equation:
         .. math:: \lVert g^{(l)} \rVert_2, \qquad \lVert u^{(l)} \rVert_2, \qquad
             \frac{\lVert u^{(l)} \rVert_2}{\lVert \theta^{(l)} \rVert_2}
             \qquad\text{for each layer } l
 
-    Args:
-        inner: the transformation to watch: best the whole chain, so that updates are steps.
-        last: whole number > 0; records to remember.
-        every: whole number > 0; steps from one record to the next, beginning with the first. A
-            record computes the update of `inner` a second time, and the sums.
+        with :math:`g^{(l)}` the gradient of layer :math:`l`, :math:`u^{(l)}` its update,
+        :math:`\theta^{(l)}` its parameters.
 
-    Returns:
-        An `optax.GradientTransformationExtraArgs` that needs the parameters.
+    Args:
+        inner: the transformation to watch, preferably the whole chain, so that updates are steps.
+        last: number of records to keep.
+        every: number of steps from one record to the next, beginning with the first. A record
+            computes the update of `inner` a second time, and the sums.
 
     State:
         `ProbeState`: `inner_state`, `count` and `every` (int32), and for each layer three float32
-        numbers a record.
+        numbers per record.
 
     Raises:
-        ValueError: `inner` is no transformation, `last` or `every` not a whole number > 0; (when
-            updating) no parameters.
+        ValueError: `inner` is no transformation, an argument outside its range; (when updating) no
+            parameters.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
-        feedforward neural networks. Chapter 11, "Vanishing/Exploding Gradients Problems".
+        feedforward neural networks. Géron (2017), chapter 11, "Vanishing/Exploding Gradients
+        Problems".
 
     Use when: training stalls or explodes: a healthy ratio is about 0.001, alike in all layers.
     Avoid when: layers are tiny: the sums then cost as much as the step; or many runs are trained
-        under one `vmap`: every step then computes what a record does.
+        under one `vmap`: then every step costs as much as a record.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -91,7 +91,7 @@ def probe(
 
     def init(params):
         squares: Any = {layer: jnp.zeros((last, 3), jnp.float32) for layer in _layers(params)}
-        if is_placeholder(params):  # the record is not like the parameters
+        if is_placeholder(params):  # the record does not have the structure of the parameters
             squares = jnp.zeros(())
         return ProbeState(
             inner.init(params), jnp.zeros((), jnp.int32), jnp.array(every, jnp.int32), squares
@@ -101,9 +101,9 @@ def probe(
         check_params(params)
 
         def recorded():
-            # The update once more: for the one that is returned, every step would write it out.
+            # Computed again: to use the returned update, every step would write it to memory.
             new_updates, _ = inner.update(updates, state.inner_state, params, **extra_args)
-            # Always true: XLA would else fuse the update into the sums, where it is slower tenfold.
+            # Always true: otherwise XLA fuses the update into the sums, which is ten times slower.
             return jax.lax.cond(state.count >= 0, summed, lambda _: state.squares, new_updates)
 
         def summed(new_updates):
@@ -126,23 +126,17 @@ def probe(
 
 @declare
 def read_probes(state: optax.OptState) -> dict[str, Probes]:
-    r"""Reads what `probe` recorded: a table for each layer, oldest step first.
+    r"""Reads the records of `probe`: a table for each layer, oldest step first.
 
     Waits for the device; call it between epochs, not between steps.
 
-    Equation:
-        .. math:: \lVert x^{(l)} \rVert_2 = \sqrt{\textstyle\sum_{i \in l} |x_i|^2}
-
     Args:
-        state: the state of `probe`, or one that holds it, such as that of a chain.
+        state: the state of `probe`, or one that contains it, such as that of a chain.
 
     Returns:
         From layers to `Probes`: `step`, `gradient`, `update` and `ratio`, arrays of shape (steps,).
-        Where there are several probes, the path of each in `state` stands before its layers, such
-        as `1/inner_state/hidden1`.
-
-    State:
-        None.
+        With several probes, the name of a layer follows the path of its probe in `state`, as in
+        `1/inner_state/hidden1`.
 
     Raises:
         ValueError: the state has none of `probe`.
@@ -175,8 +169,11 @@ def read_probes(state: optax.OptState) -> dict[str, Probes]:
 
 
 def _found(state: Any, at: str) -> Iterator[tuple[str, ProbeState]]:
-    """All states of `probe`, also those inside of others, by their paths in the state."""
-    is_probe = lambda node: isinstance(node, ProbeState)  # noqa: E731
+    """All states of `probe`, also nested ones, with their paths in the state."""
+
+    def is_probe(node):
+        return isinstance(node, ProbeState)
+
     for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_probe):
         if is_probe(node):
             where = f"{at}/{path_name(path)}".strip("/")
@@ -208,19 +205,22 @@ def _layers(tree: Any) -> dict[str, list[jax.Array]]:
 
 
 def _after(squares: dict[str, jax.Array], count: jax.Array, updates: Any) -> Any:
-    """The same updates, but for the compiler they hang on what was recorded.
+    """The same updates, which for the compiler depend on the record.
 
-    Weights and state can then change in place: nobody reads the old ones any longer. Otherwise XLA
-    copies them in every step, for the few in which the record reads them; an
-    `optimization_barrier` does not keep it from that, a condition that never holds does.
+    Weights and state can then change in place, since nothing reads the old ones afterwards.
+    Otherwise XLA copies them in every step, for the few steps in which the record reads them. An
+    `optimization_barrier` does not prevent that; a condition that never holds does.
     """
     never = (count < 0) & jnp.array([table[0, 0] > 0 for table in squares.values()]).any()
-    hung = lambda u: jnp.where(never, jnp.zeros_like(u), u) if is_inexact(u) else u  # noqa: E731
+
+    def hung(update):
+        return jnp.where(never, jnp.zeros_like(update), update) if is_inexact(update) else update
+
     return jax.tree.map(hung, updates)
 
 
 def _square(leaves: list[jax.Array] | None) -> jax.Array:
-    """The sum of all squares, in float32 at least; of a layer without gradients zero."""
+    """The sum of all squares, at least in float32; zero for a layer without gradients."""
     if leaves is None:
         return jnp.zeros(())
     wide = [in_precision(32, jnp.asarray(leaf)) for leaf in leaves]

@@ -11,7 +11,6 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, transfer
 from jaxopt_cards.training import epoch_program as _epoch
-from jaxopt_cards.training import run as _fit
 from jaxopt_cards.training.inputs import default_loss
 from tests.bench.comparison import Comparison, compare
 
@@ -84,7 +83,9 @@ def _around(task: data.Splits) -> list[Comparison]:
 
 def epoch_of(model: Any, tx: Any, train: Any, valid: Any = None, trainable: Any = nnx.Param) -> Any:
     """One epoch of `fit` after another, as a function without arguments."""
-    program, arrays, frozen = _fit.prepared(model, trainable, default_loss, BATCH, _fit.Options())
+    program, arrays, frozen = _epoch.prepared(
+        model, trainable, default_loss, BATCH, _epoch.Options()
+    )
     train = _epoch.Data(*jax.device_put(tuple(train)))
     # One example, where validation is not what is compared.
     valid = (

@@ -15,7 +15,6 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.training import epoch_program as _epoch
-from jaxopt_cards.training import run as _fit
 from jaxopt_cards.training.inputs import default_loss
 from tests.bench import steps
 from tests.bench.comparison import Comparison, compare
@@ -105,7 +104,9 @@ def _against_the_floor(train: data.Examples) -> list[Comparison]:
 def _counted_in_a_step(train: data.Examples) -> float:
     """Floating-point operations of a step: `cost_analysis` counts the body of a loop but once."""
     tx, model = jc.adam(1e-4), layers.MLP(784, 5, rngs=nnx.Rngs(0))
-    program, arrays, frozen = _fit.prepared(model, nnx.Param, default_loss, BATCH, _fit.Options())
+    program, arrays, frozen = _epoch.prepared(
+        model, nnx.Param, default_loss, BATCH, _epoch.Options()
+    )
     carry = (arrays, tx.init(arrays.params), jnp.int32(0))
     batch = (jnp.int32(1), jnp.arange(BATCH), jnp.full(BATCH, 1 / BATCH))
     examples = _epoch.Data(*jax.device_put(tuple(train)))

@@ -130,7 +130,7 @@ def test_compare_as_json(run):
         (["lits"], "Did you mean 'list'?"),
         (["list", "--kind", "optimiser"], "'optimizer'"),
         (["show"], "Missing argument"),
-        (["show", "mlp"], "nearest: MLP"),
+        (["show", "lamb"], "it is Optax's: optax.lamb"),
     ],
 )
 def test_a_mistake_ends_with_status_2_and_says_what_was_meant(run, arguments, message):
@@ -196,3 +196,21 @@ def test_shells_complete_names():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
     assert done.stdout.split() == ["amsbound"]
+
+
+def test_show_of_a_users_function(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "half.py").write_text(
+        'def half(factor=0.5):\n    """Halves.\n\n    Equation:\n        .. math:: u = a g\n\n'
+        "    Args:\n        factor: float.\n\n    Returns:\n        A transformation.\n\n"
+        '    Use when: always.\n    Avoid when: never.\n    """\n'
+    )
+    code, out, err = run("show", "half:half")
+    assert (code, err) == (0, "")
+    assert out.startswith("half (transformation)\n\nHalves.\n")
+    assert "from half import half\nhalf(factor=0.5)\n" in out
+    assert not re.search(r"^(State|Raises|References|Example)$", out, re.MULTILINE)
+    code, out, err = run("show", "half:whole")
+    assert (code, out) == (2, "")
+    assert "name must be module:function, got 'half:whole': module 'half' has no attribute" in err

@@ -160,7 +160,7 @@ def test_race_needs_no_matplotlib():
     assert plain.returncode == 0, plain.stderr
     assert "sgd:lr=0.1" in plain.stdout
     assert drawn.returncode == 2
-    assert drawn.stderr.startswith("jaxopt-cards: --output needs matplotlib")
+    assert drawn.stderr.startswith("jaxopt-cards: --output: needs matplotlib")
     assert len(drawn.stderr.splitlines()) == 1
 
 

@@ -1,5 +1,6 @@
 """Every transformation inside of NNX, Linen and Equinox does what it does in a plain loop."""
 
+import functools
 from collections.abc import Callable
 
 import chex
@@ -23,6 +24,7 @@ def made(row):
     return optax.with_extra_args_support(row.make(*row.given()))
 
 
+@functools.cache
 def plain(row):
     """The parameters after ten steps of a bare loop."""
     tx, now = made(row), params()

@@ -1,5 +1,6 @@
 """One table of all public transformations and wrappers; each row is one way to build one."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ class Transformation:
     make: Callable[..., Any]  # of the arrays in `given`
     optax: Callable[..., Any] | None = None  # the same of Optax, where Optax has it
     given: Callable[[], tuple] = tuple  # arrays of the user's, fresh ones at each call
-    extra: dict[str, Any] = field(default_factory=dict)  # what `update` needs by name
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)  # what `update` needs by name
     keeps_halves: bool = False  # where Optax's schedule, of float32, widens half precision
     # How gradients may say that there is none, as of counters among the parameters.
     absent: tuple[str, ...] = ("None", "float0")
@@ -73,6 +74,16 @@ ADAM = partial(jc.adam, 0.05)
 LAYERS = ["hidden1", "scale"]
 Row = Transformation
 
+
+def stages_of_optimizers():
+    """Each stage at its defaults; if it takes a learning rate, at 0.05."""
+    for name in jc.__all__:
+        make = getattr(jc, name)
+        if name.startswith("scale_by_") and make.__module__.startswith("jaxopt_cards.optimizers."):
+            rate = [0.05] if "learning_rate" in inspect.signature(make).parameters else []
+            yield Row(name, partial(make, *rate), getattr(optax, name, None))
+
+
 TRANSFORMATIONS = [
     *(
         Row(case.name, partial(case.make, 0.05), case.optax and partial(case.optax, 0.05))
@@ -86,22 +97,12 @@ TRANSFORMATIONS = [
     Row("ftrl from an array", lambda start: jc.ftrl(0.05, -0.5, start), given=array(0.1)),
     Row("momentum by a schedule", lambda: jc.sgd(0.05, momentum=falling)),
     # Single stages.
-    Row("scale_by_adabound", jc.scale_by_adabound),
-    Row("scale_by_adadelta", jc.scale_by_adadelta, optax.scale_by_adadelta),
-    Row("scale_by_adam", jc.scale_by_adam, optax.scale_by_adam),
-    Row("scale_by_adamax", jc.scale_by_adamax, optax.scale_by_adamax),
-    Row("scale_by_amsgrad", jc.scale_by_amsgrad, optax.scale_by_amsgrad),
-    Row("scale_by_ftrl", partial(jc.scale_by_ftrl, 0.05)),
+    *stages_of_optimizers(),
     Row("scale_by_learning_rate", *(partial(m.scale_by_learning_rate, 0.05) for m in (jc, optax))),
     Row(
         "scale_by_learning_rate, a schedule",
         *(partial(m.scale_by_learning_rate, falling) for m in (jc, optax)),
     ),
-    Row("scale_by_radam", jc.scale_by_radam, optax.scale_by_radam),
-    Row("scale_by_rms", jc.scale_by_rms, optax.scale_by_rms),
-    Row("scale_by_rss", jc.scale_by_rss, optax.scale_by_rss),
-    Row("scale_by_stddev", jc.scale_by_stddev, optax.scale_by_stddev),
-    Row("scale_by_true_nesterov", partial(jc.scale_by_true_nesterov, 0.05)),
     Row("trace", partial(jc.trace, 0.9), partial(optax.trace, 0.9)),
     Row("trace by a schedule", partial(jc.trace, falling)),
     Row("leafwise", sign_momentum),
@@ -133,14 +134,14 @@ TRANSFORMATIONS = [
         given=lambda: (jnp.ones((8, 4)),),
     ),
     Row("max_norm", partial(jc.max_norm, 0.5)),
-    Row("max_norm by pattern", partial(jc.max_norm, 0.5, pattern="kernel"), absent=("float0",)),
+    Row("max_norm by pattern", partial(jc.max_norm, 0.5, mask="kernel"), absent=("float0",)),
     Row("proximal_l1", partial(jc.proximal_l1, 0.05)),
     Row("proximal_l1 by a schedule", partial(jc.proximal_l1, falling)),
     Row("magnitude_prune", partial(jc.magnitude_prune, 0.1)),
     Row("magnitude_prune to a share", partial(jc.magnitude_prune, sparsity=0.5)),
     Row(
         "magnitude_prune by pattern",
-        partial(jc.magnitude_prune, 0.1, pattern="kernel"),
+        partial(jc.magnitude_prune, 0.1, mask="kernel"),
         absent=("float0",),
     ),
     Row(

@@ -2,6 +2,7 @@
 
 import inspect
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -97,9 +98,16 @@ def variants():
             if isinstance(parameter.default, bool):
                 values = [not parameter.default]
             else:
-                values = THRESHOLDS[name] if argument == "threshold" else VALUES[argument]
+                values = THRESHOLDS.get(name) if argument == "threshold" else VALUES.get(argument)
+                values = values or _others(parameter)
             for value in values:
                 yield name, {argument: value}
+
+
+def _others(parameter):
+    """Values of an argument without a list of its own: the other words, or half of the number."""
+    words = [word for word in get_args(parameter.annotation) if isinstance(word, str)]
+    return [word for word in words if word != parameter.default] or [parameter.default / 2]
 
 
 def both(name, arguments):

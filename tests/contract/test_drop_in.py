@@ -31,7 +31,7 @@ VARIANTS = [
 
 
 def test_shared_names_are_found():
-    assert len(OPTIMIZERS) == 10
+    assert len(OPTIMIZERS) >= 10
     assert {*TRANSFORMATIONS, *SCHEDULES, "lookahead"} == SHARED.keys()
 
 

@@ -156,7 +156,7 @@ def test_smooth_noise_is_gaussian_filtered_noise():
 
 
 def test_elastic_moves_pixels_by_its_strength():
-    ramps = changed_ramps(300, elastic=0.5, elastic_sigma=3.0)
+    ramps = changed_ramps(300, elastic=(0.5, 3.0))
     moved = (ramps[..., :2] - RAMPS)[:, 4:-4, 4:-4]  # eight standard deviations from the edge
     assert moved.std() == pytest.approx(0.5, rel=0.05)
 
@@ -291,7 +291,15 @@ def test_equal_settings_are_one_function_to_the_compiler():
         ({"scale": 1.0}, r"augment: scale must lie in \[0, 1\), got 1.0"),
         ({"shear": float("nan")}, r"augment: shear must lie in \[0, 10\], got nan"),
         ({"elastic": "strong"}, r"augment: elastic must be a number in \[0, 1000\], got 'strong'"),
-        ({"elastic_sigma": 0.0}, r"augment: elastic_sigma must lie in \[0.5, 1000\], got 0.0"),
+        (
+            {"elastic": (1.0, 0.0)},
+            r"augment: the sigma of elastic must lie in \[0.5, 1000\], got 0.0",
+        ),
+        (
+            {"elastic": (1, 2, 3)},
+            r"augment: elastic must be a number or a pair \(strength, sigma\)",
+        ),
+        ({"elastic_sigma": 4.0}, r"augment: elastic_sigma must be given as elastic=\(strength,"),
         ({"brightness": 2}, r"augment: brightness must lie in \[0, 1\]"),
         ({"contrast": 2}, r"augment: contrast must lie in \[0, 1\]"),
         ({"saturation": 2}, r"augment: saturation must lie in \[0, 1\]"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxopt_cards import data
+from jaxopt_cards.data.examples import confusion_counts
 
 EXAMPLES = data.Examples(np.arange(8.0)[:, None], np.array([5, 7, 5, 9, 7, 5, 9, 5]))
 
@@ -46,7 +47,7 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_digits_are_complete_and_disjoint():
+def test_digits_are_complete_and_those_of_scikit_learn():
     splits = data.digits()
     assert sum(len(split.y) for split in splits) == 1797
     assert all(set(split.y.tolist()) == set(range(10)) for split in splits)
@@ -54,7 +55,8 @@ def test_digits_are_complete_and_disjoint():
     assert (splits.train.x.min(), splits.train.x.max()) == (0, 1)
 
 
-def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"digits: needs scikit-learn: pip install"):
-        data.digits()
+def test_confusion_counts_also_labels_of_few_bits():
+    labels, guesses = np.array([0, 17, 17], np.uint8), np.array([0, 17, 3])
+    counts = confusion_counts(labels, guesses, 18)
+    assert counts[0, 0] == counts[17, 17] == counts[17, 3] == 1
+    assert counts.sum() == 3

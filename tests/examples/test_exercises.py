@@ -87,7 +87,10 @@ def test_the_logistic_unit_of_pairs_is_a_softmax_of_two(run):
     )
 
 
-def test_exercise_8_stores_its_models_and_goes_on_where_it_was(run, tmp_path, capsys):
+def test_exercise_8_stores_its_models_and_goes_on_where_it_was(run, tmp_path, monkeypatch, capsys):
+    exercise = importlib.import_module("exercise_08_deep_learning")
+    for space in exercise.SPACES.values():
+        monkeypatch.setitem(space, "units", [(100,)])  # what takes time is to compile the layers
     first = run("exercise_08_deep_learning", "--data", "digits")
     rows = {row["row"]: row for row in first["rows"]}
     assert list(rows) == ROWS_8

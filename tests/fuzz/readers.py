@@ -216,7 +216,7 @@ READERS = {
     ),
     "restore": Reader(("restore",), _any_file, _restored, 25),
     "restore (Orbax)": Reader(("restore",), _orbax, _restored, 12),
-    "restore (checkpoint_dir)": Reader(
+    "restore (checkpoints of fit)": Reader(
         ("restore",), _checkpoints, _restored, 12, _mend_checkpoints
     ),
     "Zoo": Reader(("Zoo.load", "Zoo.card"), _zoo, _read_zoo, 40, _mend_zoo),

@@ -56,7 +56,7 @@ folder, out, every = sys.argv[1:]
 result = training.fit(
     layers.MLP(6, 3, units=(8,), dropout_rate=0.2, rngs=nnx.Rngs(0)), jc.adam(1e-2),
     train=(x[:60], y[:60]), valid=(x[60:], y[60:]), batch_size=7, epochs={EPOCHS},
-    checkpoint_dir=folder or None, checkpoint_every=int(every),
+    checkpoints=training.Checkpoints(folder, int(every)) if folder else None,
 )
 leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(result.model, nnx.Param)))
 np.savez(out, *leaves, *result.history[:3], best_epoch=result.best_epoch)
@@ -316,7 +316,7 @@ def fit(folder, **kwargs):
     x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int32)
     settings = {"train": (x[:30], y[:30]), "valid": (x[30:], y[30:]), "epochs": 4, "batch_size": 10}
-    settings |= {"progress": False, "checkpoint_dir": folder, "checkpoint_every": 1}
+    settings |= {"progress": False, "checkpoints": folder and training.Checkpoints(folder, every=1)}
     model = layers.MLP(6, 2, units=(64, 64), rngs=nnx.Rngs(0))
     result = training.fit(model, TX, **(settings | kwargs))
     return nnx.to_pure_dict(nnx.state(result.model, nnx.Param))
@@ -363,7 +363,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with first:
         assert first.stdout.readline() == "held\n"
-        message = rf"fit: checkpoint_dir {folder} is in use by another process \(pid {first.pid}\)"
+        message = rf"fit: checkpoints {folder} is in use by another process \(pid {first.pid}\)"
         for _ in range(2):
             with pytest.raises(OSError, match=message):
                 fit(folder)

@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 
-import jax
 import joblib
 import numpy as np
 import pytest
@@ -47,15 +46,7 @@ def excused(estimator):
     }
 
 
-@pytest.fixture
-def quick_compilation():
-    """Each check has shapes of its own: it is compilation that takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.usefixtures("quick_compilation")  # each check has shapes of its own
 @parametrize_with_checks(
     [DNNClassifier(units=(10,), learning_rate=0.02, epochs=20)],
     expected_failed_checks=excused,

@@ -34,7 +34,8 @@ EIGHT = """
 mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
 alone = training.fit(net(0), adam, **data, progress=False)
 rules = {"kernel": P(None, "model")}
-spread = training.fit(net(0), adam, **data, progress=False, mesh=mesh, sharding=rules)
+placement = training.Placement(mesh, rules)
+spread = training.fit(net(0), adam, **data, progress=False, placement=placement)
 same(spread, alone)
 kernel = spread.model.hidden1.kernel[...]
 assert kernel.sharding.spec == P(None, "model") and len(kernel.sharding.device_set) == 8
@@ -43,7 +44,7 @@ close(kernel, alone.model.hidden1.kernel[...])
 
 rates = [{"learning_rate": rate} for rate in (1e-3, 1e-2, 3e-2, 1e-1, 3e-1)]
 results = training.fit_many(
-    [net(seed) for seed in range(5)], jc.adam, rates, **data, progress=False, mesh=mesh
+    [net(seed) for seed in range(5)], jc.adam, rates, **data, progress=False, placement=mesh
 )
 for seed, (rate, result) in enumerate(zip(rates, results)):
     same(result, training.fit(net(seed), jc.adam(**rate), **data, progress=False))
@@ -57,16 +58,19 @@ address, number = sys.argv[1], int(sys.argv[2])
 jax.distributed.initialize(address, num_processes=2, process_id=number)
 assert jax.process_count() == 2 and len(jax.devices()) == 4
 mesh = Mesh(np.array(jax.devices()), ("data",))
-result = training.fit(net(0), adam, **data, progress=False, mesh=mesh)
+result = training.fit(net(0), adam, **data, progress=False, placement=mesh)
 print("valid_loss", *result.history.valid_loss, flush=True)
 """
 
 
 def started(script, devices, *arguments):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    settings = {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # quicker to compile, in all processes alike
+    }
     return subprocess.Popen(
         [sys.executable, "-c", SETTINGS + script, *arguments],
-        env={**os.environ, "XLA_FLAGS": flags},
+        env=os.environ | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,13 +102,25 @@ def test_bad_arguments():
     import jax
     import numpy as np
 
+    from jaxopt_cards import training
+
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     rules = {"hiden": PartitionSpec("data")}
     with pytest.raises(
         ValueError, match=r"sharding has 'hiden', which matches none of the paths\n"
     ):
-        fit(mesh=mesh, sharding=rules)
-    with pytest.raises(ValueError, match="fit: mesh must be given where sharding is, got None"):
+        fit(placement=training.Placement(mesh, rules))
+    with pytest.raises(ValueError, match=r"fit: sharding must be given as placement=Placement\("):
         fit(sharding=rules)
-    with pytest.raises(ValueError, match=r"fit: mesh must be a jax.sharding.Mesh, got \(8,\)"):
+    with pytest.raises(ValueError, match=r"fit: mesh must be given as placement=mesh, got \(8,\)"):
         fit(mesh=(8,))
+    with pytest.raises(ValueError, match=r"fit: placement must be a Placement or a jax.sharding.M"):
+        fit(placement=(8,))
+    with pytest.raises(
+        ValueError, match=r"Placement: mesh must be a jax.sharding.Mesh, got \(8,\)"
+    ):
+        training.Placement((8,))
+    with pytest.raises(
+        ValueError, match="Placement: sharding must map to PartitionSpec, got 'data'"
+    ):
+        training.Placement(mesh, {"hidden": "data"})

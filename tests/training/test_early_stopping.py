@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxopt_cards.training import EarlyStopping
-from jaxopt_cards.training import run as _fit
+from jaxopt_cards.training.outcome import stops
 
 VALUES = st.lists(
     st.floats(0, 1, width=32, allow_subnormal=False) | st.just(float("nan")),
@@ -30,7 +30,7 @@ def test_stops_when_the_least_value_is_so_long_ago(values, patience):
     _, states = jax.lax.scan(step, stopping.init(), padded)
     for index in range(len(values)):
         history = [[0.0, value] for value in np.float32(values[: index + 1])]
-        fits = any(_fit.stops(history[:end], 1000, patience) for end in range(1, len(history) + 1))
+        fits = any(stops(history[:end], 1000, patience) for end in range(1, len(history) + 1))
         assert bool(states.stop[index]) == fits
         finite = [value for _, value in history if not np.isnan(value)]
         assert float(states.best[index]) == min(finite, default=np.inf)

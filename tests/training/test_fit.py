@@ -289,35 +289,35 @@ def test_the_plateaus_factor_multiplies_the_updates_of_the_next_epoch():
 def test_a_run_cut_short_resumes_to_the_same_bits(tmp_path, dropout_rate):
     whole = fit(model(dropout_rate=dropout_rate), epochs=7)
     net = lambda: model(dropout_rate=dropout_rate)  # noqa: E731
-    fit(net(), epochs=3, checkpoint_dir=tmp_path, checkpoint_every=2)
-    resumed = fit(net(), epochs=7, checkpoint_dir=tmp_path, checkpoint_every=2)
+    fit(net(), epochs=3, checkpoints=training.Checkpoints(tmp_path, every=2))
+    resumed = fit(net(), epochs=7, checkpoints=training.Checkpoints(tmp_path, every=2))
     chex.assert_trees_all_equal(params_of(resumed.model), params_of(whole.model))
     for column in ("train_loss", "valid_loss", "valid_accuracy"):
         ours, theirs = getattr(resumed.history, column), getattr(whole.history, column)
         np.testing.assert_array_equal(ours, theirs)
-    again = fit(net(), epochs=7, checkpoint_dir=tmp_path)
+    again = fit(net(), epochs=7, checkpoints=tmp_path)
     chex.assert_trees_all_equal(params_of(again.model), params_of(whole.model))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    fit(epochs=2, checkpoint_dir=tmp_path)
+    fit(epochs=2, checkpoints=tmp_path)
     with pytest.raises(ValueError, match=r"holds another run:\n  seed: saved 0, now 1\nGive"):
-        fit(epochs=4, checkpoint_dir=tmp_path, seed=1)
+        fit(epochs=4, checkpoints=tmp_path, seed=1)
     with pytest.raises(ValueError, match=r"training data \(CRC-32\): saved"):
-        fit(epochs=4, checkpoint_dir=tmp_path, train=blobs(150, 7))
+        fit(epochs=4, checkpoints=tmp_path, train=blobs(150, 7))
     for other in ({"net": model(1)}, {"valid": blobs(60, 8)}):
         with pytest.raises(ValueError, match=r"(initial model|validation data) \(CRC-32\): saved"):
-            fit(epochs=4, checkpoint_dir=tmp_path, **other)
+            fit(epochs=4, checkpoints=tmp_path, **other)
     with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  best/params"):
-        fit(layers.MLP(6, 3, units=(9,), rngs=nnx.Rngs(0)), checkpoint_dir=tmp_path)
+        fit(layers.MLP(6, 3, units=(9,), rngs=nnx.Rngs(0)), checkpoints=tmp_path)
     with pytest.raises(ValueError, match=r"another model or optimizer; only in it:\n  opt_state"):
-        fit(tx=jc.sgd(0.1), checkpoint_dir=tmp_path)
+        fit(tx=jc.sgd(0.1), checkpoints=tmp_path)
     with pytest.raises(ValueError, match=r"another run:\n  optimizer: another one, or .*\nGive"):
-        fit(tx=jc.adam(4e-3), checkpoint_dir=tmp_path)
+        fit(tx=jc.adam(4e-3), checkpoints=tmp_path)
 
 
 def test_a_checkpoint_on_other_frozen_parameters_is_refused(tmp_path):
-    head = {"trainable": transfer.freeze("hidden"), "checkpoint_dir": tmp_path}
+    head = {"trainable": transfer.freeze("hidden"), "checkpoints": tmp_path}
     fit(epochs=2, **head)
     other, _ = transfer.restore(model(1), model(0), "logits")
     with pytest.raises(ValueError, match=r"run:\n  frozen parameters \(CRC-32\): saved.*\nGive"):
@@ -327,7 +327,7 @@ def test_a_checkpoint_on_other_frozen_parameters_is_refused(tmp_path):
 def test_seeds_of_numpy_and_jax(tmp_path):
     whole = fit(seed=3, epochs=2)
     for number, seed in enumerate((np.int64(3), jnp.array(3))):
-        same = fit(seed=seed, epochs=2, checkpoint_dir=tmp_path / str(number))
+        same = fit(seed=seed, epochs=2, checkpoints=tmp_path / str(number))
         chex.assert_trees_all_equal(params_of(same.model), params_of(whole.model))
 
 
@@ -387,7 +387,9 @@ HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAI
         ({"batch_size": 151}, "fit: batch_size must be at most the 150 training examples, got 151"),
         ({"epochs": 0}, "fit: epochs must be a whole number >= 1, got 0"),
         ({"patience": 0}, "fit: patience must be a whole number >= 1, got 0"),
-        ({"checkpoint_every": 0}, "fit: checkpoint_every must be"),
+        ({"checkpoint_every": 1}, "fit: checkpoint_every must be given as checkpoints=Checkp"),
+        ({"checkpoints": 3}, "fit: checkpoints must be a path or Checkpoints, got 3"),
+        ({"epoch": 3}, "fit: there is no argument epoch, did you mean epochs?"),
         ({"seed": -1}, "fit: seed must be a whole number >= 0, got -1"),
         ({"seed": 0.5}, "fit: seed must be a whole number >= 0, got 0.5"),
         (

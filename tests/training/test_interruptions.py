@@ -32,7 +32,7 @@ def net():
 
 def fit(folder, **kwargs):
     settings = {"train": TRAIN, "valid": VALID, "batch_size": 40, "epochs": 4, "progress": False}
-    settings |= {"checkpoint_dir": folder, "checkpoint_every": 2}
+    settings |= {"checkpoints": folder and training.Checkpoints(folder, every=2)}
     return training.fit(net(), ADAM, **settings | kwargs)
 
 
@@ -143,7 +143,7 @@ def test_an_inner_run_heeds_what_an_outer_one_holds_back():
 
 def fine_tune(folder=None, make_tx=jc.adam, **kwargs):
     settings = {"train": TRAIN, "valid": VALID, "batch_size": 50, "progress": False}
-    settings |= {"epochs": 2, "freeze_epochs": 2, "checkpoint_dir": folder}
+    settings |= {"epochs": 2, "freeze_epochs": 2, "checkpoints": folder}
     model = layers.MLP(6, 3, units=(8,), rngs=nnx.Rngs(0))
     return transfer.fine_tune(model, make_tx, **settings | kwargs)
 

@@ -16,7 +16,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training
 from jaxopt_cards.training import epoch_program as _epoch
 from jaxopt_cards.training import many_runs as _many
-from jaxopt_cards.training import run as _fit
 from tests.training.blobs import TRAIN, VALID
 
 ADAM = jc.adam(1e-2)
@@ -34,8 +33,8 @@ def net(seed=0):
 
 
 def program_of(model, plateau=None):
-    options = _fit.Options(plateau=plateau)
-    return _fit.prepared(model, nnx.Param, flagged, 10, options)
+    options = _epoch.Options(plateau=plateau)
+    return _epoch.prepared(model, nnx.Param, flagged, 10, options)
 
 
 def halted_run(tx, plateau=None):
@@ -185,7 +184,7 @@ def test_where_all_is_finite_nothing_is_told():
 
 def test_a_run_resumed_after_it_failed_says_so_again(tmp_path):
     settings = {"loss": flagged, "batch_size": 10, "epochs": 4, "seed": 1, "progress": False}
-    settings |= {"train": (TRAIN.x, BAD), "valid": VALID, "checkpoint_dir": tmp_path}
+    settings |= {"train": (TRAIN.x, BAD), "valid": VALID, "checkpoints": tmp_path}
     with pytest.warns(RuntimeWarning, match="not finite since step"):
         first = training.fit(net(), ADAM, **settings)
     with pytest.warns(RuntimeWarning, match="the loss is not finite in epoch 1"):

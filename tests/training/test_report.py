@@ -328,9 +328,11 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_without_matplotlib_it_says_what_to_install(rows, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jaxopt_cards.pictures", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "jaxopt_cards.pictures", raising=False)
     monkeypatch.delattr(jc, "pictures", raising=False)
-    with pytest.raises(ImportError, match="report: needs matplotlib: pip install matplotlib"):
+    message = r"report: needs matplotlib: pip install 'jaxopt_cards\[examples\]'"
+    with pytest.raises(ImportError, match=message):
         training.report(rows, tmp_path / "report.html")
     # Text and tables need none of it.
     training.report(None, tmp_path / "report.html", tables={"a": [LINE]})

@@ -32,7 +32,7 @@ def doubled(outputs, y):
 
 def fit(folder, model=None, tx=ADAM, **kwargs):
     settings = {"train": TRAIN, "valid": VALID, "batch_size": 50, "epochs": 2, "progress": False}
-    settings |= {"checkpoint_dir": folder}
+    settings |= {"checkpoints": folder}
     return training.fit(model or net(), tx, **settings | kwargs)
 
 

@@ -124,7 +124,11 @@ def test_sorted_by_accuracy():
         ({"learning_rate": [0.1]}, {"candidates": 0}, "candidates must be a whole number >= 1"),
         ({"learning_rate": [0.1]}, {"cv": 1}, "cv must be a whole number >= 2, got 1"),
         ({"learning_rate": [0.1]}, {"by": "loss"}, 'by must be "valid_loss" or "valid_accuracy"'),
-        ({"learning_rate": [0.1]}, {"valid": VALID}, "random_search: valid come from cv and seed"),
+        (
+            {"learning_rate": [0.1]},
+            {"valid": VALID},
+            r"random_search: valid must be given as cv=\(x, y\)",
+        ),
         (
             {"learning_rate": [0.1]},
             {"train": (TRAIN.x, TRAIN.x[:, 0])},

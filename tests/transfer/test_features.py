@@ -262,12 +262,12 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path):
 def test_a_model_that_breaks_half_way_leaves_no_half_file(tmp_path, monkeypatch):
     from jaxopt_cards.transfer import features as _features
 
-    def broken(lower, x, batch_size):
-        yield np.asarray(lower.run(lower.state, x[:7]))
+    def broken(run, state, x, batch_size):
+        yield np.asarray(run(state, x[:7]))
         raise ArithmeticError("out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_features, "_batches", broken)
+        patched.setattr(_features, "batches", broken)
         with pytest.raises(ArithmeticError, match="out of memory"):
             cached(tmp_path)
     assert files(tmp_path) == []

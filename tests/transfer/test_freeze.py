@@ -10,7 +10,6 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from jaxopt_cards.training import epoch_program as _epoch
-from jaxopt_cards.training import run as _fit
 from jaxopt_cards.training.inputs import default_loss
 from tests.training.blobs import TRAIN, VALID
 
@@ -21,7 +20,9 @@ def model(**kwargs):
 
 def compiled(trainable):
     """The compiled epoch, and the bytes of the optimizer's state."""
-    program, arrays, frozen = _fit.prepared(model(), trainable, default_loss, 10, _fit.Options())
+    program, arrays, frozen = _epoch.prepared(
+        model(), trainable, default_loss, 10, _epoch.Options()
+    )
     tx = jc.adam(1e-3)
     run = _epoch.first_run(program, arrays, tx)
     train, valid = (_epoch.Data(*map(jnp.asarray, part)) for part in (TRAIN, VALID))

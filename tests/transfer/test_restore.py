@@ -135,9 +135,8 @@ def fitted(tmp_path_factory):
         train=data.Examples(train.x[:64], (train.y[:64] + 1) % 10),
         valid=valid,
         epochs=5,
-        checkpoint_every=1,
         progress=False,
-        checkpoint_dir=folder,
+        checkpoints=training.Checkpoints(folder, every=1),
     )
     return folder, result
 

@@ -27,7 +27,7 @@ def test_restore_takes_what_matches_and_tells_of_the_rest():
         "hidden2/bias",
         "hidden2/kernel",
     ]
-    assert set(report.skipped.values()) == {"the pattern does not match"}
+    assert set(report.skipped.values()) == {"not selected by the mask"}
     assert report.refused == {}
     before, after, source = params_of(new), params_of(filled), params_of(trained)
     for name in ("hidden1", "hidden2"):

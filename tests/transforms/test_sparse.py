@@ -93,11 +93,11 @@ def test_max_norm_by_axis_and_pattern():
     rows = after(jc.max_norm(1.0, axis=1), {"kernel": params["a"]["kernel"]})
     np.testing.assert_allclose(np.linalg.norm(rows["kernel"], axis=1), 1, rtol=1e-5)
     chex.assert_trees_all_equal(after(jc.max_norm(1.0), params)["a"]["bias"], params["a"]["bias"])
-    only = after(jc.max_norm(1.0, axis=0, pattern="bias"), params)
+    only = after(jc.max_norm(1.0, axis=0, mask="bias"), params)
     chex.assert_trees_all_equal(only["a"]["kernel"], params["a"]["kernel"])
     np.testing.assert_allclose(np.linalg.norm(only["a"]["bias"]), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="max_norm: the pattern 'kernels' matches none of"):
-        jc.max_norm(1.0, pattern="kernels").init(params)
+        jc.max_norm(1.0, mask="kernels").init(params)
 
 
 @properties
@@ -141,14 +141,14 @@ def test_pruning_chooses_anew_only_every_so_often_and_follows_a_schedule():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: jc.magnitude_prune(), "magnitude_prune: threshold must be given, or sparsity"),
-        (lambda: jc.magnitude_prune(0.1, 0.1), "magnitude_prune: threshold must be given, or"),
+        (lambda: jc.magnitude_prune(), "magnitude_prune: give exactly one of threshold and spars"),
+        (lambda: jc.magnitude_prune(0.1, 0.1), "prune: give exactly one .*, got threshold=0.1 and"),
         (lambda: jc.magnitude_prune(sparsity=1.0), r"sparsity must lie in \[0, 1\), got 1.0"),
         (lambda: jc.magnitude_prune(0.0), r"threshold must lie in \(0, inf\), got 0.0"),
         (lambda: jc.magnitude_prune(0.1, every=0), "every must be a whole number >= 1, got 0"),
         (lambda: jc.proximal_l1(-1.0), r"proximal_l1: strength must lie in \[0, inf\), got -1.0"),
         (lambda: jc.max_norm(0.0), r"max_norm: max_norm must lie in \(0, inf\], got 0.0"),
-        (lambda: jc.max_norm(1.0, pattern="("), r"max_norm: '\(' is not a regular expression"),
+        (lambda: jc.max_norm(1.0, mask="("), r"max_norm: '\(' is not a regular expression"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -181,8 +181,8 @@ _KERAS = {"layers/dense/vars/1": "hidden1/bias", "layers/dense/vars/0": "hidden1
 _ENDINGS = {"from_numpy": ".npz", "from_safetensors": ".safetensors", "from_keras": ".weights.h5"}
 
 
-def _write_numpy(path: str, arrays: dict[str, np.ndarray]) -> None:
-    np.savez(path, **arrays)  # type: ignore[arg-type] # its own argument has another type
+def _write_numpy(path: str, arrays: dict[str, Any]) -> None:
+    np.savez(path, **arrays)
 
 
 def _write_safetensors(path: str, arrays: dict[str, np.ndarray]) -> None:

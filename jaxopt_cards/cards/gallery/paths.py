@@ -14,6 +14,7 @@ from jaxopt_cards import pictures
 from jaxopt_cards.cards.gallery.drawing import Drawer, draws
 from jaxopt_cards.cards.racing import RATES, way
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
+from jaxopt_cards.optimizers import by_name
 from jaxopt_cards.pictures.theme import colour
 
 DRAWERS: dict[str, Drawer] = {}
@@ -34,6 +35,7 @@ _BESIDE = {
     "adabound": ("himmelblau", "adam"),
     "amsbound": ("saddle", "adabound"),
 }
+_DEFAULT = ("rosenbrock", "adam")
 
 
 @functools.cache
@@ -48,9 +50,9 @@ def _best(name: str, surface: Surface) -> np.ndarray:
     return points[np.argmin(np.where(inside, heights[:, -1], np.inf))]
 
 
-@draws(DRAWERS, *_BESIDE)
+@draws(DRAWERS, *by_name())
 def _optimizers(ax: Axes, name: str) -> str:
-    place, other = _BESIDE[name]
+    place, other = _BESIDE.get(name, _DEFAULT)
     surface = SURFACES[place]
     names = (name, other) if other else (name,)
     pictures.paths(ax, surface, {each: _best(each, surface) for each in names})

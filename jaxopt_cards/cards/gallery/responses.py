@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.index import entries
 from jaxopt_cards.pictures.theme import ink, line
 
 DRAWERS: dict[str, Drawer] = {}
@@ -17,17 +18,7 @@ DRAWERS: dict[str, Drawer] = {}
 _GRADIENTS = np.concatenate([np.ones(30), [10.0], np.ones(29), np.full(40, 0.1)])
 # Shorter memories than the defaults, to show their effect in a hundred steps.
 _MEMORY = {"b1": 0.8, "b2": 0.9}
-_SCALINGS = (
-    "scale_by_adabound",
-    "scale_by_adadelta",
-    "scale_by_adam",
-    "scale_by_adamax",
-    "scale_by_amsgrad",
-    "scale_by_radam",
-    "scale_by_rms",
-    "scale_by_rss",
-    "scale_by_stddev",
-)
+_SCALINGS = [name for name, known in entries().items() if known.family == "Adaptive scaling"]
 
 
 @draws(DRAWERS, *_SCALINGS)

@@ -52,10 +52,18 @@ def _fit(ax: Axes, name: str) -> str:
 def _evaluate(ax: Axes, name: str) -> str:
     test = _few().test
     model = _fitted().model
-    guesses = np.asarray(jnp.argmax(model(jnp.asarray(test.x)), axis=1))
+    guesses = training.predict(model, test.x).argmax(axis=1)
     pictures.confusion_matrix(ax, test.y, guesses)
     measured = training.evaluate(model, *test)
     return f"accuracy {100 * measured['accuracy']:.1f}%, loss {measured['loss']:.2f}"
+
+
+@draws(DRAWERS, "predict")
+def _predict(ax: Axes, name: str) -> str:
+    test = _few().test
+    guesses = training.predict(_fitted().model, test.x).argmax(axis=1)
+    pictures.misclassified(ax, test.x, test.y, guesses, most=10)
+    return "the class of the highest output"
 
 
 @draws(DRAWERS, "fit_many")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxopt_cards.core.checks import check_number
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError
+from jaxopt_cards.core.optional import missing
 from jaxopt_cards.transfer.files.foreign import SLACK, UnfitError, kind_of, nested, opened
 from jaxopt_cards.transfer.files.hdf5 import contents
 from jaxopt_cards.transfer.files.keras_config import check_length, model_of, parsed
@@ -60,9 +60,6 @@ def from_keras(
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
 
-    State:
-        None.
-
     Raises:
         ValueError: the file is damaged, in another format, too large, or refers to other files; a
             `.weights.h5` file, in which arrays are numbered, has a normalisation without scale or
@@ -91,7 +88,7 @@ def from_keras(
     if epsilon is not None:
         check_number("epsilon", epsilon, "[0, inf)")
     if importlib.util.find_spec("h5py") is None:
-        raise MissingPackageError("needs h5py: pip install h5py")
+        raise missing("h5py")
     return read_keras(path, epsilon, max_bytes)[0]
 
 

@@ -52,7 +52,7 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
 
 
 def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
-    """The arrays in a folder of Orbax, or the best model in a `checkpoint_dir` of `fit`."""
+    """The arrays in a folder of Orbax, or the best model in the checkpoints of `fit`."""
     if (path / "_METADATA").is_file():
         saved = _called(path, arrays_in, path.absolute(), max_bytes)
         return _called(path, nested, saved.items())
@@ -61,7 +61,7 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     if last is None:
         raise NamedError(
             f"{escaped(path)} is neither a folder of "
-            "orbax.checkpoint.StandardCheckpointer nor a checkpoint_dir of training.fit",
+            "orbax.checkpoint.StandardCheckpointer nor the checkpoints of training.fit",
         )
     run = last / "run"
     saved = _called(run, arrays_in, run.absolute(), max_bytes)

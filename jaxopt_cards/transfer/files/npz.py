@@ -36,9 +36,6 @@ def from_numpy(
     are refused. NumPy saves bfloat16 as two bytes without a dtype; these are read as bfloat16, as
     in `jax.numpy.load`.
 
-    Equation:
-        .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
-
     Args:
         path: the file.
         convention: "flax" or "torch". With "torch", names and axes are converted as in
@@ -49,9 +46,6 @@ def from_numpy(
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`.
-
-    State:
-        None.
 
     Raises:
         ValueError: the file is damaged, in another format, too large, or has something other than

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxopt_cards.core.checks import escaped, shown
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.core.errors import MissingPackageError
+from jaxopt_cards.core.optional import optional
 from jaxopt_cards.transfer.files.foreign import (
     SLACK,
     UnfitError,
@@ -59,9 +59,6 @@ def from_safetensors(
     `weight` or a `running_mean`, and no `kernel`, `scale` or `embedding`. This needs the library
     safetensors.
 
-    Equation:
-        .. math:: \tilde\theta_p = A_{\mathrm{name}(p)}
-
     Args:
         path: the file.
         convention: "flax" or "torch". With "torch", names and axes are converted as in
@@ -72,9 +69,6 @@ def from_safetensors(
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
-
-    State:
-        None.
 
     Raises:
         ValueError: the file is damaged, in another format or too large; `inputs_first` matches no
@@ -102,10 +96,7 @@ def from_safetensors(
     if convention is not None:
         check_convention(convention)
     given = layout(embeddings, inputs_first)
-    try:
-        import safetensors
-    except ImportError as error:
-        raise MissingPackageError("needs safetensors: pip install safetensors") from error
+    safetensors = optional("safetensors")
 
     with opened(path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)

@@ -69,9 +69,6 @@ def from_torch(
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
 
-    State:
-        None.
-
     Raises:
         ValueError: the file is damaged, in another format, too large, or has more than a
             state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);

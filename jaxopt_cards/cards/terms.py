@@ -1,4 +1,4 @@
-"""What people search for, and the cards that have it: entries of the index and of the search."""
+"""What people search for, and the cards that have it, the best first."""
 
 TERMS = {
     "activation function": ["MLP", "rrelu"],
@@ -44,10 +44,3 @@ TERMS = {
     "weight averaging": ["polyak_average"],
     "weight decay": ["adamw", "add_decayed_weights"],
 }
-
-
-def entries(name: str) -> list[str]:
-    """The terms of a card; the first card of a term is its main entry."""
-    return [
-        f"! {term}" if names[0] == name else term for term, names in TERMS.items() if name in names
-    ]
