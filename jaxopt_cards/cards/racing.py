@@ -55,7 +55,7 @@ def race(
     Args:
         surface: the name of one of `SURFACES`, or your own `Surface`.
         optimizers: optimizers as text; several stages separated by spaces are a chain.
-        steps: whole number > 0.
+        steps: number of steps.
         start: two numbers. Default: that of the surface.
 
     Returns:

@@ -56,22 +56,22 @@ def augment(
         (:math:`\epsilon`, :math:`\sigma`) = `elastic`.
 
     Args:
-        image_shape: (height, width) or (height, width, channels), whole numbers > 0.
-        shift: float in [0, 1000]; pixels up, down, left or right.
-        rotation: float in [0, 180]; degrees.
-        scale: float in [0, 1); fraction by which the image grows or shrinks.
-        shear: float in [0, 10]; columns by which each row is shifted against the next.
+        image_shape: (height, width) or (height, width, channels), positive integers.
+        shift: pixels up, down, left or right.
+        rotation: degrees, in both directions.
+        scale: fraction by which the image grows or shrinks.
+        shear: columns by which each row is shifted against the next.
         elastic: float in [0, 1000], the standard deviation, in pixels, of each pixel's displacement
             along each axis; or a pair of it and of sigma, float in [0.5, 1000], the width in pixels
             of the Gaussian that smooths the displacements, 4 by default as in Simard. Simard's
             :math:`\alpha` = 34 is a displacement of 1.4 at this sigma.
-        flip: bool; mirror left and right with probability 1/2.
-        crop: whole number >= 0, below height and width; pixels of zero padding, after which a
-            window of the old size is cut out at random.
-        brightness: float in [0, 1]; amount added.
-        contrast: float in [0, 1]; fraction by which the distance from the mean changes.
-        saturation: float in [0, 1]; fraction by which the saturation changes.
-        hue: float in [0, 0.5]; fraction of the colour circle.
+        flip: mirror left and right with probability 1/2.
+        crop: pixels of zero padding, less than height and width, after which a window of the old
+            size is cut out at random.
+        brightness: amount added.
+        contrast: fraction by which the distance from the mean changes.
+        saturation: fraction by which the saturation changes.
+        hue: fraction of the colour circle.
 
     Returns:
         A pure function `(key, x) -> x` for floating-point `x` of shape (batch, height · width),

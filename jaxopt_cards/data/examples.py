@@ -85,13 +85,13 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
 
     Args:
         examples: inputs and labels.
-        n: whole number > 0; examples per class. Géron: 100 for training, 30 for validation.
+        n: number of examples per class. Géron: 100 for training, 30 for validation.
 
     Returns:
         The chosen `Examples`.
 
     Raises:
-        ValueError: `n` is not a whole number > 0, or a class has fewer examples.
+        ValueError: a number is outside its range, or a class has fewer examples.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter

@@ -62,7 +62,7 @@ def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) 
 
     Args:
         directory: folder with the four files. If given, nothing is downloaded.
-        download: bool; whether to download files missing in the cache folder.
+        download: whether to download files missing in the cache folder.
 
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 784) in [0, 1], `y` int32 from 0 to 9.

@@ -26,8 +26,8 @@ def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -
 
     Args:
         examples: inputs and labels; at least two classes, each of at least two examples.
-        n: whole number > 1; pairs. If odd, one more has different classes. Géron's notebook: 500.
-        seed: whole number >= 0.
+        n: number of pairs. If odd, one more has different classes. Géron's notebook: 500.
+        seed: int in [0, inf); seed of the pairs.
 
     Returns:
         `Examples`: `x` of shape (n, 2, features), `y` int32 of zeros and ones.
@@ -96,10 +96,10 @@ def corrupted(
 
     Args:
         examples: inputs, of shape (n, features), and labels.
-        image_shape: (height, width), whole numbers > 0 whose product is the number of features.
-        sigma: float in [0.5, 1000]; width in pixels of the Gaussian that smooths the noise.
+        image_shape: (height, width), positive integers whose product is the number of features.
+        sigma: width in pixels of the Gaussian that smooths the noise.
             Hinton blurs "repeatedly"; 3 makes patches of about half a digit of MNIST.
-        seed: whole number >= 0.
+        seed: int in [0, inf); seed of the noise and of the other images.
 
     Returns:
         `Examples` of twice the length: `x` has the good images, then the corrupted ones in the same

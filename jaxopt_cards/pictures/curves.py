@@ -100,14 +100,14 @@ def schedules(
     Args:
         ax: the axes to draw into.
         curves: schedules by name; a schedule is a function from the step to a value.
-        steps: whole number > 0; the number of steps to draw, from 0.
+        steps: the number of steps to draw, from 0.
         label: the label of the values.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `curves` are not functions by name, or `steps` is not a whole number.
+        ValueError: `curves` are not functions by name, or a number is outside its range.
 
     Example:
         >>> from matplotlib.figure import Figure

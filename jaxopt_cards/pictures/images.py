@@ -75,10 +75,10 @@ def misclassified(
     Args:
         ax: the axes to draw into.
         images: array of shape (images, height, width), or (images, pixels) of square images.
-        labels: whole numbers of shape (images,): the class of each image.
-        guesses: whole numbers of shape (images,): the predicted class of each image.
+        labels: integers of shape (images,): the class of each image.
+        guesses: integers of shape (images,): the predicted class of each image.
         classes: names of the classes. Default: their numbers.
-        most: whole number > 0; the number of images to show.
+        most: the number of images to show.
 
     Returns:
         The axes.
@@ -124,8 +124,8 @@ def confusion_matrix(
 
     Args:
         ax: the axes to draw into.
-        labels: whole numbers of shape (examples,): the class of each example.
-        guesses: whole numbers of shape (examples,): the prediction for each example.
+        labels: integers of shape (examples,): the class of each example.
+        guesses: integers of shape (examples,): the prediction for each example.
         classes: names of the classes. Default: their numbers.
 
     Returns:

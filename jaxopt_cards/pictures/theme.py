@@ -32,7 +32,7 @@ def style(dark: bool = False) -> Iterator[None]:
     Create figures inside the block, since axes get their colours when they are created.
 
     Args:
-        dark: bool; light ink on a dark background.
+        dark: light ink on a dark background.
 
     Returns:
         A context manager.

@@ -49,8 +49,8 @@ class Checkpointer:
         identity: dictionary that JSON can hold, such as seed and settings. A checkpoint with
             another one is refused. Default: only names, shapes and dtypes of the arrays are
             compared.
-        max_to_keep: whole number > 0; older checkpoints are deleted. Default: 2, so that one is
-            left if the last is damaged.
+        max_to_keep: how many checkpoints to keep; older ones are deleted. Default: 2, so that one
+            is left if the last is damaged.
 
     Returns:
         An object with `save(step, tree, notes)`, `restore(like)`, `wait()` and `close()`.

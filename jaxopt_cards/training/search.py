@@ -89,10 +89,10 @@ def cross_validate(
         make_model: `make_model(rngs=...)` returns a new NNX module. Each fold has its own seed.
         tx: any gradient transformation.
         train: pair (x, y), or (x, y, weight).
-        cv: whole number >= 2, the number of folds, which are shuffled and stratified by label; or
+        cv: int in [2, inf), the number of folds, which are shuffled and stratified by label; or
             a splitter of scikit-learn.
-        seed: whole number >= 0; seed of the folds, the weights and the order of the examples.
-        batch_size: whole number > 0.
+        seed: int in [0, inf); seed of the folds, the weights and the order of the examples.
+        batch_size: int in [1, inf); examples per batch.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
@@ -158,14 +158,14 @@ def random_search(
             `{"learning_rate": scipy.stats.loguniform(1e-4, 1e-1), "units": [(50,), (100,)]}`.
             `batch_size` may be one of them.
         train: pair (x, y), or (x, y, weight).
-        candidates: whole number > 0; how many to draw. A smaller grid is tried completely.
+        candidates: how many to draw. A smaller grid is tried completely.
         cv: as in `cross_validate`; or a pair (x, y), one validation set for all candidates.
-        halving: whole number > 1; the factor of successive halving: all candidates are trained for
+        halving: int in [2, inf); the factor of successive halving: all candidates are trained for
             a few epochs, the best one in `halving` of them starts again with `halving` times as
             many, and so on up to `epochs`. Default: all candidates are trained for `epochs`.
         by: "valid_loss" or "valid_accuracy"; the column by which the table is sorted.
-        seed: whole number >= 0; seed of candidates, folds, weights and the order of the examples.
-        batch_size: whole number > 0, if `space` has none.
+        seed: int in [0, inf); seed of candidates, folds, weights and the order of the examples.
+        batch_size: int in [1, inf), if `space` has none.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and

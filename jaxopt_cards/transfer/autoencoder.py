@@ -62,15 +62,16 @@ def pretrain_autoencoder(
         model: a `layers.MLP`.
         tx: any gradient transformation, such as `adam(1e-3)`; each layer starts with a new state.
         x: inputs, shape (n, features).
-        noise: float in [0, 1); fraction of inputs set to zero. The paper tries 0.1, 0.25
-            and 0.4; 0 is a plain autoencoder.
-        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
-        epochs: whole number > 0; for each layer. The best by the loss without noise is kept.
-        batch_size: whole number > 0, at most n.
-        seed: whole number >= 0; seed of decoders, order and noise.
+        noise: fraction of inputs set to zero. The paper tries 0.1, 0.25 and 0.4; 0 is a plain
+            autoencoder.
+        upto: int in [1, inf); the last hidden layer to pretrain. Default: all.
+        epochs: int in [1, inf); number of epochs for each layer. The best by
+            the loss without noise is kept.
+        batch_size: int in [1, inf), at most n; examples per batch.
+        seed: int in [0, inf); seed of decoders, order and noise.
         loss: function `loss(outputs, inputs)` that returns one number per example.
             Default: mean squared error.
-        progress: bool; as in `training.fit`.
+        progress: as in `training.fit`.
 
     Returns:
         A `Pretrained`: `model`, a copy with pretrained hidden layers, and `losses`, for each layer

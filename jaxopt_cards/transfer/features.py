@@ -45,9 +45,9 @@ def cache_features(
 
     Args:
         model: NNX module with a method `features(x, upto)`, such as `layers.MLP`.
-        upto: whole number > 0; the last layer to compute.
+        upto: the last layer to compute.
         data: pair (x, y). Add weights of examples to the result: `(*cache_features(...), weight)`.
-        batch_size: whole number > 0; rows per batch, which limits memory.
+        batch_size: rows per batch, which limits memory.
         directory: folder for the features, created if missing. Default: in memory.
 
     Returns:

@@ -93,10 +93,10 @@ def fine_tune(
             of `adamw`. Pass the same function in repeated calls to share compiled programs.
         train: as in `fit`.
         valid: as in `fit`.
-        epochs: whole number > 0; epochs after the `freeze_epochs`.
-        freeze_epochs: whole number > 0; epochs in which only the head is trained.
-        base_lr: float in (0, inf); the highest rate of the first stage.
-        lr_mult: float in [1, inf); the ratio of the top layer's rate to the lowest layer's.
+        epochs: number of epochs after the `freeze_epochs`.
+        freeze_epochs: number of epochs in which only the head is trained.
+        base_lr: the highest rate of the first stage.
+        lr_mult: the ratio of the top layer's rate to the lowest layer's.
         head: regular expression over paths; the parameters to train first.
         order: regular expressions over paths, from the bottom to the top; each parameter matches
             one, as in `layerwise_decay`. Default: the layers of an `MLP`.

@@ -45,7 +45,7 @@ def replace_head(
 
     Args:
         model: NNX module with a dense layer `name`.
-        out_features: whole number > 0; classes of the new task.
+        out_features: number of classes of the new task.
         rngs: `nnx.Rngs`, the source of the new weights.
         name: attribute of the output layer; in a `layers.MLP` only `"logits"`.
         kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
@@ -58,7 +58,7 @@ def replace_head(
 
     Raises:
         ValueError: the model has no dense layer of that name, or it is a hidden layer of an MLP;
-            `out_features` is not a whole number > 0.
+            `out_features` is outside its range.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
@@ -124,8 +124,8 @@ def drop_layers(
 
     Args:
         model: a `layers.MLP`.
-        upto: whole number >= 0, at most the number of hidden layers; the last one to keep.
-        out_features: whole number > 0; classes of the new task. Default: as many as before.
+        upto: int in [0, inf), at most the number of hidden layers; the last one to keep.
+        out_features: int in [1, inf); number of classes. Default: as many as before.
         rngs: `nnx.Rngs`, the source of the new weights.
         kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
 
@@ -181,8 +181,8 @@ def insert_layers(
 
     Args:
         model: a `layers.MLP`.
-        units: whole numbers > 0, at least one; widths of the new hidden layers, the lowest first.
-        out_features: whole number > 0; classes of the new task. Default: as many as before.
+        units: positive integers, at least one; widths of the new hidden layers, the lowest first.
+        out_features: int in [1, inf); number of classes. Default: as many as before.
         rngs: `nnx.Rngs`, the source of the new weights.
         kernel_init: initialiser of the new kernels; default He's. Biases start at zero.
 
@@ -193,7 +193,7 @@ def insert_layers(
         Parameters `hidden6/kernel`, `hidden6/bias`, …, `logits/kernel` and `logits/bias`, new.
 
     Raises:
-        ValueError: the model is not an `MLP`, or a width is not a whole number > 0.
+        ValueError: the model is not an `MLP`, or a width is not a positive integer.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter

@@ -27,7 +27,7 @@ def margin_ranking_loss(
     Args:
         good: scores of good examples, floating point, any shape.
         bad: scores of the corresponding bad examples, of the same shape and dtype.
-        margin: float in [0, inf); by how much the good score should be higher. The paper's 1.
+        margin: by how much the good score should be higher. The paper's 1.
 
     Returns:
         An array of losses, one for each pair.

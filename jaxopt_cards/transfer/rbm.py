@@ -64,13 +64,13 @@ def pretrain_rbm(
             `kernel`, `hidden_bias` and `visible_bias`. Hinton's guide: `momentum(0.1)`, with
             momentum raised from 0.5 to 0.9, and decay of 2e-4 for the kernel only.
         x: inputs in [0, 1], used as probabilities, shape (n, features).
-        k: whole number > 0; steps of the Markov chain. Hinton's 1; more steps approximate the
-            gradient of the likelihood better.
-        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
-        epochs: whole number > 0; for each layer. Hinton and Salakhutdinov's 10.
-        batch_size: whole number > 0, at most n.
-        seed: whole number >= 0; seed of weights, order and chains.
-        progress: bool; as in `training.fit`. The training loss is the free energy of the data minus
+        k: steps of the Markov chain. Hinton's 1; more steps approximate the gradient of the
+            likelihood better.
+        upto: int in [1, inf); the last hidden layer to pretrain. Default: all.
+        epochs: number of epochs for each layer. Hinton and Salakhutdinov's 10.
+        batch_size: examples per batch, at most n.
+        seed: int in [0, inf); seed of weights, order and chains.
+        progress: as in `training.fit`. The training loss is the free energy of the data minus
             that of the samples, the validation loss is the reconstruction error.
 
     Returns:

@@ -74,9 +74,9 @@ def restore(
         rename: regular expressions and their replacements, applied one after another to the paths
             of `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
             `{"^": "state_dict/"}`. The report shows the result.
-        cast: bool; whether to cast floating-point numbers, such as float64 to float32 or float32 to
+        cast: whether to cast floating-point numbers, such as float64 to float32 or float32 to
             bfloat16, unless they would become infinite.
-        max_bytes: whole number > 0; files and folders that declare more are refused.
+        max_bytes: int in [1, inf); files and folders that declare more are refused.
 
     Returns:
         `(params, report)`: the filled tree, with the same structure, and a `RestoreReport`.

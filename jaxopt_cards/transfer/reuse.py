@@ -88,12 +88,12 @@ def reuse_layers(
         model: a trained `layers.MLP`; not changed.
         tx: any gradient transformation. If it draws random numbers for each array, like
             `add_noise`, results differ from those of `fit`, since frozen layers draw them, too.
-        out_features: whole number > 0; classes of the new task.
+        out_features: number of classes of the new task.
         train: as in `fit`.
         valid: pair (x, y), by which the best epoch and the best depth are chosen.
-        depths: different whole numbers >= 0; how many layers to reuse. Default: from 0 to all.
-        freeze: bool; whether the reused layers are frozen. If False, they are trained, too.
-        seeds: different whole numbers >= 0; each depth is trained with each of them. They seed the
+        depths: different integers >= 0; how many layers to reuse. Default: from 0 to all.
+        freeze: whether the reused layers are frozen. If False, they are trained, too.
+        seeds: different integers >= 0; each depth is trained with each of them. They seed the
             new weights, with `nnx.Rngs(seed)`, and the examples' order.
         batch_size: as in `fit`.
         epochs: as in `fit`.

@@ -40,7 +40,7 @@ def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) ->
         with :math:`r_s` the mask of the stage that starts in epoch :math:`s`.
 
     Args:
-        stages: maps epochs, whole numbers in ascending order from 0, to masks as in `freeze`:
+        stages: maps epochs, integers in ascending order from 0, to masks as in `freeze`:
             `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches all.
         batch_stats: whether the statistics of frozen batch normalisation are frozen, as in
             `freeze`.

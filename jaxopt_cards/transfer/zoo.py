@@ -64,7 +64,7 @@ class Zoo:
 
     Args:
         directory: folder of the models; created when the first one is stored.
-        max_bytes: whole number > 0; larger weights files are refused. Default: 8 GiB.
+        max_bytes: larger weights files are refused. Default: 8 GiB.
 
     Returns:
         An object with `store`, `load`, `card`, `list` and `find`.

@@ -55,7 +55,7 @@ def from_keras(
         epsilon: float in [0, inf); the epsilon of batch normalisation in Keras, if the file does
             not contain it; Keras's default is 0.001. Default: NNX's, which does not change
             variances; `restore` of the path itself warns of it in its report.
-        max_bytes: whole number > 0; files that declare more are refused.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.

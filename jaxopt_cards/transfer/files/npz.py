@@ -42,7 +42,7 @@ def from_numpy(
             `from_torch`.
         embeddings: as in `from_torch`.
         inputs_first: as in `from_torch`.
-        max_bytes: whole number > 0; files that declare more are refused.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`.

@@ -65,7 +65,7 @@ def from_safetensors(
             `from_torch`. Default: by the file's metadata, or its names.
         embeddings: as in `from_torch`.
         inputs_first: as in `from_torch`.
-        max_bytes: whole number > 0; larger files are refused.
+        max_bytes: int in [1, inf); larger files are refused.
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.

@@ -64,7 +64,7 @@ def from_torch(
             outputs, ...), which a state_dict does not contain either: `"attn|mlp"` for the `Conv1D`
             of GPT-2, and transposed convolutions (see above). Default: none. A pattern that matches
             no weight is an error.
-        max_bytes: whole number > 0; files that declare more are refused.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
