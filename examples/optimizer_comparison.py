@@ -8,8 +8,8 @@ a wide range of good rates matters as much as the best result.
 FTRL starts with a sum of squares of zero. With Keras's default, 0.1, its first step discards the
 random weights, and a network with five hidden layers does not learn at all.
 
-AdamW decays by its default of 1e-4 times the learning rate, here 1e-7 a step. That is too little to
-change what the network says of a test image, so its accuracy is Adam's; the losses differ.
+AdamW decays weights by its default of 1e-4 times the learning rate, here 1e-7 a step. That is too
+little to change a prediction on the test set, so its accuracy equals Adam's; the losses differ.
 
 python examples/optimizer_comparison.py --output output/optimizer_comparison
 """

@@ -346,7 +346,7 @@ def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[
 
 
 def shown(value: str | float | Sequence[float], heading: str = "") -> str:
-    """A cell of a table; of the mean of a few numbers of epochs one digit says enough."""
+    """A cell of a table; a mean number of epochs has one decimal."""
     if isinstance(value, str | int):
         return str(value)
     if isinstance(value, Sequence):

@@ -148,13 +148,13 @@ def _hint(name: str) -> str:
 
 
 def _nearest(names: Iterable[str]) -> str:
-    """The end of an error that tells names, if there are any."""
+    """The end of an error that suggests names, if there are any."""
     listed = ", ".join(names)
     return f"; nearest: {listed}" if listed else ""
 
 
 def _by_meaning(text: str) -> list[str]:
-    """The techniques for a term with all words of the text, or with all in name and summary."""
+    """The techniques with all words of the text in one of their terms, or in name and summary."""
     words = _words(text.rpartition(".")[2])
 
     def has_all(other: str) -> bool:
@@ -174,7 +174,7 @@ def _words(text: str) -> list[str]:
 
 
 def _begins(short: str, word: str) -> bool:
-    """Whether a word is meant by its beginning; "sam" does not mean "same"."""
+    """Whether `short` is the word or abbreviates it; "sam" is too short to stand for "same"."""
     return word == short or (len(short) > 3 and word.startswith(short))
 
 

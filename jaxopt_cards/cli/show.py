@@ -29,7 +29,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="Such as adabound; of your own functions module:function.",
+            help="A technique, such as adabound, or module:function for your own function.",
             autocompletion=completed,
         ),
     ],
@@ -58,7 +58,7 @@ def show(
 
 
 def _users_function(name: str) -> Any:
-    """A function outside this package, such as lion:scale_by_lion; of modules also here."""
+    """A function outside this package; its module may be in the current folder."""
     module, _, function = name.partition(":")
     sys.path.insert(0, "")
     try:

@@ -118,7 +118,7 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
 
 
 def confusion_counts(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
-    """How many examples of each class, by row, were taken for which class, by column."""
+    """The confusion matrix: a row for each label, a column for each prediction."""
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, guesses), 1)
     return counts

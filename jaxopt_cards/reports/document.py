@@ -154,7 +154,7 @@ def _on_test(rows: Rows, test: Sequence[Any] | None) -> Iterator[Section]:
         f"accuracy of {100 * (1 - wrong / len(found.labels)):.2f} %."
     )
     figures = [page.figure(drawn, told) for told, drawn in pictures.guesses(found)]
-    matrix = page.table("Class by row, what it was taken for by column", guesses.counts(found))
+    matrix = page.table("Labels by row, predictions by column", guesses.counts(found))
     yield Section(
         "Test examples",
         page.paragraph(said)

@@ -48,7 +48,7 @@ class _Start(NamedTuple):
     run: epoch_program.Run
     inputs: tuple  # frozen parameters, training and validation data, random key
     place: Callable[[epoch_program.Run], epoch_program.Run]  # lays a run on the devices
-    identity: Callable[[], dict[str, Any]]  # what a checkpoint must be of
+    identity: Callable[[], dict[str, Any]]  # what a checkpoint must match
 
 
 REFUSED = {
@@ -211,7 +211,7 @@ def _start(
     placement: Placement | None,
     settings: Mapping[str, Any],
 ) -> _Start:
-    """Checks what the user gave, and puts it on the device."""
+    """Checks the arguments, and puts arrays on the device."""
     check_model(model)
     given = (
         on_device("fit", "train", train, weighted=True),
@@ -232,7 +232,7 @@ def _start(
     if opt_state is not None:
         check_opt_state(opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
-    run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
+    run = jax.tree.map(jnp.copy, run)  # copies, since the compiled epoch donates its arguments
     inputs = (frozen, *(data.relative() for data in given), jax.random.key(seed))
     place = _unchanged
     if placement:
@@ -289,7 +289,7 @@ def _result(
     compile_seconds: float,
     measured: epoch_program.Measured | None,
 ) -> FitResult:
-    """What came of the epochs; says what was wrong, if the losses did not stay finite."""
+    """The result of the epochs; warns if losses were not finite."""
     trouble = trouble_in(history, measured, run.model.params)
     if int(run.best_epoch) == 0:
         raise NotFiniteError(f"the validation loss was never finite. {trouble}")

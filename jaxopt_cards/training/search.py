@@ -231,7 +231,7 @@ def random_search(
 
 
 def _check_make_model(make_model: Any) -> None:
-    """Raises unless it is a function; a module can be called, too, but with inputs."""
+    """Raises unless it is a function; a module is callable too, but with inputs."""
     if not callable(make_model) or isinstance(make_model, nnx.Module):
         expected = "be a function that returns a module"
         raise HyperparameterError("make_model", expected, make_model)
@@ -315,7 +315,9 @@ def _taken(
     """Which hyperparameters the model takes, and which the transformation."""
     of_model, of_tx = _parameters(make_model), _parameters(make_tx)
     to_tx = [key for key in candidate if key in of_tx]
-    anything = "**" in of_model  # then the model takes what the transformation does not
+    anything = (
+        "**" in of_model
+    )  # then the model takes the arguments that the transformation does not
     to_model = [
         key
         for key in candidate

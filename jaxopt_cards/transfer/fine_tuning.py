@@ -32,7 +32,7 @@ MakeTx = Callable[[Any], optax.GradientTransformation]
 
 
 class FineTuneSettings(TypedDict, total=False):
-    """What each stage shares with `fit`; described there."""
+    """The arguments of `fit` that all stages share; described there."""
 
     batch_size: Annotated[int, "[1, inf)"]
     seed: int
@@ -149,7 +149,7 @@ def fine_tune(
             epochs += freeze_epochs
         size = on_device("fine_tune", "train", train, weighted=True).size
         lengths = _lengths(schedule, epochs)
-        # A stage counts its epochs from 0; it must not repeat the order of the last one.
+        # Each stage counts its epochs from 0; its order of examples must differ.
         seeds = [shared["seed"] * len(lengths) + stage for stage in range(len(lengths))]
         check_seed("seed times the number of stages", seeds[-1])
         steps = -(-size // shared["batch_size"])  # of an epoch
