@@ -32,7 +32,7 @@ _MATH = re.compile(r"^\.\. math::(.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _OF_ANOTHER = re.compile(r"(?:as in|symbols of) `(\w+)`")
 _AS_IN = re.compile(r"[Aa]s in `(\w+)`[.,;]?\s*")
 # The type and range, where the docstring has them.
-_TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|whole number|bool)\b")
+_TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|bool)\b")
 _IN_RANGE = re.compile(r"(?:float|int) in [\[(]")
 # Between one reference and the next, which begins with "Author, Author et al. (1999), ".
 _NEXT_REFERENCE = re.compile(r"(?<=[.?\"]) (?=[^.()?]+?(?: et al\.)? \(\d{4}\), )")

@@ -98,15 +98,15 @@ def fit(
             of examples and the mean weight of all training examples, not by the sum of its own
             weights: so the weighted mean loss is minimised at every batch size.
         valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
-        batch_size: whole number > 0, at most the number of training examples; 32 by default. No
+        batch_size: int in [1, inf), at most the number of training examples; 32 by default. No
             example is dropped: the last batch of an epoch is filled up with other examples at
             weight zero, which only batch normalisation sees. Its loss is the mean over its own
             examples, as in PyTorch and Keras, so each of them counts for more; the order is new in
             each epoch.
-        epochs: whole number > 0; the largest number of epochs. Default: 100.
-        patience: whole number > 0; stop after this many epochs without a lower validation loss.
+        epochs: int in [1, inf); the largest number of epochs. Default: 100.
+        patience: int in [1, inf); stop after this many epochs without a lower validation loss.
             Default: never. Exercise 8 of Géron's chapter 11 takes 20.
-        seed: whole number >= 0; seed of the order of the examples, 0 by default. The model has its
+        seed: int in [0, inf); seed of the order of the examples, 0 by default. The model has its
             own seed for its weights.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
