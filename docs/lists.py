@@ -74,7 +74,7 @@ def _is_declared(node: ast.stmt) -> bool:
 
 
 def _formatted(text: str) -> str:
-    """As `make lint` wants it."""
+    """Formats a stub as `make lint` does."""
     for arguments in (["check", "--select=I,RUF022", "--fix", "--quiet"], ["format"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename=_.pyi", "-"]
         made = subprocess.run(
@@ -103,7 +103,7 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Writes the stubs, then what is read from them, then the facts of what is new."""
+    """Writes the stubs, then the README, which reads them, then the facts of new techniques."""
     for path in PACKAGE.rglob("__init__.pyi"):
         path.write_text(stub(path))
     README.write_text(readme())

@@ -1,7 +1,7 @@
 """Activation functions compared: from the logistic function to ELU and SELU.
 
-The chapter's network of five layers with each of them, its weights initialised as suits it, trained
-with Adam at the best learning rate of a few.
+The network of Géron's chapter 11, with five layers, is trained with each activation and a matching
+initialiser, with Adam at the best of a few learning rates.
 
 python examples/activations.py --data digits --output output/activations
 """
@@ -40,7 +40,7 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 @pictures.style()
 def main() -> None:
-    """Trains with each of them, and draws the functions beside their learning curves."""
+    """Trains with each activation, and draws the functions and the learning curves."""
     topic = Topic.of(__doc__, epochs=30)
     variants = [
         topic.tune(name, topic.mlp(activation=activation, kernel_init=kernel_init), jc.adam, RATES)

@@ -1,4 +1,4 @@
-"""Data augmentation: a sheet of digits, and what each change that keeps the label makes of them.
+"""Data augmentation: a sheet of digits with each change that keeps the label.
 
 python examples/augmentation.py --data mnist --output DIR
 """
@@ -11,10 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from chapter import tasks
 
-from jaxopt_cards import data, training
+from jaxopt_cards import data, reports
 
 VERSIONS = 10
-# Strengths in pixels are for MNIST's 28; smaller images get their share.
+# Strengths in pixels are for MNIST's 28 pixels, and are scaled for smaller images.
 SETTINGS = {
     "shift": {"shift": 4.0},
     "rotation": {"rotation": 25},
@@ -31,7 +31,7 @@ IN_PIXELS = ("shift", "elastic", "crop")
 
 
 def for_size(settings: dict, side: int) -> dict:
-    """The settings for images of this side, as shares of MNIST's."""
+    """The settings for images of this size, scaled from those for MNIST."""
     scaled = {
         name: type(value)(value * side / 28) if name in IN_PIXELS else value
         for name, value in settings.items()
@@ -42,7 +42,7 @@ def for_size(settings: dict, side: int) -> dict:
 
 
 def draw(images: np.ndarray, path: Path) -> None:
-    """A row for each operation: the original, then versions of it."""
+    """Draws a row for each operation: the original, then versions of it."""
     side = images.shape[1]
     figure, axes = plt.subplots(
         len(SETTINGS), VERSIONS + 1, figsize=(11, 8.6), layout="constrained"
@@ -89,7 +89,7 @@ def main() -> None:
     draw(firsts, options.output / "augmentation.png")
     print(f"Wrote augmentation.png, from {name}, into {options.output}/")
     if options.report:
-        path = training.report(
+        path = reports.report(
             None,
             options.output / "report.html",
             title=__doc__.splitlines()[0].rstrip("."),

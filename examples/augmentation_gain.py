@@ -1,9 +1,8 @@
-"""Gains of augmentation: what each change of the images brings, weak and strong.
+"""Gains of augmentation: each change of the images, weak and strong.
 
-The sheet of `augmentation.py` shows the changes; here the network is trained with them. Every batch
-is changed anew, within the compiled epoch. Flipping changes some digits into no digit: a change
-that does not keep the label, and the table shows what that costs. Half or full strength is chosen
-by the validation loss.
+`augmentation.py` shows the changes; here the network is trained with them. Every batch is augmented
+inside the compiled epoch. Flipping does not keep the label of some digits, and the table shows the
+cost. Half or full strength is chosen by the validation loss.
 
 python examples/augmentation_gain.py --output output/augmentation_gain
 """
@@ -24,20 +23,20 @@ TX = jc.adam(1e-3)
 
 
 def settings(operation: str, strength: float, side: int) -> dict:
-    """Those of the sheet, at this strength, for images of this side."""
+    """The settings of the sheet, at this strength, for images of this size."""
     weaker = {key: value * strength for key, value in SETTINGS[operation].items()}
     return for_size(weaker, side)
 
 
 def trained(topic: Topic, operation: str, strength: float, side: int) -> Variant:
-    """Trains with one change; flipping is there or not."""
+    """Trains with one change at each strength; flipping has only one."""
     chosen = SETTINGS["flip"] if operation == "flip" else settings(operation, strength, side)
     name = operation if operation == "flip" else f"{operation} × {strength:g}"
     return topic.train(name, topic.mlp(), TX, augment=data.augment((side, side), **chosen))
 
 
 def row(variant: Variant) -> dict:
-    """What the table says of one change."""
+    """The row of the table for one change."""
     return {
         "augmentation": variant.name,
         "best epoch": float(np.mean([result.best_epoch for result in variant.results])),
@@ -48,7 +47,7 @@ def row(variant: Variant) -> dict:
 
 @pictures.style()
 def draw(plain: Variant, lines: dict[str, list[Variant]], flip: Variant) -> plt.Figure:
-    """Accuracy over strength, where 0 is none; and learning curves of the best and the worst."""
+    """Draws accuracy by strength, and learning curves of the best and the worst change."""
     figure, (left, right) = panels(2)
     from_plain = {name: [plain, *variants] for name, variants in lines.items()}
     draw_over(left, (0, *STRENGTHS), from_plain, label="strength, 1: that of the sheet")
@@ -62,7 +61,7 @@ def draw(plain: Variant, lines: dict[str, list[Variant]], flip: Variant) -> plt.
 
 @pictures.style()
 def draw_sheet(topic: Topic, operation: str, side: int) -> plt.Figure:
-    """The change that did best, on one image of each digit."""
+    """Draws the best change for one image of each digit."""
     figure, (ax,) = panels(1, width=6, height=6)
     images = data.per_class(topic.images.valid, 1).x.reshape(-1, side, side)
     change = data.augment((side, side), **settings(operation, 1.0, side))

@@ -1,9 +1,9 @@
 """Averages of the weights: Polyak averaging and Lookahead, against the last and the best weights.
 
-A learning rate that stays high leaves the weights walking around the minimum. Their average is
-nearer to it than the last of them, and is had from the same run; Lookahead averages while it
-trains. The best epoch, which early stopping keeps, is another cure for the same noise. All are
-measured at the end, at several rates, and each has the rate of its least validation loss.
+With a high constant learning rate, the weights fluctuate around the minimum. Their average, from
+the same run, is nearer to it than the last weights; Lookahead averages during training. Keeping the
+best epoch is another remedy. All are evaluated at several learning rates, and each uses the rate
+with its least validation loss.
 
 python examples/averaging_and_lookahead.py --output output/averaging_and_lookahead
 """
@@ -25,13 +25,13 @@ LAST, BEST, LOOKAHEAD = "last weights", "best epoch", "Lookahead"
 
 
 def averaged(rate: float) -> jc.GradientTransformation:
-    """Adam, watched by both averages."""
+    """Adam with both averages."""
     averages = {name: jc.polyak_average(decay) for name, decay in AVERAGES.items()}
     return jc.named_chain(("adam", jc.adam(rate)), *averages.items())
 
 
 def holding(topic: Topic, result: training.FitResult, model: nnx.Module) -> training.FitResult:
-    """The result with another model, and the losses of that model alone."""
+    """The result with another model, and only that model's losses."""
     measured = training.evaluate(model, *topic.images.valid)
     last = [column[-1:] for column in result.history]
     history = training.History(*last)._replace(
@@ -48,7 +48,7 @@ def average(result: training.FitResult, name: str) -> nnx.Module:
 
 
 def at_rate(topic: Topic, rate: float) -> list[Variant]:
-    """Every way at one rate: all but Lookahead come from the same runs."""
+    """All methods at one rate; all except Lookahead come from the same runs."""
     plain = topic.fit_each(f"Adam at {rate}", topic.mlp(), averaged(rate))
     ahead = topic.fit_each(f"Lookahead at {rate}", topic.mlp(), jc.lookahead(jc.adam(rate)))
     models = {
@@ -72,15 +72,15 @@ def at_rate(topic: Topic, rate: float) -> list[Variant]:
 
 @pictures.style()
 def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
-    """Accuracy over the rate, a line for each way."""
+    """Draws accuracy by learning rate, with a line for each method."""
     figure, (ax,) = panels(1, width=6.5, height=4.2)
     draw_over(ax, RATES, lines, label="learning rate of Adam", log=True)
-    ax.set_title("What is taken from a run at a constant rate; bars: all seeds")
+    ax.set_title("Weights used from a run at a constant rate; bars: all seeds")
     return figure
 
 
 def main() -> None:
-    """Trains at each rate, and compares what is kept."""
+    """Trains at each rate, and compares the weights."""
     topic = Topic.of(__doc__, epochs=30)
     by_rate = [at_rate(topic, rate) for rate in RATES]
     lines = {variants[0].name: list(variants) for variants in zip(*by_rate, strict=True)}

@@ -1,9 +1,9 @@
-"""Batch normalisation: with and without it, at several learning rates and initialisers.
+"""Batch normalisation: with and without it, for several learning rates and initialisers.
 
-Normalising each layer's inputs by the batch lets a network train where it otherwise would not: at
-high learning rates, and from weights that are too large (deviation 1) or too small (0.01). The
-table has the validation accuracy at each rate of gradient descent with Nesterov's momentum, and the
-test accuracy at the rate that validation chose.
+With batch normalisation, a network can be trained at high learning rates, and from weights that are
+too large (deviation 1) or too small (0.01). The table has the validation accuracy at each rate of
+gradient descent with Nesterov momentum, and the test accuracy at the rate with the least validation
+loss.
 
 python examples/batch_normalization.py --data digits --output output/batch_normalization
 """
@@ -27,7 +27,7 @@ INITIALIZERS = {
 
 
 def draw(sweeps: dict, chosen: list) -> dict:
-    """Accuracy against the learning rate, and the learning curves of the best rates."""
+    """Draws accuracy by learning rate, and the learning curves at the best rates."""
     figure, (left, right) = panels(2, 4.8, 4.4)
     draw_rates(left, sweeps)
     pictures.learning_curves(right, {variant.name: variant.histories for variant in chosen})
@@ -37,14 +37,14 @@ def draw(sweeps: dict, chosen: list) -> dict:
 
 @pictures.style()
 def main() -> None:
-    """Trains each initialiser with and without, at each rate."""
+    """Trains with each initialiser, with and without normalisation, at each rate."""
     topic = Topic.of(__doc__, epochs=20)
     sweeps = {}
     for (weights, kernel_init), batch_norm in itertools.product(
         INITIALIZERS.items(), (False, True)
     ):
         name = f"{weights}, {'with' if batch_norm else 'without'}"
-        # An epoch of digits is 35 steps, too few for running statistics of momentum 0.99.
+        # An epoch of digits has 35 steps, too few for running statistics with momentum 0.99.
         make = topic.mlp(kernel_init=kernel_init, batch_norm=batch_norm, batch_norm_momentum=0.9)
         sweeps[name] = topic.sweep(name, make, jc.nesterov, RATES)
     chosen = [best(sweep) for sweep in sweeps.values()]
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def robustness(sweeps: dict) -> str:
-    """How many of the settings learn, with and without."""
+    """A sentence on how many settings learn, with and without normalisation."""
     learned = {
         way: sum(
             np.mean(variant.valid_accuracy) > 90
@@ -66,7 +66,7 @@ def robustness(sweeps: dict) -> str:
     }
     total = len(sweeps) // 2 * len(RATES)
     return (
-        f"Of {total} settings of weights and rate, {learned[', with']} reach 90 % on validation "
+        f"Of {total} settings of weights and rate, {learned[', with']} reach 90 % in validation "
         f"with batch normalisation, {learned[', without']} without."
     )
 

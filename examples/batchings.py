@@ -1,9 +1,9 @@
-"""Four batchings: full batch, one example at a time, mini-batches, and a stream that drifts.
+"""Batch sizes: full batch, one example at a time, mini-batches, and a stream that drifts.
 
-The first three walk over the same training set as often; what differs is after how many examples
-plain gradient descent takes a step. Online, each batch of a stream is learned from once and
-dropped: here of digits that slowly turn on their side, which a model that goes on learning follows
-and one that stopped before does not.
+The first three make equally many passes over the training set, and differ in the number of examples
+per step of gradient descent. In online learning, each batch of a stream is used once. In this
+stream, the digits slowly turn on their side: a model that continues to learn follows the change,
+and one that has stopped learning does not.
 
 python examples/batchings.py --data digits --output output/batchings
 """
@@ -20,13 +20,13 @@ import jaxopt_cards as jc
 from jaxopt_cards import data, pictures, training
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-# Rounds of the stream over the training images: upright, turning, on their side.
+# Passes over the training images: upright, turning, on their side.
 UPRIGHT, TURNING, LYING = 4, 6, 2
-GROUP = 10  # batches that are one point of the picture
+GROUP = 10  # batches per point of the picture
 
 
 def turned(examples: data.Examples, angle: float) -> data.Examples:
-    """The images turned by so many degrees."""
+    """The images, rotated by an angle in degrees."""
     side = round(examples.x.shape[1] ** 0.5)
     square = examples.x.reshape(-1, side, side)
     x = scipy.ndimage.rotate(square, angle, axes=(1, 2), reshape=False, order=1)
@@ -34,7 +34,7 @@ def turned(examples: data.Examples, angle: float) -> data.Examples:
 
 
 def stream(train: data.Examples, seed: int) -> Iterator[data.Examples]:
-    """Batches in random order, whose angle begins to grow after some rounds."""
+    """Batches in random order, whose angle starts to grow after some passes."""
     batches = len(train.y) // BATCH
     growing = np.linspace(0, 90, TURNING * batches)
     angles = [*np.zeros(UPRIGHT * batches), *growing, *np.full(LYING * batches, 90)]
@@ -45,7 +45,7 @@ def stream(train: data.Examples, seed: int) -> Iterator[data.Examples]:
 
 
 def online(topic: Topic, tx, axis) -> list[dict]:
-    """One model learns to the end of the stream, another only while images are upright."""
+    """Trains a model on the whole stream, and another only while images are upright."""
     print("online", flush=True)
     lying = turned(topic.images.test, 90)
     upright_batches = UPRIGHT * (len(topic.images.train.y) // BATCH)
@@ -55,7 +55,7 @@ def online(topic: Topic, tx, axis) -> list[dict]:
         model = topic.mlp()(rngs=nnx.Rngs(seed))
         follows = training.fit_online(model, tx, batches)
         early = training.fit_online(model, tx, batches[:upright_batches])
-        # Steps of length zero: the loss of each batch, and nothing learned.
+        # With a learning rate of zero, only the losses are measured.
         stays = training.fit_online(early.model, jc.set_to_zero(), batches[upright_batches:])
         losses["learns on"].append(follows.losses)
         losses["stopped"].append(np.append(early.losses, stays.losses))
@@ -72,7 +72,7 @@ def online(topic: Topic, tx, axis) -> list[dict]:
 
 
 def draw_stream(axis, losses: dict, upright_batches: int) -> None:
-    """The loss along the stream, mean over seeds and some batches."""
+    """Draws the loss along the stream, as means over seeds and batches."""
     for (name, runs), line in zip(losses.items(), ("-", "--"), strict=True):
         mean = np.mean(runs, axis=0)
         groups = mean[: len(mean) // GROUP * GROUP].reshape(-1, GROUP).mean(axis=1)
@@ -85,7 +85,7 @@ def draw_stream(axis, losses: dict, upright_batches: int) -> None:
 
 @pictures.style()
 def main() -> None:
-    """Trains with each batch size, then along the stream."""
+    """Trains with each batch size, then on the stream."""
     topic = Topic.of(__doc__, epochs=15)
     examples = len(topic.images.train.y)
     sizes = {"full batch": examples, "one at a time": 1, "mini-batches": BATCH}
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def row(variant: Variant, size: int, topic: Topic) -> dict:
-    """One of the batchings of a training set that is kept."""
+    """The row of the table for one batch size."""
     steps = topic.options.epochs * -(-len(topic.images.train.y) // size)
     seconds = float(np.mean([result.seconds for result in variant.results]))
     return {

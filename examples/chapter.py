@@ -1,4 +1,4 @@
-"""What the exercises share: network, training, command line, data, table, curves, results.json."""
+"""Shared parts of the exercises of Géron's chapter 11: training, options, data, results."""
 
 import argparse
 import functools
@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, pictures, training, transfer
+from jaxopt_cards import data, pictures, reports, training, transfer
 
 BATCH, PATIENCE, EPOCHS = 20, 20, 1000
-# Of the rows with the chapter's whole toolbox; the units are tuned, as 8.3 asks.
+# For the rows with all of the chapter's techniques; units are tuned, as in 8.3.
 ADAM = functools.partial(jc.adamw, weight_decay=0.01)
 TOOLBOX = {"units": (400,) * 3, "activation": "relu", "batch_norm": True, "dropout_rate": 0.1}
 
 
 @dataclass
 class Row:
-    """One row of the chapter's table: a result for each seed."""
+    """One row of the table of results, with a result for each seed."""
 
     row: str  # the exercise's number
     what: str
@@ -40,38 +40,38 @@ class Row:
 
     @property
     def histories(self) -> list[training.History]:
-        """One for each seed."""
+        """One accuracy for each seed."""
         return [result.history for result in self.results]
 
     def train(
         self, model: nnx.Module, tx: jc.GradientTransformation, task: data.Splits, seed: int, **more
     ) -> training.FitResult:
-        """Trains as the chapter does, with early stopping, and adds the result to the row."""
+        """Trains with early stopping, as in the chapter, and adds the result to the row."""
         settings = {"batch_size": BATCH, "patience": PATIENCE, "epochs": EPOCHS} | more
         return self._ended(training.fit, task, model, tx, seed=seed, **settings)
 
     def fine_tune(
         self, model: nnx.Module, task: data.Splits, seed: int, **settings
     ) -> training.FitResult:
-        """Head first, then all at discriminative rates, and adds the result to the row."""
+        """Fine-tunes the head, then all layers, and adds the result to the row."""
         return self._ended(transfer.fine_tune, task, model, ADAM, seed=seed, **settings)
 
     def _ended(
         self, train: Callable[..., training.FitResult], task: data.Splits, *args, **settings
     ) -> training.FitResult:
-        """Trains, and looks at the test set: the only place that does."""
+        """Trains and evaluates on the test set, which is used nowhere else."""
         print(f"{self.row}, {self.what}", flush=True)
         result = train(*args, train=task.train, valid=task.valid, **settings)
         self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
         self.seconds.append(result.seconds)
-        # Not what a next run would go on from: twice the parameters, and more.
+        # Without the state for resuming, which is more than twice the parameters.
         self.results.append(replace(result, last=None, opt_state=None))
         return result
 
 
 @functools.cache  # one object for all seeds, which then share the compiled program
 def moved(name: str, strength: float = 1.0) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The toolbox's augmentation: images moved, turned, stretched and bent."""
+    """The toolbox's augmentation: shift, rotation, scale and elastic deformation."""
     side = 28 if name == "mnist" else 8
     return data.augment(
         (side, side),
@@ -86,13 +86,13 @@ def moved(name: str, strength: float = 1.0) -> Callable[[jax.Array, jax.Array], 
 def one_cycle(
     rate: float, examples: int, batch_size: int, epochs: int, weight_decay: float = 0.01
 ) -> jc.GradientTransformation:
-    """AdamW, its rate warmed up and then lowered along a cosine."""
+    """AdamW with warm-up and cosine decay."""
     steps = epochs * -(-examples // batch_size)
     return jc.adamw(optax.cosine_onecycle_schedule(steps, rate), weight_decay=weight_decay)
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """The options that every exercise has."""
+    """The options of all exercises."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--data",
@@ -112,7 +112,7 @@ def arguments(description: str) -> argparse.Namespace:
 
 
 def images(name: str | None) -> tuple[str, data.Splits]:
-    """The data's name, and all of them."""
+    """The name of the data, and all splits."""
     if name is None:
         try:
             return "mnist", data.mnist(download=False)
@@ -122,7 +122,7 @@ def images(name: str | None) -> tuple[str, data.Splits]:
 
 
 def tasks(name: str | None) -> tuple[str, data.Splits, data.Splits]:
-    """The data's name; task A, digits 0 to 4; and task B, few examples of digits 5 to 9."""
+    """The name of the data; task A, digits 0 to 4; and task B, few examples of digits 5 to 9."""
     name, splits = images(name)
     task_a = data.Splits(*(data.subset(split, range(5)) for split in splits))
     train, valid, test = (data.subset(split, range(5, 10)) for split in splits)
@@ -132,7 +132,7 @@ def tasks(name: str | None) -> tuple[str, data.Splits, data.Splits]:
 
 
 def surroundings() -> dict[str, str]:
-    """What else the results may depend on."""
+    """Versions and devices, on which results may depend."""
     return {
         "jax": jax.__version__,
         "jaxopt_cards": version("jaxopt_cards"),
@@ -164,7 +164,7 @@ def write_page(
     figures: Mapping[str, str],
     text: str = "",
 ) -> None:
-    """If asked for, all of it on one page: table, runs, curves, pictures of the folder."""
+    """Writes the report if requested: table, runs, curves, and pictures of the folder."""
     if not options.report:
         return
     lines = [
@@ -177,7 +177,7 @@ def write_page(
         }
         for row in rows
     ]
-    path = training.report(
+    path = reports.report(
         {f"{row.row}, {row.what}": row.results for row in rows},
         options.output / "report.html",
         title=description.splitlines()[0].rstrip("."),
@@ -190,7 +190,7 @@ def write_page(
 
 
 def print_table(results: dict) -> None:
-    """The chapter's table: ours, and the notebook's."""
+    """The table of results: ours, and those of Géron's notebook."""
     seeds, name = results["settings"]["seeds"], results["settings"]["data"]
     table = Table(title=f"Test accuracy on {name}, {seeds} seed{'s' * (seeds > 1)}")
     table.add_column("exercise", no_wrap=True)
@@ -207,18 +207,18 @@ def print_table(results: dict) -> None:
         )
     Console(highlight=False).print(table)
     if name != "mnist":
-        print("The notebook's numbers are MNIST's: on other data they are no measure.")
+        print("The notebook's numbers are for MNIST, and cannot be compared with other data.")
 
 
 def mean_and_deviation(values: Sequence[float], digits: int) -> str:
-    """`mean ± standard deviation`, or the value alone if there is but one."""
+    """`mean ± standard deviation`, or a single value alone."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Validation accuracy by epoch, a panel for each row, a line for each seed."""
+    """Draws validation accuracy by epoch, with a panel for each row and a line for each seed."""
     figure, panels = panels_of(rows)
     for axis, row in zip(panels, rows, strict=True):
         for history in row.histories:
@@ -233,7 +233,7 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_losses(rows: Sequence[Row], path: Path) -> None:
-    """Training and validation loss by epoch of the first seed: how far they part is overfitting."""
+    """Draws training and validation loss of the first seed; their distance is overfitting."""
     figure, panels = panels_of(rows)
     for axis, row in zip(panels, rows, strict=True):
         history = row.histories[0]
@@ -248,7 +248,7 @@ def draw_losses(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_errors(model: nnx.Module, examples: data.Examples, path: Path, classes: str) -> None:
-    """The images that the model is most certainly wrong about, with their class and its guess."""
+    """Draws the most certain mistakes, with their class and the prediction."""
     logits = training.predict(model, examples.x)
     guess, rows = logits.argmax(axis=1), np.arange(len(logits))
     order = np.argsort(logits[rows, examples.y] - logits[rows, guess], kind="stable")
@@ -260,7 +260,7 @@ def draw_errors(model: nnx.Module, examples: data.Examples, path: Path, classes:
 
 
 def panels_of(rows: Sequence[Row]) -> tuple[plt.Figure, list[plt.Axes]]:
-    """A panel for each row, with its name."""
+    """Makes a panel for each row, with its name."""
     columns = min(len(rows), 4)
     lines = -(-len(rows) // columns)
     figure, axes = plt.subplots(

@@ -1,7 +1,7 @@
-"""Adam's state in 32, 16 and 8 bits: what is saved, and what it costs.
+"""Adam's state in 32, 16 and 8 bits: memory and accuracy.
 
-`compress_state` goes around any optimizer, and rounds what it keeps between steps. Each number of
-bits has its own best learning rate, by validation loss, so that none is judged at another's.
+`compress_state` wraps any optimizer, and rounds its state between steps. The learning rate is tuned
+for each number of bits, by validation loss.
 
 python examples/compressed_state.py --output output/compressed_state
 python examples/compressed_state.py --data mnist --output output/compressed_state_mnist
@@ -25,7 +25,7 @@ MAKERS = {
 
 
 def state_bytes(topic: Topic, make_tx) -> tuple[int, float]:
-    """Bytes of the optimizer's state, and a parameter, without making it."""
+    """Bytes of the optimizer's state, in all and per parameter, without creating it."""
     params = nnx.to_pure_dict(nnx.state(topic.mlp()(rngs=nnx.Rngs(0)), nnx.Param))
     state = jax.eval_shape(make_tx(1e-3).init, params)
     total = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -33,7 +33,7 @@ def state_bytes(topic: Topic, make_tx) -> tuple[int, float]:
 
 
 def row(topic: Topic, variant: Variant) -> dict:
-    """What the table says of one number of bits."""
+    """The row of the table for one number of bits."""
     total, each = state_bytes(topic, MAKERS[variant.name])
     return {
         "Adam's state": variant.name,
@@ -47,7 +47,7 @@ def row(topic: Topic, variant: Variant) -> dict:
 
 @pictures.style()
 def draw(swept: dict[str, list[Variant]], tuned: list[Variant]) -> plt.Figure:
-    """Accuracy over the learning rate, and the curves at the best rate."""
+    """Draws accuracy by learning rate, and the learning curves at the best rate."""
     figure, (left, right) = panels(2)
     draw_over(left, RATES, swept, label="learning rate", log=True)
     left.set_title("Adam, its state in fewer bits; bars: all seeds")
@@ -58,7 +58,7 @@ def draw(swept: dict[str, list[Variant]], tuned: list[Variant]) -> plt.Figure:
 
 
 def main() -> None:
-    """Tunes each, and compares accuracy and bytes."""
+    """Tunes the rate for each number of bits, and compares accuracy and memory."""
     topic = Topic.of(__doc__, epochs=30)
     swept = {name: topic.sweep(name, topic.mlp(), make, RATES) for name, make in MAKERS.items()}
     tuned = [best(variants) for variants in swept.values()]

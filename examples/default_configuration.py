@@ -1,10 +1,10 @@
-"""The default configuration for a deep network, and what becomes of it with one part changed.
+"""The default configuration for a deep network, and changes of one part.
 
-Chapter 11, table 11-2: He's initialisation, ELU, batch normalisation, dropout, Adam, no learning
-rate schedule. First each part is left out or replaced by what it once replaced; then come the
-variants that the chapter names: a schedule where no good rate is found, augmentation where data are
-few, ℓ1 or FTRL where the model must be sparse, and leaky ReLU without normalisation where it must
-be fast. Each row has the best learning rate of three.
+Géron (2017), chapter 11, table 11-2: He initialisation, ELU, batch normalisation, dropout, Adam, no
+learning rate schedule. First, each part is left out or replaced by an older technique. Then follow
+the chapter's variants: a schedule if there is no good constant rate, augmentation for little data,
+ℓ1 or FTRL for a sparse model, and leaky ReLU without normalisation for a fast one. Each row uses
+the best of three learning rates.
 
 python examples/default_configuration.py --data digits --output output/default_configuration
 """
@@ -27,13 +27,13 @@ from jaxopt_cards import pictures
 DEFAULT = {"kernel_init": "he_normal", "activation": "elu", "batch_norm": True}
 DEFAULT |= {"dropout_rate": 0.2, "batch_norm_momentum": 0.9}
 RATES = (1e-3, 3e-3, 1e-2)
-# Times the learning rate in each of Adam's steps, and of FTRL, which is used to larger ones.
+# Factors of the learning rate for ℓ1 with Adam, and for FTRL.
 L1, FTRL_L1 = 0.2, 0.1
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What differs from the default."""
+    """The differences of a configuration from the default."""
 
     model: dict = field(default_factory=dict)
     make_tx: Callable[..., optax.GradientTransformation] = jc.adam
@@ -42,7 +42,7 @@ class Configuration:
 
 
 def sparse_adam(learning_rate) -> optax.GradientTransformation:
-    """Adam, whose steps end in a soft threshold."""
+    """Adam, followed by a soft threshold."""
     return jc.chain(jc.adam(learning_rate), jc.proximal_l1(learning_rate * L1, "kernel"))
 
 
@@ -52,7 +52,7 @@ def sparse_ftrl(learning_rate) -> optax.GradientTransformation:
 
 
 def configurations(topic: Topic) -> dict[str, Configuration]:
-    """The default, each part left out, and the chapter's variants."""
+    """The default, the default without each part, and the chapter's variants."""
     steps = topic.options.epochs * -(-len(topic.images.train.y) // BATCH)
 
     def decaying_adam(learning_rate):
@@ -75,7 +75,7 @@ def configurations(topic: Topic) -> dict[str, Configuration]:
 
 
 def milliseconds(model: nnx.Module, x: np.ndarray) -> float:
-    """The least time of a compiled prediction of all of these."""
+    """The least time of a compiled prediction for all of these inputs."""
     graph, state = nnx.split(model)
     predict = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
     x = jax.device_put(x)
@@ -85,7 +85,7 @@ def milliseconds(model: nnx.Module, x: np.ndarray) -> float:
 
 
 def row(variant: Variant, x: np.ndarray) -> dict:
-    """What each configuration is for: accuracy, zeros, time."""
+    """The table: accuracy, zeros and time of each configuration."""
     return {
         "configuration": variant.name,
         "rate": variant.rate,
@@ -97,21 +97,21 @@ def row(variant: Variant, x: np.ndarray) -> dict:
 
 
 def draw(variants: list[Variant]):
-    """Test accuracy of all, seed by seed."""
+    """Draws the test accuracy of all seeds."""
     figure, (axis,) = panels(1, 7.5, 4.2)
     for height, variant in enumerate(reversed(variants)):
         axis.plot(variant.accuracy, [height] * len(variant.accuracy), "o", color="C0", alpha=0.6)
         axis.plot(np.mean(variant.accuracy), height, "|", ms=18, mew=2, color="C1")
     axis.axvline(np.mean(variants[0].accuracy), color="gray", lw=1, ls="--")
     axis.set_yticks(range(len(variants)), [variant.name for variant in reversed(variants)])
-    axis.set(title="One part changed: each seed and the mean; dashed the default's")
+    axis.set(title="One part changed: each seed and the mean; dashed: the default")
     axis.set_xlabel("test accuracy, %")
     return figure
 
 
 @pictures.style()
 def main() -> None:
-    """Trains each configuration at each of its rates."""
+    """Trains each configuration at each learning rate."""
     topic = Topic.of(__doc__, epochs=30)
     variants = [
         topic.tune(name, topic.mlp(**DEFAULT | one.model), one.make_tx, one.rates, **one.settings)

@@ -1,9 +1,8 @@
-"""Dropout and DropConnect: units, inputs or weights left out at random, at several rates.
+"""Dropout and DropConnect: units, inputs or weights dropped at random, at several rates.
 
-The rate of `layers.Dropout` is an array of the model, so that all rates of one kind are one
-compiled program. Which rate is kept for the table is chosen by the validation loss. Last, a small
-convolutional network pools its images by the maximum, by the mean, or at random: stochastic
-pooling, which is noise of the same kind for networks that look at images.
+The rate of `layers.Dropout` is an array of the model, so all rates of one kind share one compiled
+program. The rates in the table are chosen by the validation loss. Finally, a small convolutional
+network uses max pooling, average pooling, or stochastic pooling, which adds similar noise.
 
 python examples/dropout.py --output output/dropout
 """
@@ -31,10 +30,10 @@ TX = jc.adam(1e-3)
 
 
 class Pooled(nnx.Module):
-    """Two convolutions, each followed by the pooling to try, and an output layer."""
+    """Two convolutions, each followed by pooling, and an output layer."""
 
     def __init__(self, pool: str, side: int, classes: int, *, rngs: nnx.Rngs):
-        """Keeps the pooling as a layer: the one at random has a source of noise."""
+        """Keeps the pooling as a layer, since stochastic pooling has random streams."""
         self.side = side
         self.first = nnx.Conv(1, 16, (3, 3), rngs=rngs)
         self.second = nnx.Conv(16, 32, (3, 3), rngs=rngs)
@@ -47,7 +46,7 @@ class Pooled(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The logits of rows of pixels."""
+        """The logits of flattened images."""
         x = x.reshape(-1, self.side, self.side, 1)
         for convolution in (self.first, self.second):
             x = self.pool(nnx.relu(convolution(x)))
@@ -55,7 +54,7 @@ class Pooled(nnx.Module):
 
 
 def dropped(topic: Topic) -> dict[str, list[Variant]]:
-    """Each kind of noise at all rates."""
+    """Trains with each kind of noise at all rates."""
     return {
         kind: topic.population(
             [(f"{kind} {rate}", topic.mlp(**{argument: jnp.float32(rate)}), {}) for rate in RATES],
@@ -66,7 +65,7 @@ def dropped(topic: Topic) -> dict[str, list[Variant]]:
 
 
 def pooled(topic: Topic) -> list[Variant]:
-    """The small convolutional network, with each pooling."""
+    """Trains the small convolutional network with each pooling."""
     pixels, classes = topic.images.train.x.shape[1], int(topic.images.train.y.max()) + 1
     settings = {"side": round(pixels**0.5), "classes": classes}
     epochs = -(-topic.options.epochs // 2)  # convolutions take longer
@@ -79,7 +78,7 @@ def pooled(topic: Topic) -> list[Variant]:
 
 
 def row(variant: Variant) -> dict:
-    """What the table says: a training loss far below the validation loss is overfitting."""
+    """The table; a training loss far below the validation loss is overfitting."""
     fitted = [
         float(history.train_loss[result.best_epoch - 1])
         for history, result in zip(variant.histories, variant.results, strict=True)
@@ -94,7 +93,7 @@ def row(variant: Variant) -> dict:
 
 @pictures.style()
 def draw(plain: Variant, noisy: dict[str, list[Variant]]) -> plt.Figure:
-    """Accuracy over the rate, and the learning curves of the best of each kind."""
+    """Draws accuracy by rate, and the learning curves at the best rate of each kind."""
     figure, (left, right) = panels(2)
     draw_over(left, RATES, noisy, plain, "share left out").set_title(
         "At all rates; bars: all seeds"
@@ -107,7 +106,7 @@ def draw(plain: Variant, noisy: dict[str, list[Variant]]) -> plt.Figure:
 
 
 def main() -> None:
-    """Trains without noise, with each kind at each rate, and with each pooling."""
+    """Trains without noise, with each kind of noise at each rate, and with each pooling."""
     topic = Topic.of(__doc__, epochs=40)
     plain = topic.train("no noise", topic.mlp(), TX)
     noisy = dropped(topic)

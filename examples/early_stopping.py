@@ -1,8 +1,8 @@
 """Early stopping: a run that overfits, with and without it.
 
-Once training only learns the training set by heart, the validation loss rises. The best snapshot is
-the model as it was before; with patience, training also ends. On the digits as they are there is
-little to overfit to; where a fifth of the training labels is wrong there is much.
+When a network starts to memorise the training set, the validation loss rises. The best snapshot is
+the model from before; with patience, training also ends. A network overfits little to the original
+digits, and much if a fifth of the training labels is random.
 
 python examples/early_stopping.py --data digits --output output/early_stopping
 """
@@ -16,12 +16,12 @@ from topics import Topic, Variant, best
 import jaxopt_cards as jc
 from jaxopt_cards import data, pictures
 
-WRONG = 0.2  # share of the training labels that are drawn anew
+WRONG = 0.2  # fraction of the training labels that are replaced at random
 PATIENCES = (3, 10, 20)
 
 
 def mislabelled(examples: data.Examples, share: float) -> data.Examples:
-    """Some of the labels replaced by any label."""
+    """Replaces some of the labels by random ones."""
     random = np.random.default_rng(0)
     changed = random.random(len(examples.y)) < share
     drawn = random.integers(0, examples.y.max() + 1, len(examples.y), dtype=examples.y.dtype)
@@ -29,7 +29,7 @@ def mislabelled(examples: data.Examples, share: float) -> data.Examples:
 
 
 def ways_to_end(topic: Topic, train: data.Examples) -> list[Variant]:
-    """One long run, looked at in its last and its best epoch, and runs that stop."""
+    """One long run, in its last and its best epoch, and runs that stop early."""
     tx, make = jc.adam(1e-3), topic.mlp()
     long = topic.fit_each("best snapshot of all epochs", make, tx, train=train)
     last = [topic.accuracy(result.last) for result in long.results]
@@ -44,7 +44,7 @@ def ways_to_end(topic: Topic, train: data.Examples) -> list[Variant]:
 
 
 def draw(axis, runs: list[Variant], labels: str) -> None:
-    """Losses of the first seed, and where training would have ended."""
+    """Draws the losses of the first seed, and the epochs where training would end."""
     history = runs[0].histories[0]
     epochs = np.arange(1, len(history.valid_loss) + 1)
     axis.semilogy(epochs, history.train_loss, "--", label="training")
@@ -59,7 +59,7 @@ def draw(axis, runs: list[Variant], labels: str) -> None:
 
 @pictures.style()
 def main() -> None:
-    """Trains too long, on both sets of labels."""
+    """Trains too long, with both sets of labels."""
     topic = Topic.of(__doc__, epochs=100)
     sets = {"as they are": 0.0, f"{100 * WRONG:.0f} % drawn anew": WRONG}
     figure, axes = panels(2, 4.8, 4.0)
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def conclusion(runs: list[Variant], labels: str) -> str:
-    """What the snapshot gains over the last epoch, and what patience saves."""
+    """A sentence on the gain of the best snapshot, and on the epochs that patience saves."""
     last, snapshot, *patient = runs
     gain = np.mean(snapshot.accuracy) - np.mean(last.accuracy)
     quick = best(patient)

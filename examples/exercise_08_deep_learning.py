@@ -1,10 +1,11 @@
-"""Exercise 8: a deep network for digits 0 to 4, tuned, normalised, with dropout, augmented.
+"""Exercise 8 of Géron's chapter 11: a deep network for digits 0 to 4.
 
 python examples/exercise_08_deep_learning.py --data mnist --seeds 5
 
-Hyperparameters are searched once, by validation alone; each row is then trained for every seed, and
-looks at the test set once. Killed at any moment, the same command goes on from the last checkpoint.
-The models end up in DIR/DATA/models/ROW/SEED, from where
+The network is tuned, then trained with batch normalisation, dropout and augmentation.
+Hyperparameters are searched once, by validation; each row is then trained for every seed, and
+evaluated once on the test set. If the command is killed, the same command resumes from the last
+checkpoint. The models are stored in DIR/DATA/models/ROW/SEED;
 `orbax.checkpoint.StandardCheckpointer().restore(path)` reads them.
 """
 
@@ -21,7 +22,7 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training
 
-# Performance scheduling: half the rate whenever three epochs brought nothing.
+# Performance scheduling: halve the rate after three epochs without improvement.
 PLATEAU = jc.reduce_on_plateau(factor=0.5, patience=3)
 RATES = scipy.stats.loguniform(3e-4, 3e-3)
 SHAPES = [(100,) * 5, (200,) * 4, (300,) * 3]
@@ -82,15 +83,15 @@ def main() -> None:
 
 
 def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
-    """The best hyperparameters of each space; an earlier call may have found them."""
+    """The best hyperparameters of each space, from this or an earlier call."""
     folder.mkdir(parents=True, exist_ok=True)
     budget = {"candidates": 2, "epochs": 4} if quick else {"candidates": 12, "epochs": 30}
-    # Without halving: what regularises learns slowly, and would be dropped before it pays.
+    # Without halving, which would drop regularised candidates, since they learn slowly.
     budget["patience"] = 8
     found = {}
     for row, space in SPACES.items():
         path = folder / f"tuned_{row.replace(' ', '_')}.json"
-        # SciPy's distributions are told by their arguments.
+        # SciPy's distributions are compared by their arguments.
         asked = {key: str(getattr(values, "args", values)) for key, values in space.items()}
         asked |= {key: str(value) for key, value in budget.items()}
         if path.exists() and (earlier := json.loads(path.read_text())).get("asked") == asked:
@@ -117,7 +118,7 @@ def searched(task: data.Splits, folder: Path, *, quick: bool) -> dict[str, dict[
 
 
 def train(row: Row, chosen: dict[str, Any], task: data.Splits, seed: int, folder: Path) -> None:
-    """One row for one seed, with checkpoints; the model is stored."""
+    """Trains one row for one seed, with checkpoints, and stores the model."""
     chosen = dict(chosen)
     fitted = {key: chosen.pop(key) for key in ("batch_size", "augment") if key in chosen}
     tx = adam(chosen.pop("learning_rate"))
@@ -139,7 +140,7 @@ def train(row: Row, chosen: dict[str, Any], task: data.Splits, seed: int, folder
 
 @functools.cache  # one object for all seeds, which then share the compiled program
 def adam(rate: float) -> jc.GradientTransformation:
-    """Adam at a rate."""
+    """Adam with a learning rate."""
     return jc.adam(rate)
 
 

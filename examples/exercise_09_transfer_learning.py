@@ -1,9 +1,9 @@
-"""Exercise 9: train on digits 0 to 4, then transfer to 5 to 9 with few images a class.
+"""Exercise 9 of Géron's chapter 11: transfer from digits 0 to 4 to few images of 5 to 9.
 
 python examples/exercise_09_transfer_learning.py --data mnist --seeds 5
 
-The rows that end in "toolbox" have the chapter's other techniques as well: images moved and bent
-(the same few), batch normalisation, dropout, a schedule, head first, rates by layer.
+The rows that end in "toolbox" also use the chapter's other techniques: augmentation of the same few
+images, batch normalisation, dropout, a schedule, training the head first, and rates by layer.
 """
 
 import time
@@ -26,12 +26,12 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, transfer
 
-# One object for all seeds, which then share the compiled program. All numbers were chosen on the
-# validation images of B, those of A in row 9.2: a small penalty and an early end on A help B.
+# One object for all seeds, which share the compiled program. All numbers were chosen on the
+# validation images of B, those for A in row 9.2: a small penalty and few epochs on A help B.
 RATE_A, L2, BATCH_A, EPOCHS_A = 5e-4, 1e-4, 50, 12
 OPTIMIZER_A = jc.adam(RATE_A)
 ON_A = {"batch_size": BATCH_A, "epochs": EPOCHS_A, "regularizer": layers.l2(L2)}
-# Decay holds a network in check that sees few images, the more so the more of it is trained.
+# With few images, more trained layers need more weight decay.
 RATE_FROZEN, DECAY_FROZEN = 3e-3, 0.1
 OPTIMIZER_FROZEN = jc.adamw(RATE_FROZEN, weight_decay=DECAY_FROZEN)
 RATE, DECAY = 1e-3, 1.0
@@ -88,17 +88,17 @@ def main() -> None:
         f"Parameters differ by {max(differences):.1e} at most, the rounding of float32."
     )
     print(conclusion)
-    figures = {"9.5 all toolbox: the test images it is most surely wrong about": "errors.png"}
+    figures = {"9.5 all toolbox: the most certain mistakes among the test images": "errors.png"}
     write_page(options, __doc__, list(rows.values()), settings, figures, conclusion)
 
 
 def transfer_frozen(
     rows: dict[str, Row], base: nnx.Module, task: data.Splits, seed: int
 ) -> tuple[float, float, float, float]:
-    """9.1 to 9.3: all hidden layers reused and frozen; then the same from cached features.
+    """9.1 to 9.3: all hidden layers reused and frozen, then the same from cached features.
 
-    Returns how many times faster the cached epoch is, by how much the parameters differ, the
-    seconds that caching took, and how many times faster the run is with them.
+    Returns the speedup of a cached epoch, the difference of the parameters, the seconds for
+    caching, and the speedup of the run including them.
     """
     model = transfer.replace_head(base, 5, rngs=nnx.Rngs(seed + 1000))
     freeze = transfer.freeze("hidden")
@@ -116,7 +116,7 @@ def transfer_frozen(
 
 
 def transfer_four(rows: dict[str, Row], base: nnx.Module, task: data.Splits, seed: int) -> None:
-    """9.4 and 9.5: four hidden layers reused, first frozen, then unfrozen from the top."""
+    """9.4 and 9.5: four hidden layers reused, first frozen, then unfrozen from the top down."""
     model = layers.MLP(task.train.x.shape[1], 5, units=(100,) * 4, rngs=nnx.Rngs(seed + 2000))
     model, _ = transfer.restore(model, base, "hidden[1234]")
     for row, tx, trainable in (
@@ -128,7 +128,7 @@ def transfer_four(rows: dict[str, Row], base: nnx.Module, task: data.Splits, see
 
 
 def from_scratch(rows: dict[str, Row], task: data.Splits, seed: int) -> None:
-    """What the same few images give without any transfer."""
+    """Trains on the same few images without transfer."""
     model = layers.MLP(task.train.x.shape[1], 5, units=(100,) * 4, rngs=nnx.Rngs(seed + 3000))
     rows["scratch"].train(model, OPTIMIZER_NEW, task, seed)
 
@@ -136,7 +136,7 @@ def from_scratch(rows: dict[str, Row], task: data.Splits, seed: int) -> None:
 def with_toolbox(
     rows: dict[str, Row], name: str, task_a: data.Splits, task_b: data.Splits, seed: int
 ) -> nnx.Module:
-    """All of the chapter's techniques, for A, for the transfer to B, and for B alone."""
+    """Uses all of the chapter's techniques for A, for the transfer to B, and for B alone."""
     augment = moved(name, strength=1.5)  # chosen on the validation images of both tasks
     model = layers.MLP(task_a.train.x.shape[1], 5, **TOOLBOX, rngs=nnx.Rngs(seed))
     cycle = one_cycle(2e-3, len(task_a.train.y), 100, EPOCHS_TOOLBOX)

@@ -1,11 +1,11 @@
-"""Exercise 10: pretrain on pairs of images, the same digit or not, then read single digits.
+"""Exercise 10 of Géron's chapter 11: pretraining on pairs of images, the same digit or not.
 
 python examples/exercise_10_auxiliary_task.py --data mnist --seeds 5
 
-Split 1, most images, says which images show the same digit, and nothing else; split 2, few images,
-says which digit. A tenth of each is held out for validation. The rows that end in "toolbox" have
-the chapter's other techniques as well: images moved and bent, wider layers, dropout, head first,
-rates by layer. The pairs of MNIST take 4 GB of memory.
+Split 1, with most images, is used only for pairs; split 2 has the labels of few images. A tenth of
+each is held out for validation. The rows that end in "toolbox" also use the chapter's other
+techniques: augmentation, wider layers, dropout, training the head first, and rates by layer. The
+pairs of MNIST need 4 GB of memory.
 """
 
 import functools
@@ -40,10 +40,10 @@ RATE_NEW, DECAY_NEW = 1e-2, 0.1  # by cross-validation on split 2, five and ten 
 
 
 class PairNet(nnx.Module):
-    """DNN A sees the first image, DNN B the second; ten units and a logistic one compare."""
+    """DNN A gets the first image, DNN B the second; ten units and a logistic one compare them."""
 
     def __init__(self, in_features: int, network: dict, *, rngs: nnx.Rngs):
-        """Two networks, of which only the hidden layers are used here."""
+        """Makes two networks, of which only the hidden layers are used."""
         self.a = layers.MLP(in_features, 10, **network, rngs=rngs)
         self.b = layers.MLP(in_features, 10, **network, rngs=rngs)
         width = self.a.logits.in_features
@@ -51,7 +51,7 @@ class PairNet(nnx.Module):
         self.output = nnx.Linear(10, 1, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits of "the same" and of "different": the logistic unit is their softmax."""
+        """The logits of "the same" and "different", whose softmax is the logistic unit."""
         both = [self.a.features(x[:, 0]), self.b.features(x[:, 1])]
         different = self.output(jax.nn.elu(self.compare(jnp.concatenate(both, axis=1))))
         return jnp.concatenate([jnp.zeros_like(different), different], axis=1)
@@ -90,14 +90,14 @@ def main() -> None:
     draw_pairs(pair_net, pairs.test, options.output / "pairs.png")
     draw_errors(best, few.test, options.output / "errors.png", "0123456789")
     figures = {
-        "10.3 toolbox: pairs that it is right about, and wrong": "pairs.png",
-        "10.4 toolbox: the test images it is most surely wrong about": "errors.png",
+        "10.3 toolbox: correct and wrong predictions for pairs": "pairs.png",
+        "10.4 toolbox: the most certain mistakes among the test images": "errors.png",
     }
     write_page(options, __doc__, list(rows.values()), settings, figures)
 
 
 def held_out(examples: data.Examples) -> tuple[data.Examples, data.Examples]:
-    """Nine tenths to train on, and one to choose by."""
+    """Splits into nine tenths for training and one tenth for validation."""
     cut = len(examples.y) * 9 // 10
     return data.Examples(*(part[:cut] for part in examples)), data.Examples(
         *(part[cut:] for part in examples)
@@ -117,7 +117,7 @@ def paired(splits: data.Splits, n: int, seed: int) -> data.Splits:
 def as_in_the_chapter(
     rows: dict[str, Row], pairs: data.Splits, few: data.Splits, seed: int
 ) -> None:
-    """10.1 to 10.4: DNN A and B learn pairs, A is frozen; and its copy from scratch."""
+    """10.1 to 10.4: DNN A and B learn pairs, and A is reused; then A from scratch."""
     features = few.train.x.shape[1]
     model = PairNet(features, CHAPTER, rngs=nnx.Rngs(seed))
     cycle = one_cycle(3e-3, len(pairs.train.y), 100, EPOCHS_PAIRS, weight_decay=0.1)
@@ -164,7 +164,7 @@ def with_toolbox(
 
 @functools.cache
 def moved_pairs(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The same for both images of a pair, each in its own way."""
+    """Augments both images of a pair independently."""
 
     def augment(key: jax.Array, x: jax.Array) -> jax.Array:
         return moved(name)(key, x.reshape(-1, x.shape[-1])).reshape(x.shape)
@@ -173,7 +173,7 @@ def moved_pairs(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def draw_pairs(model: PairNet, examples: data.Examples, path: Path) -> None:
-    """Pairs that the network is right about, above; and wrong, below."""
+    """Draws pairs with correct predictions above, and with wrong ones below."""
     guess = training.predict(model, examples.x).argmax(axis=1)
     figure, axes = plt.subplots(2, 8, figsize=(9, 2.6), layout="constrained")
     side = round(examples.x.shape[2] ** 0.5)
@@ -187,7 +187,9 @@ def draw_pairs(model: PairNet, examples: data.Examples, path: Path) -> None:
             says = "different" if guess[row] else "the same"
             axis.set_title(f"{says}{'' if right else ' ✗'}", fontsize=9)
     wrong = int((guess != examples.y).sum())
-    figure.suptitle(f"Are these the same digit? {wrong} of {len(guess)} are wrong, as those below")
+    figure.suptitle(
+        f"Are these the same digit? {wrong} of {len(guess)} are wrong, such as those below"
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

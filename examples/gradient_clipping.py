@@ -1,9 +1,8 @@
-"""Gradient clipping: a recurrent network whose gradients explode, tamed in five ways.
+"""Gradient clipping: five methods for a recurrent network whose gradients explode.
 
 A recurrent network reads an image in about thirty parts and applies the same matrix in each step,
-so that gradients through all of the steps can grow without bounds. The matrix begins as the
-identity (Le, Jaitly and Hinton 2015). The thresholds are powers of ten that one seed did well with
-on validation data.
+so gradients through all steps can grow without bound. The matrix starts as the identity (Le, Jaitly
+and Hinton 2015). The thresholds are powers of ten, chosen on validation data with one seed.
 
 python examples/gradient_clipping.py --data digits --output output/gradient_clipping
 """
@@ -35,10 +34,10 @@ CLIPPINGS = {
 
 
 class Reader(nnx.Module):
-    """Reads an image part by part into one hidden layer, then says which digit it was."""
+    """Reads an image part by part into one hidden layer, then classifies it."""
 
     def __init__(self, pixels: int, classes: int, *, rngs: nnx.Rngs):
-        """Makes the layers, the recurrent one as the identity."""
+        """Makes the layers, the recurrent one with the identity as its kernel."""
         self.pixels = pixels
         self.read = nnx.Linear(pixels, UNITS, kernel_init=layers.he_normal, rngs=rngs)
         self.remember = nnx.Linear(
@@ -47,7 +46,7 @@ class Reader(nnx.Module):
         self.logits = nnx.Linear(UNITS, classes, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The logits of rows of pixels."""
+        """The logits of flattened images."""
         parts = jnp.swapaxes(self.read(x.reshape(len(x), -1, self.pixels)), 0, 1)
         matrix = self.remember.kernel[...]
 
@@ -58,7 +57,7 @@ class Reader(nnx.Module):
 
 
 def identity_matrix(key: jax.Array, shape: tuple, dtype=jnp.float32, **_) -> jax.Array:
-    """The initialiser that lets the hidden layer keep what it has."""
+    """An initialiser that makes the hidden layer keep its values."""
     return jnp.eye(*shape, dtype=dtype)
 
 
@@ -68,16 +67,16 @@ def clipped(clipping, learning_rate) -> optax.GradientTransformation:
 
 
 def first_losses(model: nnx.Module, images, name: str, rate: float) -> np.ndarray:
-    """The loss of each of the first batches, also where it is not finite."""
+    """The loss of each of the first batches, including those that are not finite."""
     x, y = images.train
     stream = ((x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, WATCHED * BATCH, BATCH))
-    # Weights that are not finite would end the stream.
+    # Weights that are not finite would raise an error.
     tx = jc.skip_nonfinite(clipped(CLIPPINGS[name], rate), max_consecutive=WATCHED)
     return training.fit_online(model, tx, stream).losses
 
 
 def draw(topic: Topic, make, sweeps: dict) -> dict:
-    """The explosion, and accuracy against the rate."""
+    """Draws the exploding loss, and accuracy by learning rate."""
     figure, (left, right) = panels(2, 4.7, 4.2)
     for name, style in zip(("none", "by value, 0.1", "by norm, 1"), ("-", "--", "-."), strict=True):
         losses = first_losses(make(rngs=nnx.Rngs(0)), topic.images, name, EXPLODES)

@@ -1,13 +1,13 @@
-"""Initialisation: gradients that vanish or explode on the way down through ten layers.
+"""Initialisation: gradients that vanish or explode through ten layers.
 
-A logistic unit passes on a quarter of a gradient at most, so that with Glorot's weights little
-reaches the lowest layer. With weights of standard deviation 1 units saturate, and tanh's gradient
-explodes. Glorot's, He's and LeCun's initialisers, each with the activation that it is made for,
-keep activations and gradients about alike in all layers.
+The slope of a logistic unit is at most a quarter, so with Glorot's weights the gradient almost
+vanishes in the lowest layer. With weights of standard deviation 1, units saturate, and the gradient
+explodes with tanh. Glorot, He and LeCun initialisation, each with its matching activation, keep
+activations and gradients at about the same size in all layers.
 
-The table has the standard deviation of the activations of layers 1 and 10, and the gradient of
-layer 1 as a multiple of layer 10's, before the first step; then each network is trained at the best
-learning rate of a few.
+The table has the standard deviation of the activations of layers 1 and 10, and the ratio of the
+gradients of layer 1 and layer 10, before the first step. Then each network is trained at the best
+of a few learning rates.
 
 python examples/initialization.py --data digits --output output/initialization
 """
@@ -42,14 +42,14 @@ def activations(model: nnx.Module, x: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def draw(stacks: dict, images) -> dict:
-    """Gradients by layer of all, activations of three."""
+    """Draws the gradients by layer of all stacks, and the activations of three."""
     figure, (axis,) = panels(1, 7.5, 4.2)
     profiles = {
         name: np.array([layer.gradient_norm for layer in layers])
         for name, (_, layers) in stacks.items()
     }
     pictures.by_layer(axis, profiles, "norm of the gradient before training")
-    axis.set_title("The gradient on its way down from layer 10 to layer 1")
+    axis.set_title("The gradient from layer 10 down to layer 1")
     figures = {"gradients": figure}
     figure, axes = panels(3, 3.1, 3.2)
     for axis, name in zip(axes, ("logistic, normal", "logistic, Glorot", "ELU, He"), strict=True):
@@ -85,10 +85,10 @@ def main() -> None:
 
 
 def extremes(rows: list[dict]) -> str:
-    """Where the gradient vanishes and where it explodes most."""
+    """A sentence on the stacks with the smallest and the largest ratio of gradients."""
     by_gradient = sorted(rows, key=lambda row: row["gradient, 1 / 10"])
     told = [f"{row['stack']}: {row['gradient, 1 / 10']:.2g}" for row in by_gradient]
-    return f"The gradient of layer 1 is least and most of layer 10's with {told[0]}; {told[-1]}."
+    return f"The smallest and the largest ratio of gradients are {told[0]}; {told[-1]}."
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Layers learn at different speeds: the gradient of each layer during training.
 
-In a plain deep stack of logistic layers the gradient shrinks on its way down, so that the lowest
-layers hardly move while the highest learn. ELU and He's initialisation keep it alike. The norms are
-recorded inside of the compiled steps by `jc.probe`, and read when training is over.
+In a deep stack of logistic layers, the gradient shrinks from the top to the bottom, so the lowest
+layers hardly change while the highest learn. With ELU and He initialisation, it keeps its size. The
+norms are recorded inside the compiled steps by `jc.probe`, and read after training.
 
-The table has what the lowest layer has of the highest layer's: of its gradient in the first and
-the last steps, and of its relative step, which is the update's norm over that of the weights.
+The table has ratios of the lowest to the highest layer: of their gradients in the first and the
+last steps, and of their relative steps, which are norms of updates divided by those of weights.
 
 python examples/layer_speeds.py --data digits --output output/layer_speeds
 """
@@ -26,7 +26,7 @@ STACKS = {
 
 
 def row(variant: Variant, probes: list[dict[str, jc.Probes]]) -> dict:
-    """How much smaller gradient and step of the lowest layer are than those of the highest."""
+    """The ratios of gradient and step between the lowest and the highest layer."""
 
     def first_to_last(field: str, window: slice) -> list[float]:
         first, last = (
@@ -47,7 +47,7 @@ def row(variant: Variant, probes: list[dict[str, jc.Probes]]) -> dict:
 
 @pictures.style()
 def main() -> None:
-    """Trains each stack, watched by a probe."""
+    """Trains each stack with a probe."""
     topic = Topic.of(__doc__, epochs=40)
     figure, axes = panels(len(STACKS), 3.2, 3.8)
     variants, rows = [], []
@@ -68,18 +68,20 @@ def main() -> None:
     low, high = (axis_limits(axes, which) for which in (0, 1))
     for axis in axes:
         axis.set_ylim(low, high)
-    figure.suptitle("Norm of each layer's gradient during training: lines far apart learn unevenly")
+    figure.suptitle(
+        "Norm of each layer's gradient during training: distant lines mean different speeds"
+    )
     topic.finish(rows, {"layer_speeds": figure}, conclusion(rows, variants))
 
 
 def axis_limits(axes: list, which: int) -> float:
-    """The widest limit of all, so that panels can be compared."""
+    """Gives all panels the same limits."""
     limits = [axis.get_ylim()[which] for axis in axes]
     return min(limits) if which == 0 else max(limits)
 
 
 def conclusion(rows: list[dict], variants: list[Variant]) -> str:
-    """Whose layers learn most and least evenly, and who wins."""
+    """A sentence on the stacks that learn most and least evenly, and on the best one."""
     by_evenness = sorted(rows, key=lambda row: abs(np.log(row["gradient, first"])))
     even, uneven = by_evenness[0], by_evenness[-1]
     return (

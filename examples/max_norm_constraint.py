@@ -1,8 +1,8 @@
-"""Max-norm: dropout with the weights of each unit kept within a ball, over learning rates.
+"""Max-norm: dropout with a bound for the norm of each unit's weights, by learning rate.
 
-A constraint promises most where steps are large: with it, high learning rates should do less harm.
-So each radius is trained at each rate, all as one compiled program, on a network with dropout.
-Rate and radius of the table are chosen by the validation loss.
+The constraint should help most with large steps, since high learning rates then do less harm. A
+network with dropout is trained with each radius at each rate, all in one compiled program. The rate
+and the radius in the table are chosen by the validation loss.
 
 python examples/max_norm_constraint.py --output output/max_norm_constraint
 """
@@ -21,12 +21,12 @@ PLAIN = "no constraint"
 
 
 def constrained(learning_rate: float, radius: float) -> jc.GradientTransformation:
-    """Momentum, and after its step the projection."""
+    """Momentum, followed by the projection."""
     return jc.chain(jc.momentum(learning_rate), jc.max_norm(radius))
 
 
 def trained(topic: Topic) -> dict[str, list[Variant]]:
-    """Without a constraint, and with each radius: a variant for each rate."""
+    """Trains without a constraint and with each radius, at each rate."""
     make = topic.mlp(dropout_rate=DROPOUT)
     lines = {PLAIN: topic.sweep(PLAIN, make, jc.momentum, RATES)}
     names = [f"radius {radius}" for radius in RADII]
@@ -42,7 +42,7 @@ def trained(topic: Topic) -> dict[str, list[Variant]]:
 
 @pictures.style()
 def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
-    """Accuracy over the rate, a line for each radius."""
+    """Draws accuracy by learning rate, with a line for each radius."""
     figure, (ax,) = panels(1, width=6, height=4)
     draw_over(ax, RATES, lines, label="learning rate of momentum", log=True)
     ax.set_title(f"Max-norm with dropout {DROPOUT}; bars: all seeds")
@@ -50,7 +50,7 @@ def draw(lines: dict[str, list[Variant]]) -> plt.Figure:
 
 
 def main() -> None:
-    """Trains every radius at every rate."""
+    """Trains with each radius at each rate."""
     topic = Topic.of(__doc__, epochs=40)
     lines = trained(topic)
     chosen = {name: best(variants) for name, variants in lines.items()}

@@ -1,8 +1,8 @@
-"""Momentum raised from 0.5 to 0.9 against momentum that stays, at several learning rates.
+"""Momentum raised from 0.5 to 0.9 against constant momentum, at several learning rates.
 
-At the start gradients are large and change quickly, and a long memory of them may throw the weights
-far away; later it carries them along the valley. So it is raised in the first epochs by
-`schedules.momentum_warmup`. The table has the validation accuracy at each rate.
+At the start, gradients are large and change quickly, so high momentum may move the weights too far.
+Later it speeds up progress along valleys. `schedules.momentum_warmup` raises it in the first
+epochs. The table has the validation accuracy at each rate.
 
 python examples/momentum_raised.py --data digits --output output/momentum_raised
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def highest_rates(sweeps: dict) -> str:
-    """Up to which rate each of them learns."""
+    """A sentence on the highest rate at which each of them learns."""
     highest = {
         name: max((at.rate for at in sweep if np.mean(at.valid_accuracy) > 90), default=None)
         for name, sweep in sweeps.items()
@@ -57,7 +57,7 @@ def highest_rates(sweeps: dict) -> str:
     told = ", ".join(
         f"{name}: {'none' if rate is None else f'{rate:g}'}" for name, rate in highest.items()
     )
-    return f"The highest rate at which 90 % is reached on validation is, by momentum, {told}."
+    return f"The highest rates that reach 90 % in validation are, by momentum, {told}."
 
 
 if __name__ == "__main__":

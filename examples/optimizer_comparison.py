@@ -1,15 +1,15 @@
-"""Optimizers compared: each one of the package on the chapter's network, at its best rate.
+"""Optimizers compared: every optimizer of the package, at its best learning rate.
 
-All learning rates of one grid, for all seeds, are one compiled program for each optimizer. The rate
-with the least validation loss is kept; the test set has no say in it. The first picture has the
-training loss at that rate, which is what an optimizer lowers; the second has every rate: how wide
-the valley is in which an optimizer works says as much as its best number.
+The network is that of Géron's chapter 11. For each optimizer, one compiled program trains with all
+learning rates of a grid and all seeds. The rate with the least validation loss is used. The first
+picture has the training loss at that rate. The second has the validation loss at every rate, since
+a wide range of good rates matters as much as the best result.
 
-FTRL starts from an empty sum of squares. With Keras's default, 0.1, its first step forgets the
-random weights, and a network of five hidden layers does not learn at all.
+FTRL starts with a sum of squares of zero. With Keras's default, 0.1, its first step discards the
+random weights, and a network with five hidden layers does not learn at all.
 
-AdamW decays by its default of 1e-4 times the learning rate, here 1e-7 a step. That is too little to
-change what the network says of a test image, so its accuracy is Adam's; the losses differ.
+AdamW decays weights by its default of 1e-4 times the learning rate, here 1e-7 a step. That is too
+little to change a prediction on the test set, so its accuracy equals Adam's; the losses differ.
 
 python examples/optimizer_comparison.py --output output/optimizer_comparison
 """
@@ -50,7 +50,7 @@ GOAL = 0.05  # training loss
 
 
 def row(variant: Variant) -> dict:
-    """What the table says of one optimizer."""
+    """The row of the table for one optimizer."""
     return {
         "optimizer": variant.name,
         "best rate": variant.rate,
@@ -62,7 +62,7 @@ def row(variant: Variant) -> dict:
 
 @pictures.style()
 def draw_curves(tuned: dict[str, Variant]) -> plt.Figure:
-    """Learning curves at the best rates, a panel for each family."""
+    """Draws learning curves at the best rates, with a panel for each family."""
     figure, axes = panels(2, width=4.6, height=3.1, rows=len(FAMILIES) // 2)
     for ax, (family, members) in zip(axes, FAMILIES.items(), strict=True):
         pictures.learning_curves(
@@ -76,7 +76,7 @@ def draw_curves(tuned: dict[str, Variant]) -> plt.Figure:
 
 @pictures.style()
 def draw_rates(swept: dict[str, list[Variant]]) -> plt.Figure:
-    """The validation loss of each optimizer at each rate; the best rate is framed."""
+    """Draws the validation loss of each optimizer at each rate, with the best rate framed."""
     figure, (ax,) = panels(1, width=7.5, height=5)
     losses = np.array([[variant.loss for variant in variants] for variants in swept.values()])
     shown = ax.imshow(np.clip(losses, 0, 1), cmap="cividis_r", aspect="auto", vmin=0.1, vmax=1)
@@ -96,7 +96,7 @@ def draw_rates(swept: dict[str, list[Variant]]) -> plt.Figure:
 
 
 def main() -> None:
-    """Tunes all optimizers, and tells."""
+    """Tunes all optimizers, and reports."""
     topic = Topic.of(__doc__, epochs=20)
     optimizers = {name: make for family in FAMILIES.values() for name, make in family.items()}
     swept = {name: topic.sweep(name, topic.mlp(), make, RATES) for name, make in optimizers.items()}

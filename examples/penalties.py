@@ -1,9 +1,9 @@
-"""Penalties: ℓ1, ℓ2 and elastic net, as terms of the loss and as decay beside Adam.
+"""Penalties: ℓ1, ℓ2 and elastic net, as terms of the loss and as decoupled decay with Adam.
 
-A term of the loss has a gradient, which Adam rescales with all the rest; decay comes after Adam and
-reaches the weights as it is. Strengths are chosen by validation loss, all in one compiled program:
-there the term is a decay *before* Adam, which has the same gradient. The table's rows are then
-trained with the term itself.
+Adam rescales the gradient of a term of the loss; decoupled decay follows Adam and is not rescaled.
+Strengths are chosen by validation loss, all in one compiled program, in which a decay *before* Adam
+stands for the term, since it has the same gradient. The rows of the table are then trained with the
+term itself.
 
 python examples/penalties.py --output output/penalties
 """
@@ -27,7 +27,7 @@ STRENGTHS = {
 
 
 class Kind(NamedTuple):
-    """A penalty in both forms; the strength is that of the gradient at a weight of 1."""
+    """A penalty in both forms; the strength is its gradient at a weight of 1."""
 
     term: Callable  # of the loss
     decay: Callable  # with the same gradient
@@ -48,7 +48,7 @@ FORMS = {
 
 
 def swept(topic: Topic, kind: str, form: str) -> list[Variant]:
-    """All strengths of a penalty in one of its forms."""
+    """Trains with all strengths of a penalty in one of its forms."""
     return topic.population(
         [(f"{kind} as {form}", topic.mlp(), {"strength": s}) for s in STRENGTHS[form]],
         lambda strength: FORMS[form](KINDS[kind].decay(strength)),
@@ -62,7 +62,7 @@ def small(variant: Variant) -> list[float]:
 
 
 def row(variant: Variant, strength: float) -> dict:
-    """What the table says of one penalty."""
+    """The row of the table for one penalty."""
     return {
         "penalty": variant.name,
         "strength": strength,
@@ -74,7 +74,7 @@ def row(variant: Variant, strength: float) -> dict:
 
 @pictures.style()
 def draw(plain: Variant, sweeps: dict[tuple[str, str], list[Variant]]) -> plt.Figure:
-    """Accuracy over strength: terms of the loss at the left, decay at the right."""
+    """Draws accuracy by strength: terms of the loss at the left, decay at the right."""
     figure, axes = panels(2)
     titles = ("Term of the loss, before Adam", "Decay, after Adam")
     for ax, form, title in zip(axes, FORMS, titles, strict=True):
@@ -86,7 +86,7 @@ def draw(plain: Variant, sweeps: dict[tuple[str, str], list[Variant]]) -> plt.Fi
 
 @pictures.style()
 def draw_weights(chosen: list[Variant]) -> plt.Figure:
-    """How the weights lie around zero."""
+    """Draws histograms of the weights."""
     figure, (ax,) = panels(1, width=6, height=5)
     inside = {variant.name: weights(variant.results[0].model) for variant in chosen}
     shown = {name: w[np.abs(w) < 0.3] for name, w in inside.items()}
@@ -96,7 +96,7 @@ def draw_weights(chosen: list[Variant]) -> plt.Figure:
 
 
 def main() -> None:
-    """Chooses strengths, trains with the terms themselves, and tells."""
+    """Chooses strengths, trains with the terms themselves, and reports."""
     topic = Topic.of(__doc__, epochs=40)
     plain = topic.train("no penalty", topic.mlp(), jc.adam(RATE))
     sweeps = {(kind, form): swept(topic, kind, form) for kind in KINDS for form in FORMS}

@@ -1,4 +1,4 @@
-"""Pretraining without labels: how many labels each way saves, if any.
+"""Pretraining without labels: the gain of each method for different numbers of labels.
 
 python examples/pretraining.py --data mnist --seeds 5
 """
@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training, transfer
+from jaxopt_cards import data, layers, reports, training, transfer
 
 UNITS = (100,) * 3
 ACTIVATIONS = ("elu", "logistic")
-# Labels a class. As many validation images a class as 30 to the chapter's 100, and at least 5.
+# Labels per class. Géron's ratio of 30 validation images to 100 labels, but at least 5.
 LABELS = {"digits": (5, 10, 20, 50, 100), "mnist": (5, 10, 20, 50, 100, 200)}
 PRETRAINING_EPOCHS = {"digits": 100, "mnist": 20}
 EPOCHS, BATCH = 200, 20
-# One object for all runs, which then share the compiled programs.
+# One object for all runs, which share the compiled programs.
 OPTIMIZER = jc.adam(1e-3)
 OPTIMIZER_RBM = jc.chain(
     jc.add_decayed_weights(2e-4, mask=lambda params: jc.select(params, "kernel")),
@@ -36,7 +36,7 @@ MARKERS = "osD^v"
 
 
 def scratch(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
-    """The network as it is."""
+    """The network without pretraining."""
     return model
 
 
@@ -55,13 +55,13 @@ def boltzmann(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) ->
 
 
 def corrupted(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
-    """A classifier of whole images and spoilt ones."""
+    """A classifier of good and corrupted images."""
     tasks = [good_or_bad(split, seed) for split in splits[:2]]
     return with_task(model, 2, *tasks, epochs, seed, {})
 
 
 def ranking(model: layers.MLP, splits: data.Splits, epochs: int, seed: int) -> layers.MLP:
-    """A score that is higher for a whole image than for a spoilt one."""
+    """A score that is higher for good images than for corrupted ones."""
     tasks = [side_by_side(good_or_bad(split, seed)) for split in splits[:2]]
     return with_task(model, 1, *tasks, epochs, seed, {"loss": ranked})
 
@@ -76,19 +76,19 @@ METHODS = {
 
 
 def good_or_bad(examples: data.Examples, seed: int) -> data.Examples:
-    """Each image once whole and once spoilt, by patches that go with its size."""
+    """Each image and a corrupted copy, with patches that fit its size."""
     side = round(examples.x.shape[1] ** 0.5)
     return data.corrupted(examples, image_shape=(side, side), sigma=3.0 * side / 28, seed=seed)
 
 
 def side_by_side(examples: data.Examples) -> data.Examples:
-    """Pairs of a good image and its bad version: x of shape (n, 2, features)."""
+    """Pairs of a good image and its corrupted copy: x of shape (n, 2, features)."""
     good, bad = np.split(examples.x, 2)
     return data.Examples(np.stack([good, bad], axis=1), np.zeros(len(good), np.int32))
 
 
 def ranked(scores: jax.Array, labels: jax.Array) -> jax.Array:
-    """The ranking loss of pairs; scores have the shape (batch, 2, 1)."""
+    """The ranking loss of pairs; scores have shape (batch, 2, 1)."""
     return transfer.margin_ranking_loss(scores[:, 0, 0], scores[:, 1, 0])
 
 
@@ -101,7 +101,7 @@ def with_task(
     seed: int,
     more: dict,
 ) -> layers.MLP:
-    """The network trained on a task that needs no labels, its old head put back on."""
+    """The network, pretrained on a task without labels, with its old head."""
     task_model = transfer.replace_head(model, outputs, rngs=nnx.Rngs(seed))
     settings = {"batch_size": 100, "epochs": epochs, "seed": seed, "progress": False} | more
     result = training.fit(task_model, OPTIMIZER, train=train, valid=valid, **settings)
@@ -109,7 +109,7 @@ def with_task(
 
 
 def fine_tuned(model: layers.MLP, splits: data.Splits, labels: int, seed: int) -> float:
-    """Accuracy on the test set, in percent, after training on so many labels a class."""
+    """Test accuracy in percent after training with a number of labels per class."""
     few = min(max(5, round(0.3 * labels)), np.bincount(splits.valid.y).min())
     result = training.fit(
         model,
@@ -126,7 +126,7 @@ def fine_tuned(model: layers.MLP, splits: data.Splits, labels: int, seed: int) -
 
 
 def measured(name: str, splits: data.Splits, seeds: int) -> list[dict]:
-    """A row for each activation and way of pretraining: accuracies by labels a class and seed."""
+    """A row for each activation and method: accuracies by labels per class and seed."""
     rows = []
     for activation in ACTIVATIONS:
         for method, pretrain in METHODS.items():
@@ -152,7 +152,7 @@ def measured(name: str, splits: data.Splits, seeds: int) -> list[dict]:
 
 
 def print_tables(name: str, rows: Sequence[dict], seeds: int) -> None:
-    """A table for each activation: labels a class downwards, ways of pretraining across."""
+    """A table for each activation: rows are labels per class, columns are methods."""
     for activation in ACTIVATIONS:
         some = [row for row in rows if row["activation"] == activation]
         plural = "s" * (seeds > 1)
@@ -167,7 +167,7 @@ def print_tables(name: str, rows: Sequence[dict], seeds: int) -> None:
 
 
 def draw(name: str, rows: Sequence[dict], path: Path) -> None:
-    """Accuracy by labels a class, a panel for each activation, a line for each way."""
+    """Draws accuracy by labels per class: panels are activations, lines are methods."""
     figure, axes = plt.subplots(
         1, len(ACTIVATIONS), figsize=(10, 4.4), sharey=True, squeeze=False, layout="constrained"
     )
@@ -175,7 +175,7 @@ def draw(name: str, rows: Sequence[dict], path: Path) -> None:
         some = [row for row in rows if row["activation"] == activation]
         for index, row in enumerate(some):
             accuracy = np.array(row["accuracy"])
-            # A little apart, so that error bars do not hide each other.
+            # Shifted, so that error bars do not hide each other.
             x = np.array(LABELS[name]) * 1.03 ** (index - len(some) / 2)
             deviation = accuracy.std(axis=1, ddof=1) if accuracy.shape[1] > 1 else None
             style = {"color": COLOURS[index], "marker": MARKERS[index], "label": row["method"]}
@@ -195,13 +195,13 @@ def draw(name: str, rows: Sequence[dict], path: Path) -> None:
 
 
 def write_page(name: str, rows: Sequence[dict], settings: dict, folder: Path) -> None:
-    """Tables and picture on one page."""
+    """Writes the report with tables and picture."""
     tables = {f"{name}, {row['activation']}": [] for row in rows}
     for row in rows:
         cells = dict(zip(map(str, LABELS[name]), row["accuracy"], strict=True))
         line = {"pretraining": row["method"]} | cells | {"seconds": row["seconds"]}
         tables[f"{name}, {row['activation']}"].append(line)
-    path = training.report(
+    path = reports.report(
         None,
         folder / "report.html",
         title=__doc__.splitlines()[0].rstrip("."),
@@ -214,7 +214,7 @@ def write_page(name: str, rows: Sequence[dict], settings: dict, folder: Path) ->
 
 
 def main() -> None:
-    """Pretrains in every way, trains on few labels and more, and reports."""
+    """Pretrains with every method, trains with different numbers of labels, and reports."""
     options = arguments(__doc__)
     name, splits = images(options.data)
     rows = measured(name, splits, options.seeds)

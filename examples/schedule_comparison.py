@@ -1,9 +1,9 @@
 """Schedules compared: constant, piecewise, performance, exponential, power and one-cycle rates.
 
-The rate to start from is found by short runs over a range of rates, as the chapter advises. What is
-best for a constant rate need not be for one that falls: each schedule is tried at multiples of the
-rate found, and keeps the one with the least validation loss. The optimizer is plain momentum, since
-those that adapt their rates need a schedule the least.
+The initial rate is found by short runs over a range of rates, as in Géron's chapter 11. The best
+constant rate need not be the best initial rate of a schedule, so each schedule is trained at
+multiples of it, and uses the one with the least validation loss. The optimizer is momentum, since
+adaptive optimizers need schedules less.
 
 python examples/schedule_comparison.py --output output/schedule_comparison
 """
@@ -25,7 +25,7 @@ GOAL = 0.01  # training loss
 
 
 def made(steps: int) -> dict[str, Callable]:
-    """Each schedule as a function of its first or, for one-cycle, its greatest rate."""
+    """Each schedule as a function of its initial or, for one-cycle, its peak rate."""
     return {
         "constant": schedules.constant,
         "piecewise constant": lambda rate: schedules.piecewise_constant(
@@ -39,7 +39,7 @@ def made(steps: int) -> dict[str, Callable]:
 
 
 def found(topic: Topic) -> training.RateRange:
-    """The validation loss of short runs over a range of rates."""
+    """Measures the validation loss of short runs over a range of rates."""
     return training.learning_rate_range(
         topic.mlp()(rngs=nnx.Rngs(0)),
         jc.momentum,
@@ -53,7 +53,7 @@ def found(topic: Topic) -> training.RateRange:
 
 
 def as_run(schedule: Callable, variant: Variant, steps: int) -> Callable:
-    """The schedule of the first seed; of performance scheduling, what the losses made of it."""
+    """The rates of the first seed; for performance scheduling, from its losses."""
     if variant.name != "performance":
         return schedule(variant.rate)
     state, scales = PLATEAU.init(jnp.ones(())), [1.0]
@@ -67,7 +67,7 @@ def as_run(schedule: Callable, variant: Variant, steps: int) -> Callable:
 
 @pictures.style()
 def draw(tuned: dict[str, Variant], run: dict[str, Callable], steps: int) -> plt.Figure:
-    """The schedules as they were run, and what came of them."""
+    """Draws the schedules and their learning curves."""
     figure, (left, right) = panels(2)
     pictures.schedules(left, run, steps).set(title="Rates of the first seed", yscale="log")
     greatest = max(variant.rate for variant in tuned.values())
@@ -80,7 +80,7 @@ def draw(tuned: dict[str, Variant], run: dict[str, Callable], steps: int) -> plt
 
 @pictures.style()
 def draw_range(rates: training.RateRange) -> plt.Figure:
-    """Where the first rate comes from."""
+    """Draws the search for the initial rate."""
     figure, (ax,) = panels(1)
     rates.plot(ax).set(title="Two epochs at each rate, momentum", yscale="log")
     return figure

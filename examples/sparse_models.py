@@ -1,9 +1,9 @@
-"""Sparse models: pruning, ℓ1 and FTRL, accuracy against the share of weights that are zero.
+"""Sparse models: pruning, ℓ1 and FTRL, accuracy against the fraction of zero weights.
 
-Five ways to get rid of weights: drop the smallest after training; drop them and train on; train
-with strong ℓ1, then drop what is small; ℓ1 by its proximal step, whose zeros are exact; FTRL with
-ℓ1. The table has, for each way, the most zeros it reaches while the validation accuracy is as good
-as the dense network's, within a point; or, where it never is, its best.
+Five methods set weights to zero: pruning the smallest after training; pruning and further training;
+strong ℓ1, then pruning of small weights; ℓ1 by its proximal step, with exact zeros; and FTRL with
+ℓ1. The table has, for each method, the most zeros with a validation accuracy within a point of the
+dense network's, or else its best accuracy.
 
 python examples/sparse_models.py --output output/sparse_models
 """
@@ -33,7 +33,7 @@ WITHIN = 1.0  # points of validation accuracy
 
 
 class Point(NamedTuple):
-    """One setting of one way; percentages, one for each seed."""
+    """One setting of one method; percentages for each seed."""
 
     way: str
     setting: float
@@ -51,7 +51,7 @@ def measured(topic: Topic, way: str, setting: float, models: Sequence[nnx.Module
 
 
 def pruned(model: nnx.Module, **settings) -> nnx.Module:
-    """The model after one step of pruning that does nothing else."""
+    """The model after one step of pruning only."""
     model, tx = nnx.clone(model), jc.magnitude_prune(mask="kernel", **settings)
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
@@ -60,24 +60,24 @@ def pruned(model: nnx.Module, **settings) -> nnx.Module:
 
 
 def pruning_on(sparsity: float) -> jc.GradientTransformation:
-    """Adam, with the weights that are the smallest at the start held at zero."""
+    """Adam, with the smallest initial weights held at zero."""
     prune = jc.magnitude_prune(sparsity=sparsity, every=EVER, mask="kernel")
     return jc.chain(jc.adam(RATE), prune)
 
 
 def decaying(strength: float) -> jc.GradientTransformation:
-    """Adam beside ℓ1."""
+    """Adam with ℓ1 decay."""
     decay = jc.add_l1_decay(strength, mask="kernel")
     return jc.chain(jc.scale_by_adam(), decay, jc.scale_by_learning_rate(RATE))
 
 
 def proximal(strength: float) -> jc.GradientTransformation:
-    """The same force, as a step that stops at zero."""
+    """Adam with a proximal ℓ1 step, which stops at zero."""
     return jc.chain(jc.adam(RATE), jc.proximal_l1(RATE * strength, mask="kernel"))
 
 
 def leader(strength: float) -> jc.GradientTransformation:
-    """FTRL, from an empty sum of squares; see optimizer_comparison.py, also for the rate."""
+    """FTRL with an initial sum of squares of zero, as in optimizer_comparison.py."""
     return jc.ftrl(0.01, initial_accumulator_value=0.0, l1_regularization_strength=strength)
 
 
@@ -89,9 +89,9 @@ PENALISED = {
 
 
 def at_end(topic: Topic, way: str, make_tx: Callable, strength: float) -> list[nnx.Module]:
-    """The last models, not the best: ℓ1 needs its time, and early stopping would cut it short.
+    """Trains with all strengths, and keeps the last models, since ℓ1 needs many epochs.
 
-    The strength is a number in the optimizer's state, so that all of them share a program.
+    The strength is in the optimizer's state, so all strengths share a program.
     """
     tx = injected(make_tx)
     params = nnx.to_pure_dict(nnx.state(topic.mlp()(rngs=nnx.Rngs(0)), nnx.Param))
@@ -104,12 +104,12 @@ def at_end(topic: Topic, way: str, make_tx: Callable, strength: float) -> list[n
 
 @functools.cache  # one object for all strengths
 def injected(make_tx: Callable) -> jc.GradientTransformation:
-    """The transformation, with its strength in its state."""
+    """The transformation, with the strength in its state."""
     return jc.inject_hyperparams(make_tx)(strength=0.0)
 
 
 def points(topic: Topic) -> list[Point]:
-    """All ways at all settings; the dense network comes first."""
+    """All methods at all settings, starting with the dense network."""
     dense = [result.model for result in topic.train("dense", topic.mlp(), jc.adam(RATE)).results]
     found = [measured(topic, "dense", 0.0, dense)]
     for share in SHARES:
@@ -134,7 +134,7 @@ def is_as_good(point: Point, dense: Point) -> bool:
 
 
 def sparsest(points: Sequence[Point], dense: Point) -> Point:
-    """The point with the most zeros that is as good as the dense network, or else the best."""
+    """The point with the most zeros that is as good as the dense network, or the best point."""
     good = [point for point in points if is_as_good(point, dense)]
     if not good:
         return max(points, key=lambda point: np.mean(point.valid))
@@ -142,7 +142,7 @@ def sparsest(points: Sequence[Point], dense: Point) -> Point:
 
 
 def row(point: Point, dense: Point) -> dict:
-    """What the table says of one way."""
+    """The row of the table for one method."""
     return {
         "way": point.way,
         "setting": point.setting,
@@ -154,10 +154,12 @@ def row(point: Point, dense: Point) -> dict:
 
 
 def told(chosen: Sequence[Point], dense: Point) -> str:
-    """Which way goes the furthest."""
+    """A sentence on the method with the most zeros."""
     good = [point for point in chosen if is_as_good(point, dense)]
     if not good:
-        return f"No way stays within {WITHIN:g} point of the dense network's validation accuracy."
+        return (
+            f"No method stays within {WITHIN:g} point of the dense network's validation accuracy."
+        )
     most = max(good, key=lambda point: np.mean(point.zeros))
     return (
         f"Within {WITHIN:g} point of the dense network's validation accuracy, {most.way} has the "
@@ -168,7 +170,7 @@ def told(chosen: Sequence[Point], dense: Point) -> str:
 
 @pictures.style()
 def draw(found: list[Point]) -> plt.Figure:
-    """Test accuracy against zeros, a line for each way."""
+    """Draws test accuracy against zeros, with a line for each method."""
     figure, (ax,) = panels(1, width=7, height=4.5)
     lines: dict[str, list] = {}
     for point in found:
@@ -180,7 +182,7 @@ def draw(found: list[Point]) -> plt.Figure:
 
 
 def main() -> None:
-    """Measures all points, and tells how far each way goes."""
+    """Measures all points, and reports."""
     topic = Topic.of(__doc__, epochs=40)
     dense, *others = found = points(topic)
     ways = dict.fromkeys(point.way for point in others)

@@ -1,4 +1,4 @@
-"""What the pictures of the examples share: axes in a row, lines over rates and other values."""
+"""Shared pictures of the examples: axes in a row, and lines by learning rate or other values."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Writes a picture in 256 colours: a third of the bytes, and no difference to the eye."""
+    """Writes a picture in 256 colours, which looks the same with a third of the bytes."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=120)
     Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)
@@ -24,21 +24,21 @@ def save(figure: plt.Figure, path: Path) -> None:
 def panels(
     columns: int = 1, width: float = 4.5, height: float = 3.6, rows: int = 1
 ) -> tuple[plt.Figure, list]:
-    """A figure of some axes side by side, in inches each."""
+    """A figure with axes side by side; sizes in inches per axes."""
     size = (columns * width, rows * height)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     return figure, list(axes.flat)
 
 
 def looks() -> Iterator[dict]:
-    """Marker and style of one line after another, which differ also in grey."""
+    """Markers and styles of successive lines, which also differ in grey."""
     styles = itertools.cycle(("-", "--", "-.", ":"))
     for marker, style in zip(itertools.cycle("os^DvPX"), styles, strict=True):
         yield {"marker": marker, "linestyle": style, "markersize": 5}
 
 
 def draw_rates(ax: plt.Axes, sweeps: Mapping[str, Sequence["Variant"]]) -> plt.Axes:
-    """Validation accuracy against the learning rate, a line for each sweep."""
+    """Draws validation accuracy by learning rate, with a line for each sweep."""
     for (name, sweep), look in zip(sweeps.items(), looks(), strict=False):
         rates = [variant.rate for variant in sweep]
         accuracy = [np.mean(variant.valid_accuracy) for variant in sweep]
@@ -57,7 +57,7 @@ def draw_over(
     label: str = "",
     log: bool = False,
 ) -> plt.Axes:
-    """Test accuracy over a value: mean, and bars from the worst to the best seed."""
+    """Draws test accuracy by a value: mean, and bars from the worst to the best seed."""
     if log:
         ax.set_xscale("log")
         ax.set_xticks(values, [f"{value:g}" for value in values])

@@ -1,4 +1,4 @@
-"""What the examples on one topic share: command line, images, runs over seeds, table, pictures."""
+"""Shared parts of the examples: command line, images, runs over seeds, table and pictures."""
 
 import argparse
 import functools
@@ -19,9 +19,9 @@ from rich.table import Table
 from topic_pictures import save
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, layers, training
+from jaxopt_cards import data, layers, reports, training
 
-# Of MNIST, so that a comparison of many takes a minute: few enough that regularisation shows.
+# Images of MNIST: few, so that a comparison takes a minute, and regularisation has an effect.
 TRAIN, VALID, TEST = 5000, 1000, 2000
 BATCH = 32
 Maker = Callable[..., nnx.Module] | Sequence[nnx.Module]
@@ -29,7 +29,7 @@ Maker = Callable[..., nnx.Module] | Sequence[nnx.Module]
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of a comparison: the same runs with other seeds."""
+    """One row of a comparison: the same run with several seeds."""
 
     name: str
     results: Sequence[training.FitResult]
@@ -43,7 +43,7 @@ class Variant:
 
     @property
     def loss(self) -> float:
-        """The mean of the best validation losses: what choices are made by."""
+        """The mean of the best validation losses, by which choices are made."""
         losses = [history.valid_loss for history in self.histories]
         return float(
             np.mean([np.min(loss, where=~np.isnan(loss), initial=np.inf) for loss in losses])
@@ -51,7 +51,7 @@ class Variant:
 
     @property
     def valid_accuracy(self) -> list[float]:
-        """In percent, of each run's best epoch."""
+        """The validation accuracy of each run's best epoch, in percent."""
         epochs = [max(result.best_epoch, 1) - 1 for result in self.results]
         return [
             100 * float(history.valid_accuracy[epoch])
@@ -60,7 +60,7 @@ class Variant:
 
     @property
     def failed(self) -> int:
-        """How many runs ended with a loss that is not finite."""
+        """The number of runs that ended with a loss that is not finite."""
         return sum(result.stopped == "not finite" for result in self.results)
 
 
@@ -99,14 +99,14 @@ class Topic:
         return cls(name, title, options, _images(options.data))
 
     def mlp(self, **settings) -> functools.partial:
-        """Makes the chapter's network for these images, from `rngs`."""
+        """Makes the network of Géron's chapter 11 for these images, from `rngs`."""
         classes = int(self.images.train.y.max()) + 1
         return functools.partial(layers.MLP, self.images.train.x.shape[1], classes, **settings)
 
     def train(
         self, name: str, make: functools.partial, tx: optax.GradientTransformation, **settings
     ) -> Variant:
-        """Trains one model for each seed, all in one compiled program."""
+        """Trains a model for each seed, all in one compiled program."""
         return self.population([(name, make, {})], tx, **settings)[0]
 
     def sweep(
@@ -117,13 +117,13 @@ class Topic:
         rates: Iterable[float],
         **settings,
     ) -> list[Variant]:
-        """As `train` at each learning rate, all in one compiled program."""
+        """Like `train` at each learning rate, all in one compiled program."""
         return self.population(
             [(name, make, {"learning_rate": rate}) for rate in rates], make_tx, **settings
         )
 
     def tune(self, *arguments, **settings) -> Variant:
-        """Of `sweep`, the rate with the least validation loss."""
+        """The variant of `sweep` with the least validation loss."""
         return best(self.sweep(*arguments, **settings))
 
     def fit_each(
@@ -133,7 +133,7 @@ class Topic:
         tx: optax.GradientTransformation,
         **settings,
     ) -> Variant:
-        """As `train`, run after run: the results have the last model and the optimizer's state."""
+        """Like `train`, one run after another; results have the last model and optimizer state."""
         print(name, flush=True)
         settings = self._settings() | settings
         return self.measured(
@@ -152,7 +152,7 @@ class Topic:
         every: int = 1,
         **settings,
     ) -> tuple[Variant, list[dict[str, jc.Probes]]]:
-        """As `fit_each`, and what `jc.probe` saw in each of the runs."""
+        """Like `fit_each`, with the records of `jc.probe` in each run."""
         steps = self.options.epochs * -(-len(self.images.train.y) // BATCH)
         watched = jc.probe(tx, last=-(-steps // every), every=every)
         variant = self.fit_each(name, make, watched, **settings)
@@ -174,9 +174,9 @@ class Topic:
         tx: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
         **settings,
     ) -> list[Variant]:
-        """A variant for each name, maker of models from `rngs`, and hyperparameters of `tx`.
+        """A variant for each name, with a maker of models from `rngs` and hyperparameters of `tx`.
 
-        In the place of a maker may stand trained models, one for each seed.
+        Instead of a maker, there may be trained models, one for each seed.
         """
         names, makes, hyperparameters = zip(*members, strict=True)
         print(", ".join(dict.fromkeys(names)), flush=True)
@@ -203,7 +203,7 @@ class Topic:
     def measured(
         self, name: str, results: Sequence[training.FitResult], rate: float = float("nan")
     ) -> Variant:
-        """One result for each seed, with its accuracy."""
+        """A result for each seed, with its accuracy."""
         return Variant(name, results, [self.accuracy(result.model) for result in results], rate)
 
     def accuracy(self, model: nnx.Module) -> float:
@@ -230,7 +230,7 @@ class Topic:
             save(figure, folder / f"{name}.png")
         if self.options.report:
             there_anyway = surroundings()
-            training.report(
+            reports.report(
                 None,
                 folder / "report.html",
                 title=self.title.rstrip("."),
@@ -257,12 +257,12 @@ def share_of_zeros(model: nnx.Module) -> float:
 
 
 def best(variants: Iterable[Variant]) -> Variant:
-    """The one with the least validation loss."""
+    """The variant with the least validation loss."""
     return min(variants, key=lambda variant: variant.loss)
 
 
 def verdict(variants: Sequence[Variant], baseline: Variant) -> str:
-    """A sentence on who wins by validation loss, and by how much on the test set."""
+    """A sentence on the winner by validation loss, and on its gain in test accuracy."""
     winner = best(variants)
     other = baseline
     if winner is baseline:
@@ -272,7 +272,7 @@ def verdict(variants: Sequence[Variant], baseline: Variant) -> str:
     gain = means[0] - means[1]
     judged = f"{abs(gain):.2f} points {'above' if gain > 0 else 'below'}"
     if abs(gain) <= spread:
-        judged = "no further than the seeds' spread from"
+        judged = "within the spread of seeds of"
     return (
         f"{winner.name} has the least validation loss; its test accuracy of {means[0]:.2f} % is "
         f"{judged} the {means[1]:.2f} % of {other.name}."
@@ -280,7 +280,7 @@ def verdict(variants: Sequence[Variant], baseline: Variant) -> str:
 
 
 def at_highest(lines: Mapping[str, Sequence[Variant]], plain: str) -> str:
-    """A sentence on who is the most accurate at the highest learning rate of all."""
+    """A sentence on the best test accuracy at the highest learning rate."""
     highest = {name: variants[-1] for name, variants in lines.items()}
     accuracy = {name: np.mean(variant.accuracy) for name, variant in highest.items()}
     steadiest = max(accuracy, key=accuracy.__getitem__)
@@ -291,7 +291,7 @@ def at_highest(lines: Mapping[str, Sequence[Variant]], plain: str) -> str:
 
 
 def epochs_to(loss: float, variant: Variant, quantity: str = "valid_loss") -> float | str:
-    """How many epochs, on average, until a loss was as low as this in all runs."""
+    """The mean number of epochs until all runs reach a loss."""
     below = [getattr(history, quantity) <= loss for history in variant.histories]
     if not all(reached.any() for reached in below):
         return "never"
@@ -299,7 +299,7 @@ def epochs_to(loss: float, variant: Variant, quantity: str = "valid_loss") -> fl
 
 
 def row_of_best(kind: str, sweep: Sequence[Variant]) -> dict:
-    """What the best rate gives, and how it stands the highest."""
+    """The row of the table: results at the best rate, and at the highest."""
     chosen = best(sweep)
     return {
         kind: chosen.name,
@@ -311,7 +311,7 @@ def row_of_best(kind: str, sweep: Sequence[Variant]) -> dict:
 
 
 def row_of_rates(kind: str, sweep: Sequence[Variant]) -> dict:
-    """Validation accuracy at each rate, and the test set's at the rate that validation chose."""
+    """Validation accuracy at each rate, and test accuracy at the best rate."""
     chosen = best(sweep)
     row = {kind: chosen.name}
     for at in sweep:
@@ -334,7 +334,7 @@ def _images(name: str) -> data.Splits:
 
 
 def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[float]]]) -> None:
-    """Text to the left, numbers to the right, several numbers as mean and deviation."""
+    """Text left-aligned, numbers right-aligned, several numbers as mean and deviation."""
     table = Table(title=title)
     for heading, value in rows[0].items():
         table.add_column(
@@ -346,7 +346,7 @@ def _print_table(title: str, rows: Sequence[Mapping[str, str | float | Sequence[
 
 
 def shown(value: str | float | Sequence[float], heading: str = "") -> str:
-    """A cell of a table; of the mean of a few numbers of epochs one digit says enough."""
+    """A cell of a table; a mean number of epochs has one decimal."""
     if isinstance(value, str | int):
         return str(value)
     if isinstance(value, Sequence):

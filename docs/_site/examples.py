@@ -10,8 +10,11 @@ from sphinx.application import Sphinx
 HELPERS = {"chapter", "topic_pictures", "topics"}
 HEADERS = {
     "": ("The examples", "Each is one file that prints a table and writes its pictures."),
-    "exercises": ("Exercises", "The chapter's exercises at the keyboard."),
-    "topics": ("Topics", "The chapter's other topics, on scikit-learn's digits or on MNIST."),
+    "exercises": ("Exercises", "The programming exercises of Géron's chapter 11."),
+    "topics": (
+        "Topics",
+        "Other topics of Géron's chapter 11, on scikit-learn's digits or on MNIST.",
+    ),
     "shared": ("What they share", "Command line, network, table and pictures."),
 }
 

@@ -1,6 +1,6 @@
-"""Cards: what each technique says of itself, in the terminal, on a page and in a picture.
+"""Cards: descriptions of techniques for the terminal, for pages and as pictures.
 
-`__init__.pyi` lists what is public; names are imported when they are first used, so that a card
+`__init__.pyi` lists the public names. They are imported when they are first used, so that a card
 can be read without JAX.
 """
 

@@ -1,4 +1,4 @@
-"""Reads a transformation back out of the closures it is made of."""
+"""Recovers the hyperparameters of a transformation from its closures."""
 
 import ast
 import functools
@@ -14,24 +14,24 @@ import optax
 from jaxopt_cards.cards.values import Call
 from jaxopt_cards.core.declaration import Call as MadeBy
 
-# With one of these, a transformation is put into `masked`, which is a stage of its own.
+# With one of these arguments, a transformation is inside `masked`, a separate stage.
 TOLD_BY_MASKED = {"mask", "pattern"}
 
 
 class Stage(NamedTuple):
-    """A transformation as it was read: its maker, hyperparameters, and what is inside of it."""
+    """A transformation: its maker, its hyperparameters, and the transformations inside it."""
 
     name: str
     hyperparameters: dict[str, Any]
     children: list[tuple[str, optax.GradientTransformation]]  # each with its label, often ""
-    not_found: list[str]  # arguments of the maker that left no trace
-    variables: dict[str, Any]  # all that the closures hold
+    not_found: list[str]  # arguments of the maker that are not in the closures
+    variables: dict[str, Any]  # all variables of the closures
 
 
 def read(tx: Any) -> Stage:
-    """What a transformation says of itself; nothing is guessed.
+    """Reads a stage from a transformation.
 
-    Those of this package keep the call that made them. Optax's are read from their closures.
+    Transformations of this package keep the call that made them; Optax's are read from closures.
     """
     init, update = _functions(tx)
     name = _maker(update)
@@ -60,7 +60,7 @@ def read(tx: Any) -> Stage:
 
 
 def _call_of(tx: Any) -> MadeBy | None:
-    """The innermost call of this package around a transformation: `adam` is several of them."""
+    """The innermost call of this package that made a transformation; `adam` has several."""
     found, function = None, tx.update
     while function is not None:
         call = vars(function).get("call") if inspect.isfunction(function) else None
@@ -73,7 +73,7 @@ def _call_of(tx: Any) -> MadeBy | None:
 
 
 def _called(call: MadeBy) -> Stage:
-    """A stage as the call of its maker says it; its masks are told by `masked`."""
+    """The stage of a recorded call, without masks, which `masked` shows."""
     parts = {key: value for key, value in call.arguments.items() if is_transformation(value)}
     numbers = {
         key: _value(value)
@@ -85,17 +85,17 @@ def _called(call: MadeBy) -> Stage:
 
 
 def _with_call(tx: Any, call: MadeBy) -> Any:
-    """A transformation that keeps a call, in a function of its own."""
+    """A copy of a transformation that keeps a call."""
     update: Any = functools.wraps(tx.update)(lambda *args, **kwargs: tx.update(*args, **kwargs))
     update.call = call
     return tx._replace(update=update)
 
 
 def _functions(tx: Any) -> tuple[Any, Any]:
-    """`init` and `update`, with nothing around them that has no hyperparameters."""
+    """`init` and `update`, without wrappers that have no hyperparameters."""
     init, update = tx.init, tx.update
     while True:
-        # Around those of ours is a function that names them in errors.
+        # The functions of this package are wrapped to name them in errors.
         init, update = inspect.unwrap(init), inspect.unwrap(update)
         found = _cells(update)
         if _maker(update) == "with_extra_args_support" and "tx" in found:
@@ -107,7 +107,7 @@ def _functions(tx: Any) -> tuple[Any, Any]:
 
 
 def _maker(function: Any) -> str:
-    """The function whose call made this one; of a method, its class."""
+    """The name of the function that made this one; for a method, its class."""
     owner = getattr(function, "__self__", None)
     if owner is not None:
         return type(owner).__name__
@@ -117,7 +117,7 @@ def _maker(function: Any) -> str:
 
 
 def _unwrapped(function: Any) -> Any:
-    """What `jax.jit` and `functools.partial` were given."""
+    """The function inside `jax.jit` and `functools.partial`."""
     while not inspect.isfunction(function):
         if isinstance(function, functools.partial):
             function = function.func
@@ -147,7 +147,7 @@ def _cells(function: Any) -> dict[str, Any]:
 
 
 def _variables(maker: str, *functions: Any) -> dict[str, Any]:
-    """What the functions and their maker's helpers close over, by the arguments' names."""
+    """The variables in the closures of functions and of their maker's helpers, by argument."""
     found: dict[str, Any] = {}
     waiting, seen = list(functions), []
     aliases = _aliases(functions[0])
@@ -169,7 +169,7 @@ def _is_helper(value: Any, maker: str) -> bool:
 
 
 def _making(function: Any) -> Any:
-    """The function that made this one, if it can be found in its module."""
+    """The function that made this one, if its module has it."""
     owner = getattr(function, "__self__", None)
     if owner is not None:
         return type(owner)
@@ -187,7 +187,7 @@ def _arguments(function: Any) -> list[str]:
 
 
 def _aliases(function: Any) -> dict[str, str]:
-    """Local names that are nothing but an argument: `l1 = l1_regularization_strength`."""
+    """Local names of arguments, as in `l1 = l1_regularization_strength`."""
     making = _making(function)
     try:
         tree = (
@@ -207,7 +207,7 @@ def _aliases(function: Any) -> dict[str, str]:
 
 
 def is_transformation(value: Any) -> bool:
-    """Whether it has an `init` and an `update` to call."""
+    """Whether it has callable `init` and `update`."""
     return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 
@@ -216,7 +216,7 @@ def _holds_transformations(value: Any) -> bool:
 
 
 def _labelled(value: Any) -> list[tuple[str, Any]]:
-    """The transformations of a mapping, or of a list of them or of pairs with names."""
+    """The transformations in a mapping, in a list, or in a list of pairs with names."""
     if isinstance(value, Mapping):
         pairs = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, Sequence) and not isinstance(value, str) and not hasattr(value, "init"):
@@ -238,14 +238,14 @@ def _children(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     own = [key for key, value in found.items() if is_transformation(value)]
     children = []
     for key, value in found.items():
-        # One alone needs no label.
+        # A single one needs no label.
         label = key if len(own) > 1 else ""
         children += [(label, value)] if is_transformation(value) else _labelled(value)
     return children
 
 
 def _value(value: Any) -> Any:
-    """A hyperparameter; functions as calls, also in lists."""
+    """A hyperparameter, with functions as calls, also inside lists."""
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_value(item) for item in value]
     if callable(value) and not isinstance(value, np.dtype):
@@ -262,7 +262,7 @@ def _call(function: Any) -> Call:
 
 
 def _learning_rate(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Of Optax's scale_by_learning_rate with a schedule, which hides it in a lambda."""
+    """The rate of Optax's scale_by_learning_rate with a schedule, which is in a lambda."""
     match numbers:
         case {"step_size_fn": Call(name="scale_by_learning_rate", arguments=found)}:
             flipped = {} if found.get("m") == -1 else {"flip_sign": False}
@@ -280,7 +280,7 @@ def _injected(found: Mapping[str, Any]) -> Stage:
 
 
 def _without_echo(stage: Stage) -> Stage:
-    """A wrapper around Optax's function of the same name is that function."""
+    """Replaces a wrapper around Optax's function of the same name by that function."""
     if len(stage.children) == 1:
         inner = read(stage.children[0][1])
         if inner.name == stage.name:

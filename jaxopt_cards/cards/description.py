@@ -1,4 +1,4 @@
-"""A description of a transformation: a table in the terminal, in a notebook and for JSON."""
+"""A description of a transformation, for the terminal, for notebooks and for JSON."""
 
 import math
 import textwrap
@@ -19,17 +19,17 @@ _COLUMNS: tuple[dict[str, Any], ...] = (
 class DescribedStage(NamedTuple):
     """A stage of a chain."""
 
-    depth: int  # 0 for the chain's own, 1 for what is inside of one of those, and so on
+    depth: int  # 0 for stages of the chain, 1 for those inside them, and so on
     label: str  # the name in a named chain, or the label of a partition; often empty
     name: str  # the function that made it
-    hyperparameters: dict[str, Any]  # numbers as they are, functions as calls
-    state_bytes: int | None  # without what is inside of it; None: no parameters given
-    leaves: list[str] | None  # paths of the parameters it acts on; None: no parameters given
-    not_found: list[str]  # arguments that left no trace in it
+    hyperparameters: dict[str, Any]  # numbers, and functions as calls
+    state_bytes: int | None  # without stages inside it; None without parameters
+    leaves: list[str] | None  # paths of the parameters it acts on; None without parameters
+    not_found: list[str]  # arguments that are not in its closures
 
 
 class Description:
-    """The stages of a transformation in order; printed, it is a table."""
+    """The stages of a transformation in order; prints as a table."""
 
     def __init__(self, stages: list[DescribedStage], leaves: list[str] | None):
         """Keeps the stages, and the paths of all parameters."""
@@ -37,13 +37,13 @@ class Description:
 
     @property
     def state_bytes(self) -> int | None:
-        """Of the whole state; `None` if no parameters were given."""
+        """Bytes of the whole state; `None` if no parameters were given."""
         if self.leaves is None:
             return None
         return sum(stage.state_bytes or 0 for stage in self.stages)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The stages as dictionaries of what JSON knows."""
+        """The stages as dictionaries of JSON values."""
         rows = [stage._asdict() for stage in self.stages]
         for row in rows:
             given = row["hyperparameters"]
@@ -51,7 +51,7 @@ class Description:
         return rows
 
     def __str__(self) -> str:
-        """A table of at most 80 columns, and below it which leaves a stage leaves out."""
+        """A table of at most 80 columns, with notes on leaves that stages leave out."""
         rows = [self._cells(stage) for stage in self.stages]
         if self.leaves is not None:
             rows.append(("in all", "", _bytes(self.state_bytes), str(len(self.leaves))))
@@ -75,9 +75,9 @@ class Description:
         return name, ", ".join(given), _bytes(stage.state_bytes), count
 
     def _notes(self) -> list[str]:
-        """Which leaves a stage leaves out or freezes, and what could not be found."""
+        """Notes on leaves that a stage leaves out or freezes, and on unknown arguments."""
         notes = []
-        told = {-1: self.leaves}  # by depth, so that a mask is not told again of what is inside
+        told = {-1: self.leaves}  # by depth, so that stages inside do not repeat a mask
         for number, stage in enumerate(self.stages, start=1):
             where = f"{stage.name} (row {number})"
             if stage.name == "set_to_zero" and stage.leaves:
@@ -87,14 +87,14 @@ class Description:
                 notes.append(f"{where} leaves out: {', '.join(rest)}")
             told[stage.depth] = stage.leaves
         if any(stage.not_found for stage in self.stages):
-            notes.append("?: used up when the stage was made; its closures do not tell")
+            notes.append("?: the closures of this stage do not contain the argument")
         if self.leaves is None:
-            notes.append("Give the parameters, describe(tx, params), to see state and leaves.")
+            notes.append("Pass the parameters, describe(tx, params), to see state and leaves.")
         return notes
 
 
 def _plain(value: Any) -> Any:
-    """The value if JSON has it, else as text."""
+    """The value, or its text if it is not a JSON value."""
     value = value.item() if is_number(value) else value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

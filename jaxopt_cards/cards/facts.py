@@ -1,4 +1,4 @@
-"""Facts: what was measured of each transformation and optimizer, read from a file."""
+"""Measured facts about each transformation and optimizer, read from a file."""
 
 import functools
 import json
@@ -9,17 +9,17 @@ FILE = "facts.json"
 
 
 class Facts(NamedTuple):
-    """What was measured of a transformation: `python -m jaxopt_cards.cards.measure` does it.
+    """Facts about a transformation, measured by `python -m jaxopt_cards.cards.measure`.
 
     Attributes:
-        state_bytes: for each float32 parameter.
-        passes: how many arrays like the parameters a step reads or writes, in the compiled program;
-            where it has branches, in the dearest.
-        operations: of arithmetic in a step, for each parameter.
+        state_bytes: bytes of state for each float32 parameter.
+        passes: the number of arrays like the parameters that a step reads or writes, in the most
+            expensive branch of the compiled program.
+        operations: arithmetic operations of a step for each parameter.
         needs_params: whether `update` needs the parameters.
-        elementwise: whether an element's update depends on that element alone.
-        traced: the hyperparameters that may be traced: one program then trains with many values.
-        settings: arguments on which these numbers depend, if any; all others are as usual.
+        elementwise: whether an element's update depends only on that element.
+        traced: the hyperparameters that may be traced, so that one program trains with many values.
+        settings: arguments on which these numbers depend, if any; others have their defaults.
     """
 
     state_bytes: float
@@ -32,13 +32,13 @@ class Facts(NamedTuple):
 
 
 def facts(name: str) -> Facts | None:
-    """Of a technique; `None` where nothing is measured."""
+    """The facts about a technique; `None` if nothing was measured."""
     found = measured()["techniques"].get(name)
     return found and Facts(**found | {"traced": tuple(found["traced"])})
 
 
 @functools.cache
 def measured() -> dict[str, Any]:
-    """The file: versions, and the facts of each technique."""
+    """The contents of the file: versions, and the facts about each technique."""
     content: dict[str, Any] = json.loads(files(__package__).joinpath(FILE).read_text("utf-8"))
     return content

@@ -1,4 +1,4 @@
-"""Finds every public technique in the text of the package: nothing of it is imported."""
+"""An index of all public techniques, from the source of the package, without importing it."""
 
 import ast
 import dataclasses
@@ -19,8 +19,8 @@ PACKAGE = "jaxopt_cards"
 YOUR_OWN = "Your own"  # the family of functions outside this package
 _ROOT = Path(__file__).parents[1]
 
-# Where a technique is defined says what it is: the longest beginning of the module's name counts.
-# Kind and family; families are the headings of docs/api.md.
+# Kind and family by the module that defines a technique: the longest matching prefix counts.
+# Families are the headings of the API's pages.
 _PLACES = {
     "optimizers": ("optimizer", "Optimizers"),
     "optimizers.gradient_descent": ("transformation", "Momentum"),
@@ -48,20 +48,20 @@ Definition = ast.FunctionDef | ast.ClassDef
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where a public technique is written."""
+    """A public technique, and the place of its source."""
 
     name: str
     kind: str
     family: str
-    module: str  # whence users import it
-    defined_in: str  # where its source is
+    module: str  # from which users import it
+    defined_in: str  # the module with its source
     docstring: str
     definition: Definition = dataclasses.field(repr=False, compare=False)
     file: "File" = dataclasses.field(repr=False, compare=False)
 
 
 class File(NamedTuple):
-    """What is read from a file."""
+    """The contents of a source file."""
 
     lines: list[bytes]  # columns of the syntax tree count bytes
     tree: ast.Module
@@ -69,7 +69,7 @@ class File(NamedTuple):
     constants: dict[str, ast.expr]
 
     def written(self, node: ast.expr) -> str:
-        """An expression as its author wrote it, such as 1e-8; constants by their value."""
+        """An expression as in the source, such as 1e-8; constants by their value."""
         node = self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
         if node.lineno != node.end_lineno:
             return ast.unparse(node)
@@ -78,16 +78,16 @@ class File(NamedTuple):
 
 @functools.cache
 def entries() -> Mapping[str, Entry]:
-    """All public techniques by name, family by family."""
+    """All public techniques by name, sorted by family."""
     found = sorted(_found(), key=lambda entry: FAMILIES.index(entry.family))
     return MappingProxyType({entry.name: entry for entry in found})
 
 
 def entry(name: str) -> Entry:
-    """The technique of that name, also with its module before it.
+    """The technique with that name, with or without its module.
 
-    Case, spaces and underscores may differ if only one technique is meant. The error says what is
-    like an unknown name.
+    Case, spaces and underscores may differ if only one technique fits. Errors suggest similar
+    names.
     """
     known = entries().values()
     exact = [each for each in known if name in (each.name, f"{each.module}.{each.name}")]
@@ -140,21 +140,21 @@ def _letters(name: str) -> str:
 
 def _hint(name: str) -> str:
     if name in _all(_read(_ROOT / "from_optax.py").tree):
-        return f": {name} is Optax's own, re-exported as it is"
+        return f": {name} is a function of Optax, re-exported unchanged"
     if name in (theirs := _of_optax()):
         return f"; it is Optax's: {theirs[name]}"
     meant = _nearest(_by_meaning(name) or nearest(name, entries()))
-    return meant or "; `jaxopt-cards list` has all of them"
+    return meant or "; `jaxopt-cards list` shows all techniques"
 
 
 def _nearest(names: Iterable[str]) -> str:
-    """The end of an error that tells names, if there are any."""
+    """The end of an error that suggests names, if there are any."""
     listed = ", ".join(names)
     return f"; nearest: {listed}" if listed else ""
 
 
 def _by_meaning(text: str) -> list[str]:
-    """The techniques for a term with all words of the text, or with all in name and summary."""
+    """The techniques with all words of the text in one of their terms, or in name and summary."""
     words = _words(text.rpartition(".")[2])
 
     def has_all(other: str) -> bool:
@@ -174,7 +174,7 @@ def _words(text: str) -> list[str]:
 
 
 def _begins(short: str, word: str) -> bool:
-    """Whether a word is meant by its beginning; "sam" does not mean "same"."""
+    """Whether `short` is the word or abbreviates it; "sam" is too short to stand for "same"."""
     return word == short or (len(short) > 3 and word.startswith(short))
 
 
@@ -194,7 +194,7 @@ def _of_optax() -> dict[str, str]:
 
 
 def nearest(name: str, among: Iterable[str], count: int = 4, cutoff: float = 0.6) -> list[str]:
-    """The names most like this one, whatever their case, and those that contain it."""
+    """The most similar names, ignoring case, and those that contain this name."""
     known: dict[str, list[str]] = {}
     for each in among:
         known.setdefault(each.lower(), []).append(each)
@@ -205,7 +205,7 @@ def nearest(name: str, among: Iterable[str], count: int = 4, cutoff: float = 0.6
 
 
 def _found() -> Iterator[Entry]:
-    """Every public function of ours, and every public class that users make objects of."""
+    """All public functions and classes of the package that users call."""
     for module, stub in _public_modules():
         for name, defined_in in _imported(module, stub):
             file = _read(_path(defined_in))
@@ -217,7 +217,7 @@ def _found() -> Iterator[Entry]:
 
 
 def _public_modules() -> Iterator[tuple[str, Path]]:
-    """Modules from which users import, and the file of each that lists names."""
+    """The modules from which users import, and the files that list their names."""
     yield PACKAGE, _ROOT / "__init__.pyi"
     yield f"{PACKAGE}.schedules", _ROOT / "schedules.py"
     for name in ("layers", "training", "reports", "transfer", "data"):
@@ -225,7 +225,7 @@ def _public_modules() -> Iterator[tuple[str, Path]]:
 
 
 def _imported(module: str, listing: Path) -> Iterator[tuple[str, str]]:
-    """Each public name of ours in a module, with the module that defines it."""
+    """The public names of a module that this package defines, and the modules that define them."""
     tree = _read(listing).tree
     imports = {
         alias.name: f"{module}.{node.module}"
@@ -235,12 +235,12 @@ def _imported(module: str, listing: Path) -> Iterator[tuple[str, str]]:
     }
     for name in _all(tree):
         defined_in = imports.get(name, module)
-        if not defined_in.endswith((".from_optax", ".None")):  # another library's, a package
+        if not defined_in.endswith((".from_optax", ".None")):  # another library, or a package
             yield name, defined_in
 
 
 def _all(tree: ast.Module) -> list[str]:
-    """What `__all__` lists."""
+    """The names in `__all__`."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
@@ -268,7 +268,7 @@ def _parsed(source: bytes) -> File:
 
 
 def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """The names that a statement gives to values, also several at once."""
+    """The names and values of an assignment, which may have several."""
     if not isinstance(node, ast.Assign):
         return
     target, value = node.targets[0], node.value
@@ -280,7 +280,7 @@ def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _place(defined_in: str, definition: Definition) -> tuple[str, str]:
-    """Kind and family of what is defined in a module."""
+    """Kind and family of a definition."""
     parts = defined_in.split(".")[1:]
     if parts[0] == "optimizers" and not _takes_rate_first(definition):
         return _PLACES.get(".".join(parts), _PLACES["optimizers."])
@@ -291,7 +291,7 @@ def _place(defined_in: str, definition: Definition) -> tuple[str, str]:
 
 
 def _takes_rate_first(definition: Definition) -> bool:
-    """Whether it is a whole optimizer, not one of its stages."""
+    """Whether it is an optimizer and not one of its stages."""
     name, arguments = definition.name, getattr(definition, "args", None)
     first = arguments.args[0].arg if arguments and arguments.args else ""
     return first == "learning_rate" and not name.startswith("scale_by_")

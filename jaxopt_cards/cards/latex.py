@@ -1,4 +1,4 @@
-"""LaTeX as lines of Unicode, for a terminal: what the cards' equations are made of."""
+"""Conversion of the LaTeX in cards to lines of Unicode, for a terminal."""
 
 import functools
 import re
@@ -20,8 +20,8 @@ _LOWERED = dict(
     zip("0123456789+\u2212=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
 )
 _ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
-_WORDS = {"text", "mathrm", "operatorname"}  # their argument is words, not a product of letters
-_FONTS = {"mathbb", "mathcal"}  # there is one of each letter in the equations
+_WORDS = {"text", "mathrm", "operatorname"}  # their arguments are words, not products of letters
+_FONTS = {"mathbb", "mathcal"}  # dropped, since the equations use each letter in one font only
 _FRACTIONS = {"frac", "tfrac"}
 _NAMES = {"arg", "cos", "log", "max", "min", "sin"}
 _SIZES = {"left", "right", "big", "bigl", "bigr", "Big", "textstyle", "!"}
@@ -29,20 +29,20 @@ _SYMBOLS = {",": " ", ";": " ", " ": " ", "quad": "\t", "qquad": "\t", "{": "{",
 _SYMBOLS |= {"top": "T", "lVert": "‖", "rVert": "‖", "sim": "~", "epsilon": "ε", "phi": "φ"}
 _SYMBOLS |= {"ell": "ℓ", "ne": "≠", "arg": "arg", "backslash": "\\"}
 _ENVIRONMENTS = {"cases": ("{ ", " for ", "; ", " }"), "pmatrix": ("[", ", ", "; ", "]")}
-_names = functools.cache(latex2text.get_default_latex_context_db)  # what macros stand for
+_names = functools.cache(latex2text.get_default_latex_context_db)  # symbols of macros
 
 
 class _Token(NamedTuple):
-    """A character, or a node of the parser; spaces after it are its own."""
+    """A character, or a node of the parser with the spaces after it."""
 
     text: str  # "" for a node
     node: Any = None  # pylatexenc is not typed
 
 
 def lines(latex: str, width: int = 76) -> list[str]:
-    """An equation, line by line, its relations one under the other.
+    """The lines of an equation, aligned at the relations.
 
-    Raises ValueError where it is no LaTeX, or has what no equation of ours had so far.
+    Raises ValueError for invalid or unsupported LaTeX.
     """
     rows = [[_joined(cell) for cell in row] for row in _rows(_parsed(latex))]
     rows = [row for row in rows if any(row)]
@@ -51,7 +51,7 @@ def lines(latex: str, width: int = 76) -> list[str]:
 
 
 def inline(text: str) -> str:
-    """Text in which formulas such as :math:`x_t` are readable, and code stands by itself."""
+    """Text with formulas such as :math:`x_t` as Unicode."""
     return re.sub(r":math:`(.*?)`", lambda found: _one_line(found[1]), text)
 
 
@@ -61,7 +61,7 @@ def _one_line(latex: str) -> str:
 
 
 def _laid_out(row: Sequence[str], indent: int, width: int) -> Iterable[str]:
-    """A row of the equation; where it is too wide it is broken, best where its author left room."""
+    """A row of the equation; broken if it is too wide, preferably at the author's spaces."""
     start = " " * (indent - _width(row[0])) if len(row) > 1 else ""
     first, *others = [part.strip() for part in " ".join(row).split("\t")]
     text = start + "   ".join([first, *others])
@@ -72,7 +72,7 @@ def _laid_out(row: Sequence[str], indent: int, width: int) -> Iterable[str]:
 
 
 def _broken(line: str, indent: int, width: int) -> Iterable[str]:
-    """A line, broken before a sign of addition or after a comma where it is too wide."""
+    """A line; broken before a plus or minus or after a comma if it is too wide."""
     while _width(line) > width:
         places = [found.start() for found in re.finditer(r" (?=[+\u2212/=·] )|(?<=[,;]) ", line)]
         fitting = [place for place in places if indent < place <= width]
@@ -84,12 +84,12 @@ def _broken(line: str, indent: int, width: int) -> Iterable[str]:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes: accents take none."""
+    """The columns of a text, in which combining accents do not count."""
     return sum(not unicodedata.combining(character) for character in text)
 
 
 def _parsed(latex: str) -> list[Any]:
-    """The nodes of the text."""
+    """The nodes of a LaTeX text."""
     try:
         walker = latexwalker.LatexWalker(latex, _grammar(), tolerant_parsing=False)
         nodes: list[Any] = walker.get_latex_nodes()[0]
@@ -99,12 +99,12 @@ def _parsed(latex: str) -> list[Any]:
 
 
 def _rows(nodes: Iterable[Any]) -> list[list[list[Any]]]:
-    """The cells, between `&`, of the lines, between double backslashes."""
+    """The lines, separated by double backslashes, each with its cells, separated by `&`."""
     rows: list[list[list[Any]]] = [[[]]]
     for node in nodes:
         if getattr(node, "macroname", None) == "\\":
             rows.append([[]])
-            # A bracket at the beginning of a line is not how much room to leave above it.
+            # A bracket at the start of a line is not the optional argument of the line break.
             if (bracket := node.nodeargd.argnlist[1]) is not None:
                 rows[-1][0].extend([_Token("["), *bracket.nodelist, _Token("]")])
         elif getattr(node, "specials_chars", None) == "&":
@@ -115,7 +115,7 @@ def _rows(nodes: Iterable[Any]) -> list[list[list[Any]]]:
 
 
 def _joined(nodes: Iterable[Any]) -> str:
-    """Nodes as text, scripts raised and lowered."""
+    """Nodes as text, with superscripts and subscripts."""
     tokens = [token for node in nodes for token in _tokens(node)]
     parts: list[str] = []
     place = 0
@@ -133,14 +133,14 @@ def _joined(nodes: Iterable[Any]) -> str:
 
 
 def _close(text: str) -> str:
-    """Bars and brackets lie close to what is inside; names of functions do not touch it."""
+    """Removes spaces inside bars and brackets, and adds them after names of functions."""
     text = re.sub(r"‖ ?(.*?) ?‖", r"‖\1‖", text)
     text = re.sub(r"(?<=[(\[]) +| +(?=[)\],;])", "", text)
     return re.sub(r"\b(cos|sin)(?=[^\W_])", r"\1 ", text)
 
 
 def _tokens(node: Any) -> Iterable[_Token]:
-    """Characters one by one, so that a script takes but one; other nodes as they are."""
+    """Single characters, since a script without braces has only one; other nodes unchanged."""
     if isinstance(node, _Token):
         return [node]
     if hasattr(node, "chars"):
@@ -149,7 +149,7 @@ def _tokens(node: Any) -> Iterable[_Token]:
 
 
 def _text(token: _Token) -> str:
-    """A token that is no script."""
+    """The text of a token that is not a script."""
     if token.node is None:
         return {"-": "\u2212", "'": "\u2032"}.get(token.text, token.text)
     node = token.node
@@ -163,7 +163,7 @@ def _text(token: _Token) -> str:
 
 
 def _macro(name: str, node: Any) -> str:
-    """A macro with its arguments."""
+    """The text of a macro with its arguments."""
     arguments = _arguments(node)
     if name in _WORDS:
         return arguments[0].latex_verbatim()[1:-1]
@@ -182,12 +182,12 @@ def _macro(name: str, node: Any) -> str:
 
 
 def _arguments(node: Any) -> list[Any]:
-    """The arguments that a macro was given."""
+    """The arguments of a macro."""
     return [each for each in (node.nodeargd.argnlist if node.nodeargd else []) if each]
 
 
 def _fraction(above: str, below: str) -> str:
-    """On one line, with brackets where they are needed."""
+    """A fraction on one line, with brackets if needed."""
     if (above, below) == ("1", "2"):
         return "½ "
     bare_above, bare_below = _outside(above), _outside(below)
@@ -198,7 +198,7 @@ def _fraction(above: str, below: str) -> str:
 
 
 def _outside(text: str) -> str:
-    """What is outside of brackets and bars."""
+    """The text outside brackets and bars."""
     previous = None
     while text != previous:
         previous, text = text, re.sub(r"\([^()]*\)|‖[^‖]*‖", "", text)
@@ -206,7 +206,7 @@ def _outside(text: str) -> str:
 
 
 def _script(kind: str, token: _Token) -> str:
-    """A subscript or superscript; written out where Unicode has no such letters."""
+    """A subscript or superscript; with `_` or `^` if Unicode lacks the letters."""
     text = _text(token).strip()
     after = " " * bool(getattr(token.node, "macro_post_space", ""))
     characters = text.replace(" ", "")
@@ -217,13 +217,13 @@ def _script(kind: str, token: _Token) -> str:
 
 
 def _has_words(node: Any) -> bool:
-    """Whether letters are a word: small letters of Unicode would make it hard to read."""
+    """Whether the letters are a word, which would be hard to read as a script."""
     inside = getattr(node, "nodelist", [node])
     return any(getattr(each, "macroname", None) in _WORDS | _NAMES for each in inside)
 
 
 def _environment(node: Any) -> str:
-    """Cases and matrices, on one line."""
+    """Cases or a matrix on one line."""
     if node.environmentname not in _ENVIRONMENTS:
         raise ValueError(f"latex: unknown environment {node.environmentname!r}")
     before, between, next_row, after = _ENVIRONMENTS[node.environmentname]
@@ -233,7 +233,7 @@ def _environment(node: Any) -> str:
 
 @functools.cache
 def _symbol(name: str) -> str:
-    """What stands for a macro without arguments."""
+    """The symbol of a macro without arguments."""
     known = _names().get_macro_spec(name)
     if text := getattr(known, "simplify_repl", None):
         return str(text)
@@ -242,7 +242,7 @@ def _symbol(name: str) -> str:
 
 @functools.cache
 def _grammar() -> LatexContextDb:
-    """How many arguments macros take; of `amsmath` the parser knows less than we use."""
+    """The grammar of macros, with those of `amsmath` that the parser lacks."""
     grammar = latexwalker.get_default_latex_context_db()
     macros = [MacroSpec("tfrac", "{{"), MacroSpec("operatorname", "{")]
     grammar.add_context_category("ours", macros=macros, prepend=True)

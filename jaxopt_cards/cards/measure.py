@@ -1,4 +1,4 @@
-"""Measures the facts of each transformation: `python -m jaxopt_cards.cards.measure` writes them."""
+"""Measures the facts about each transformation; run `python -m jaxopt_cards.cards.measure`."""
 
 import ast
 import inspect
@@ -16,10 +16,10 @@ import jaxopt_cards as jc
 from jaxopt_cards.cards.facts import FILE, Facts, measured
 from jaxopt_cards.cards.index import PACKAGE, entries
 
-# So large that the few numbers which go with an array do not count, and blocks of state are full.
+# So large that single numbers per array are negligible, and blocks of state are full.
 SHAPE = (512, 512)
 SIZE = SHAPE[0] * SHAPE[1]
-# What stands in arguments that have no default, as a card tells it.
+# Values of arguments without a default, as shown on cards.
 SETTINGS = {
     **dict.fromkeys(["learning_rate", "momentum", "decay", "l1", "l2", "strength"], "0.1"),
     **dict.fromkeys(["max_delta", "max_norm", "threshold", "clipping"], "1.0"),
@@ -27,12 +27,12 @@ SETTINGS = {
     "order": "['hidden1']",
     "pretrained": "params",
 }
-# Where other settings say more: gradient descent has no state that could be compressed.
+# Other values for some transformations: gradient descent has no state to compress.
 INSTEAD = {
     "compress_state": {"inner": "adam(0.1)"},
     "magnitude_prune": {"threshold": "1.0"},
 }
-# What else must be set for an argument to be used at all.
+# Other arguments that must be set so that an argument is used.
 BESIDE = {
     ("compress_state", "block_size"): {"bits": "8"},
     ("magnitude_prune", "sparsity"): {"threshold": "None"},
@@ -40,15 +40,15 @@ BESIDE = {
 
 
 def transformations() -> dict[str, Callable[..., Any]]:
-    """The public functions that make a transformation of numbers and other transformations."""
+    """The public functions that make a transformation from numbers or other transformations."""
     names = [name for name, known in entries().items() if known.module == PACKAGE]
     made = {name: getattr(jc, name) for name in names}
     return {name: make for name, make in made.items() if _settings(name) is not None}
 
 
 def measure(name: str) -> Facts:
-    """Builds the transformation, compiles an update of one array, and takes it apart."""
-    # As users find it; a caller may be stricter.
+    """Builds the transformation, compiles an update of one array, and analyses it."""
+    # JAX's defaults; the caller may have stricter settings.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         tx = _built(name)
         params, grads = _tree(0), _tree(1)
@@ -59,7 +59,7 @@ def measure(name: str) -> Facts:
         return Facts(
             state_bytes=round(held / SIZE, 2),
             passes=round(costs["bytes accessed"] / (4 * SIZE), 1),
-            # Roots and powers are counted apart by the compiler.
+            # The compiler counts roots and powers separately.
             operations=round((costs["flops"] + costs.get("transcendentals", 0)) / SIZE, 1),
             needs_params=_needs_params(tx, grads, state),
             elementwise=_is_elementwise(update, grads, state, params),
@@ -69,25 +69,25 @@ def measure(name: str) -> Facts:
 
 
 def _settings(name: str) -> dict[str, str] | None:
-    """What stands in required arguments; `None` for what makes no transformation of them."""
+    """Values of the required arguments; `None` if it does not make a transformation from them."""
     signature = inspect.signature(getattr(jc, name))
     if "GradientTransformation" not in str(signature.return_annotation):
         return None
     required = [p.name for p in signature.parameters.values() if p.default is p.empty]
     if not set(required) <= set(SETTINGS):
-        return None  # `leafwise`: its arguments are the equation
+        return None  # `leafwise`, whose arguments are functions
     return {key: SETTINGS[key] for key in required} | INSTEAD.get(name, {})
 
 
 def _told(name: str) -> str:
-    """The settings on which the numbers depend; they are the same for every learning rate."""
+    """The settings on which the numbers depend, without learning rates, which do not matter."""
     settings = _settings(name) or {}
     bearing = {k: v for k, v in settings.items() if k in INSTEAD.get(name, {}) or v[0].isalpha()}
     return ", ".join(f"{key}={text}" for key, text in bearing.items())
 
 
 def _built(name: str, **numbers: Any) -> optax.GradientTransformationExtraArgs:
-    """The transformation with settings, and with some numbers in their place."""
+    """The transformation with its settings, some of which are replaced by numbers."""
     words = {"sgd": jc.sgd, "adam": jc.adam, "params": _tree(0)}
     texts = _settings(name) or {}
     for argument in numbers:
@@ -107,12 +107,12 @@ def _arrays(state: Any) -> list[jax.ShapeDtypeStruct]:
 
 
 def _update(tx: optax.GradientTransformationExtraArgs) -> Callable[..., Any]:
-    """A step, with the loss that some want to know."""
+    """A step, with the loss that some transformations need."""
     return lambda grads, state, params: tx.update(grads, state, params, value=jnp.float32(1))
 
 
 def _needs_params(tx: optax.GradientTransformationExtraArgs, grads: Any, state: Any) -> bool:
-    """Whether an update without parameters is refused."""
+    """Whether an update without parameters raises."""
     try:
         jax.eval_shape(_update(tx), grads, state, None)
     except ValueError:
@@ -121,7 +121,7 @@ def _needs_params(tx: optax.GradientTransformationExtraArgs, grads: Any, state: 
 
 
 def _is_elementwise(update: Callable[..., Any], grads: Any, state: Any, params: Any) -> bool:
-    """Whether one gradient that is huge, or no number, changes no update but its own."""
+    """Whether one huge or NaN gradient changes only its own update."""
 
     def updates(factor: float) -> np.ndarray:
         changed = jax.tree.map(lambda grad: grad.at[3, 5].multiply(factor), grads)
@@ -143,14 +143,14 @@ def _numbers(name: str) -> list[str]:
 
 
 def _is_number(annotation: str) -> bool:
-    """Whether an annotation allows a number, which may then be traced or not."""
+    """Whether an annotation allows a number."""
     words = ("ArrayLike", "ScalarOrSchedule", "float", "int")
     kind = annotation.removeprefix("Annotated[").replace(",", " | ").split(" | ")[0]
     return any(word in kind.split(".") for word in words)
 
 
 def _may_be_traced(name: str, argument: str) -> bool:
-    """Whether one program may hold many values of an argument, side by side."""
+    """Whether an argument may be traced, so that one program runs with many values."""
     default = inspect.signature(getattr(jc, name)).parameters[argument].default
     value = default if type(default) in (int, float) else 0.5
 

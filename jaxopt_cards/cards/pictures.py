@@ -1,4 +1,4 @@
-"""One picture for each card."""
+"""A picture for each card."""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @declare
 def picture(ax: "Axes", thing: Card | str) -> "Axes":
-    """Draws what a technique does, computed with the technique itself wherever that is possible.
+    """Draws what a technique does, computed with the technique itself if possible.
 
     Args:
-        ax: the axes to draw into, best those of `jaxopt_cards.pictures.style`.
+        ax: the axes to draw into, preferably created with `jaxopt_cards.pictures.style`.
         thing: a card, or the name of a public technique.
 
     Returns:
-        The axes; their title says what is seen.
+        The axes; their title describes the picture.
 
     Raises:
         ValueError: no public technique has this name, or it has no picture.

@@ -1,4 +1,4 @@
-"""Races: optimizers on a test surface, each at its own best learning rate."""
+"""Races of optimizers on a test surface, each at its best learning rate."""
 
 import inspect
 import math
@@ -16,20 +16,20 @@ from jaxopt_cards.cards.surfaces import SURFACES, Surface
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 
-# Four rates a decade, from 1e-5 to 10: finer would tune to the surface more than anybody does.
+# Four rates per decade, from 1e-5 to 10: a finer grid would tune too closely to the surface.
 RATES = tuple(10.0 ** (exponent / 4) for exponent in range(-20, 5))
 VALLEY = 1e-3
 
 
 class Run(NamedTuple):
-    """One optimizer's way.
+    """The run of an optimizer.
 
     Attributes:
-        name: as it was written.
-        learning_rate: the rate that was found; `None` where it was given, or is none.
-        path: points, the start first; float64 of shape (steps + 1, 2).
-        heights: of these points, shape (steps + 1,).
-        steps_to_valley: steps after which it is in the valley and stays there; `None` if never.
+        name: the optimizer as it was given.
+        learning_rate: the rate that was found; `None` if it was given, or there is none.
+        path: the points from the start, float64 of shape (steps + 1, 2).
+        heights: the heights of these points, shape (steps + 1,).
+        steps_to_valley: number of steps after which it stays in the valley; `None` if never.
     """
 
     name: str
@@ -46,23 +46,23 @@ def race(
     steps: Annotated[int, "[1, inf)"] = 500,
     start: Sequence[float] | None = None,
 ) -> list[Run]:
-    """Runs optimizers, written as `adam` or `adam:lr=0.1,b1=0.5`, on a surface.
+    """Runs optimizers, given as `adam` or `adam:lr=0.1,b1=0.5`, on a surface.
 
-    In the valley is what is at most a thousandth as high above the minimum as the start. Without a
-    learning rate an optimizer gets the one of `RATES` that brings it there in the fewest steps, or
-    if none does, that ends lowest.
+    An optimizer is in the valley if its height above the minimum is at most a thousandth of the
+    start's. Without a learning rate, an optimizer gets the one of `RATES` that reaches the valley
+    in the fewest steps or, if none does, ends lowest.
 
     Args:
-        surface: one of `SURFACES`, by its name, or one of your own.
-        optimizers: as written; with spaces, chains.
-        steps: whole number > 0.
-        start: two numbers. Default: the surface's own.
+        surface: the name of one of `SURFACES`, or your own `Surface`.
+        optimizers: optimizers as text; several stages separated by spaces are a chain.
+        steps: number of steps.
+        start: two numbers. Default: that of the surface.
 
     Returns:
         A `Run` for each optimizer.
 
     Raises:
-        ValueError: an unknown name or argument, or a start that is not two numbers.
+        ValueError: a name or argument is unknown, or the start is not two numbers.
 
     Example:
         >>> from jaxopt_cards.cards import race
@@ -77,9 +77,9 @@ def race(
         raise HyperparameterError("start", "be two finite numbers", start)
     point = jnp.asarray(begin, float)
     if not jnp.isfinite(ground.function(point)):
-        expected = "be where the surface is finite in float32"
+        expected = "be a point with finite height in float32"
         raise HyperparameterError("start", expected, begin.tolist())
-    # All are built before the first runs: a misspelt name should not have to wait for the others.
+    # All are built before the first run, so that errors are raised at once.
     runners = [_runner(text) for text in optimizers]
     for text, make, _ in runners:
         check_step(text, make(RATES[0]), point, **_told(ground, point))
@@ -87,7 +87,7 @@ def race(
 
 
 def _runner(text: str) -> tuple[str, Callable[[Any], Any], Sequence[float]]:
-    """The optimizer's name, how to make it with a rate, and the rates to try: none if given."""
+    """The optimizer's name, a function that makes it, and the rates to try; none if given."""
     parts = spec_text.stages(text)
     if len(parts) == 1:
         spec = spec_text.parse(text)
@@ -95,7 +95,7 @@ def _runner(text: str) -> tuple[str, Callable[[Any], Any], Sequence[float]]:
         parameter = inspect.signature(spec_text.named(spec.name, known)).parameters.get(
             "learning_rate"
         )
-        # A rate whose default is `None`, as that of L-BFGS, is found by a line search of its own.
+        # L-BFGS, whose default rate is `None`, has a line search.
         searched = parameter is not None and parameter.default is not None
         if searched and not spec.args and "learning_rate" not in spec.kwargs:
             return text, _with_rate(spec, known), RATES
@@ -104,7 +104,7 @@ def _runner(text: str) -> tuple[str, Callable[[Any], Any], Sequence[float]]:
 
 
 def _with_rate(spec: spec_text.Spec, known: Any) -> Callable[[Any], Any]:
-    """Makes the optimizer with a learning rate."""
+    """A function that makes the optimizer with a learning rate."""
 
     def make(rate: Any) -> Any:
         return spec_text.build(spec._replace(kwargs=spec.kwargs | {"learning_rate": rate}), known)
@@ -120,7 +120,7 @@ def tuned(
     steps: int,
     begin: np.ndarray,
 ) -> Run:
-    """One compiled program for all rates, and of these the best."""
+    """The run with the best rate; one compiled program runs all rates."""
     start = jnp.asarray(begin, float)
 
     def ways(rate: Any) -> tuple[jax.Array, jax.Array]:
@@ -138,7 +138,7 @@ def tuned(
 def way(
     tx: optax.GradientTransformation, surface: Surface, steps: int, start: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Points and heights from the start on, in one scan."""
+    """The points and heights of a run, in one scan."""
     tx = optax.with_extra_args_support(tx)
 
     def step(carry: Any, index: jax.Array) -> Any:
@@ -154,13 +154,13 @@ def way(
 
 
 def _told(surface: Surface, point: jax.Array, index: Any = 0) -> dict[str, Any]:
-    """What an optimizer may want to know at a point, a line search above all."""
+    """Extra arguments that an optimizer may need at a point, such as for a line search."""
     gradient = surface.gradient(point, index)
     return {"value": surface.function(point), "grad": gradient, "value_fn": surface.function}
 
 
 def _arrival(heights: np.ndarray, limit: float) -> int | None:
-    """The first step from which on all heights are below the limit; NaN is not."""
+    """The first step after which all heights are below the limit, without NaN."""
     outside = np.flatnonzero(~(heights <= limit))
     arrival = int(outside[-1]) + 1 if outside.size else 0
     return arrival if arrival < len(heights) else None

@@ -32,12 +32,10 @@ _MATH = re.compile(r"^\.\. math::(.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _OF_ANOTHER = re.compile(r"(?:as in|symbols of) `(\w+)`")
 _AS_IN = re.compile(r"[Aa]s in `(\w+)`[.,;]?\s*")
 # The type and range, where the docstring has them.
-_TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|whole number|bool)\b")
+_TYPED = re.compile(r"(?:`None`, or )?(?:(?:float|number|int) in|bool)\b")
 _IN_RANGE = re.compile(r"(?:float|int) in [\[(]")
 # Between one reference and the next, which begins with "Author, Author et al. (1999), ".
-_NEXT_REFERENCE = re.compile(
-    r"(?<=[.?\"]) (?=[^.()?]+?(?: et al\.)? \(\d{4}\), |Chapter 11, |chapter 11, )"
-)
+_NEXT_REFERENCE = re.compile(r"(?<=[.?\"]) (?=[^.()?]+?(?: et al\.)? \(\d{4}\), )")
 
 
 class Argument(NamedTuple):
@@ -76,7 +74,7 @@ class Card:
         returns: what it returns; if the docstring does not say, the annotation.
         state: the arrays that it keeps; empty if unknown.
         raises: pairs of an exception and when it is raised.
-        references: authors, year and title of each work; last, the place in Géron's book, if any.
+        references: authors, year and title of each work; last, the section of Géron's book, if any.
         use_when: when to use it.
         avoid_when: when not to use it.
         example: a doctest.
@@ -273,7 +271,7 @@ def _returns(known: Entry, measured: Facts | None) -> str:
 
 
 def _state(text: str, measured: Facts | None) -> str:
-    """What the docstring says of the state, or what was measured: that there is none."""
+    """The docstring's text on the state, or that the transformation was measured to keep none."""
     if borrowed := _borrowed_from(text):
         return _followed_by(_card(borrowed).state, text)
     return text or ("Keeps no state." if measured and measured.state_bytes == 0 else "")
@@ -315,5 +313,5 @@ def _equation(section: str) -> tuple[str, str]:
 
 
 def _references(text: str) -> tuple[str, ...]:
-    """One text for each work, and one for the place in Géron's book."""
+    """One text for each work, and one for the section of Géron's book."""
     return tuple(_NEXT_REFERENCE.split(text)) if text else ()

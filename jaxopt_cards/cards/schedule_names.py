@@ -1,4 +1,4 @@
-"""Schedules as the command line and the gallery show them."""
+"""Schedules with example arguments, for the command line and the gallery."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from jaxopt_cards.cards import spec_text
 
 STEPS = 1000
-# For who asks for a schedule by its name alone: arguments that show its shape in `STEPS` steps.
+# Arguments that show the shape of a schedule in `STEPS` steps, for a name without arguments.
 EXAMPLES = {
     "constant": "0.1",
     "cosine_decay_schedule": "0.1,1000",
@@ -24,11 +24,11 @@ EXAMPLES = {
 
 
 def completed(text: str) -> str:
-    """The schedule as written; a name alone gets the arguments of `EXAMPLES`."""
+    """The text of a schedule; a name without arguments gets those of `EXAMPLES`."""
     name = text.strip()
     return f"{name}:{EXAMPLES[name]}" if name in EXAMPLES else name
 
 
 def built(texts: list[str]) -> dict[str, Callable[[Any], Any]]:
-    """The schedules by what was written, in full."""
+    """The schedules by their complete texts."""
     return {full: spec_text.schedule(full) for full in map(completed, texts)}

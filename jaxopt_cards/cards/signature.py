@@ -1,4 +1,4 @@
-"""Signatures and declared ranges, as they are written in the source."""
+"""Signatures and declared ranges, as in the source."""
 
 import ast
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def signature(known: Entry) -> str:
 
 
 def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
-    """Each parameter, its default as in the source, and whether it goes by name only."""
+    """Each parameter, its default as in the source, and whether it is keyword-only."""
     given = _made_by(known.definition) or _of_fields(known.definition)
     positional = [*given.posonlyargs, *given.args]
     required = [None] * (len(positional) - len(given.defaults))
@@ -58,7 +58,7 @@ def returned(known: Entry) -> str:
 
 
 def _made_by(definition: Definition) -> ast.arguments | None:
-    """The arguments of a function, or of what makes an object of a class."""
+    """The arguments of a function, or of the `__init__` of a class."""
     if isinstance(definition, ast.FunctionDef):
         return definition.args
     functions = (node for node in definition.body if isinstance(node, ast.FunctionDef))
@@ -66,7 +66,7 @@ def _made_by(definition: Definition) -> ast.arguments | None:
 
 
 def _of_fields(definition: Definition) -> ast.arguments:
-    """The arguments that a dataclass has by its fields."""
+    """The arguments of a dataclass, from its fields."""
     fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
     return ast.arguments(
         posonlyargs=[],

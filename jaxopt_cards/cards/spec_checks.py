@@ -1,4 +1,4 @@
-"""Checks of what a user wrote as a call: no mistake in silence, none as a traceback."""
+"""Checks of calls that a user wrote as text, so that mistakes give clear errors."""
 
 import inspect
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import optax
 from jaxopt_cards.cards.closures import is_transformation
 from jaxopt_cards.core.checks import HyperparameterError, check_count
 
-# What Optax takes in silence for something else: text as a mask that is true everywhere, and a
-# schedule that never leaves its first value.
+# Mistakes that Optax silently accepts: text as a mask, which is true everywhere, and schedules that
+# keep their first value.
 MASKS = {"mask", "weight_decay_mask", "freeze_mask"}
 COUNTS = {"linear_schedule": "transition_steps", "warmup_constant_schedule": "warmup_steps"}
 
 
 def check_values(name: str, bound: inspect.BoundArguments) -> None:
-    """Raises where Optax would take something in silence, or fail far away."""
+    """Raises for values that Optax would silently accept, or for which it would fail later."""
     given = bound.arguments
     for key, value in given.items():
         parameter = bound.signature.parameters[key]
@@ -31,7 +31,7 @@ def check_values(name: str, bound: inspect.BoundArguments) -> None:
         if COUNTS.get(name) == key:
             check_count(key, value)
     if name == "join_schedules" and _length(given["schedules"]) != _length(given["boundaries"]) + 1:
-        raise ValueError(f"{name}: schedules must be a list, one longer than that of boundaries")
+        raise ValueError(f"{name}: schedules must be a list with one element more than boundaries")
 
 
 def _length(value: Any) -> int:
@@ -39,7 +39,7 @@ def _length(value: Any) -> int:
 
 
 def check_step(text: str, tx: Any, params: Any, **more: Any) -> None:
-    """Raises unless the transformation can make a step of these parameters and what it is told."""
+    """Raises unless the transformation can update these parameters with these arguments."""
     full = optax.with_extra_args_support(tx)
 
     def step(params: Any) -> Any:
@@ -49,7 +49,7 @@ def check_step(text: str, tx: Any, params: Any, **more: Any) -> None:
 
 
 def check_call(text: str, function: Callable[[Any], Any], argument: Any) -> None:
-    """Raises what is amiss with what a user wrote, before anything runs."""
+    """Raises if a function cannot be traced with this argument; nothing is run."""
     try:
         jax.eval_shape(function, argument)
     except (TypeError, AttributeError, LookupError) as error:

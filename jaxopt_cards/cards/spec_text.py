@@ -1,9 +1,10 @@
-"""The command line's way to write a call: `adam:1e-3,b1=0.5`, and chains of such.
+"""Calls and chains as text for the command line, such as `adam:1e-3,b1=0.5`.
 
-`name`, `name:argument,key=value` or `name(argument, key=value)`, the arguments as in Python:
-numbers, `True`, `False`, `None`, lists such as `[50,100]`, calls such as `constant(0.1)` for a
-schedule inside of an optimizer; any other word is text. `lr` is short for `learning_rate`. A chain
-is several of them with spaces between; a schedule among them is that of the learning rate.
+A call is `name`, `name:argument,key=value` or `name(argument, key=value)`, with arguments as in
+Python: numbers, `True`, `False`, `None`, lists such as `[50,100]`, and calls such as
+`constant(0.1)` for a schedule in an optimizer. Any other word is text. `lr` is short for
+`learning_rate`. A chain is several calls separated by spaces; a schedule in it is the learning
+rate.
 """
 
 import ast
@@ -20,12 +21,12 @@ from jaxopt_cards.core.errors import NamedError, named_as
 WORDS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 SHORT = {"lr": "learning_rate"}
 WHOLE_STEPS = {"scale_by_learning_rate", "scale_by_true_nesterov", "scale_by_ftrl", "lbfgs"}
-SIGNED = {"scale", "scale_by_schedule"}  # steps if their number is below zero: the user's affair
-FEW = 12  # names that are all told where none is near
+SIGNED = {"scale", "scale_by_schedule"}  # steps if their number is negative, which the user sets
+FEW = 12  # names that are all listed if none is similar
 
 
 class Spec(NamedTuple):
-    """A call as it was written; calls among the arguments are specs, too."""
+    """A parsed call; calls in the arguments are specs, too."""
 
     name: str
     args: tuple[Any, ...]
@@ -33,9 +34,9 @@ class Spec(NamedTuple):
 
 
 def parse(text: str) -> Spec:
-    """Reads one call."""
+    """Parses one call."""
     name, colon, arguments = text.strip().partition(":")
-    # A colon inside of brackets or quotes is none of ours.
+    # A colon inside brackets or quotes does not separate the name.
     if not colon or not name.isidentifier():
         name, arguments = text.strip(), ""
     source = f"{name}({arguments})" if name.isidentifier() else name
@@ -53,7 +54,7 @@ def parse(text: str) -> Spec:
 
 
 def stages(text: str) -> list[str]:
-    """The parts of a chain: at spaces outside of brackets and quotes."""
+    """The parts of a chain, separated by spaces outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if quote or letter in "'\"":
@@ -67,7 +68,7 @@ def stages(text: str) -> list[str]:
 
 
 def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
-    """Calls what is written, also in its arguments, with names from `among`."""
+    """Calls the function of a spec, after the calls in its arguments, with names from `among`."""
     name, args, kwargs = parse(text) if isinstance(text, str) else text
     function = named(name, among)
     signature = inspect.signature(function)
@@ -79,30 +80,30 @@ def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
             check_values(name, signature.bind(*args, **kwargs))
         return function(*args, **kwargs)
     except NamedError as error:
-        error.is_final = True  # the user wrote this name, not that of the function that builds it
+        error.is_final = True  # keeps the name that the user wrote
         raise
     except (TypeError, AttributeError, ValueError) as error:
-        # Such as text where a number is wanted; Optax's errors do not say whose they are.
+        # Such as text in place of a number; Optax's errors do not name the function.
         raise ValueError(f"{name}: {error}") from None
 
 
 def _check_arguments(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    """Raises unless the function takes these arguments."""
+    """Raises unless the function accepts these arguments."""
     parameters = signature.parameters.values()
     keywords = [p.name for p in parameters if p.kind != p.POSITIONAL_ONLY]
     if not any(p.kind == p.VAR_KEYWORD for p in parameters):
         for key in kwargs.keys() - set(keywords):
-            raise ValueError(f"{name}: has no argument {key!r}{_nearest(key, keywords)}")
+            raise ValueError(f"{name}: there is no argument {key!r}{_nearest(key, keywords)}")
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}; it is {name}{_shown(signature)}") from None
+        raise ValueError(f"{name}: {error}; use {name}{_shown(signature)}") from None
 
 
 def _check_given_once(node: ast.AST) -> None:
-    """Raises where an argument is given twice: of these Python would refuse the whole call."""
+    """Raises if an argument is given twice, which Python reports as a syntax error."""
     for call in (each for each in ast.walk(node) if isinstance(each, ast.Call)):
         names = [SHORT.get(key.arg, key.arg) for key in call.keywords if key.arg]
         if twice := [name for name in names if names.count(name) > 1]:
@@ -110,14 +111,14 @@ def _check_given_once(node: ast.AST) -> None:
 
 
 def named(name: str, among: Mapping[str, Any]) -> Any:
-    """What has this name; an error gives the nearest names."""
+    """The value with this name; errors suggest similar names."""
     if name not in among:
         raise ValueError(f"there is no {name!r}{_nearest(name, among)}")
     return among[name]
 
 
 def transformation(text: str) -> Any:
-    """The transformation of a chain; a schedule among its stages scales by the learning rate."""
+    """The transformation of a chain; a schedule in it is the learning rate."""
     import jaxopt_cards as jc
 
     parts = [parse(stage) for stage in stages(text)]
@@ -130,8 +131,8 @@ def transformation(text: str) -> Any:
             steps.append(spec.name)
     if len(steps) > 1:
         raise ValueError(
-            f"a chain takes one learning rate, got {len(steps)}: {', '.join(steps)}; of an "
-            "optimizer such as adam take its direction, scale_by_adam"
+            f"a chain must have one learning rate, got {len(steps)}: {', '.join(steps)}; use "
+            "scale_by_adam in place of an optimizer such as adam"
         )
     if not steps and not any(_names(spec) & SIGNED for spec in parts):
         raise ValueError(
@@ -142,7 +143,7 @@ def transformation(text: str) -> Any:
 
 
 def schedule(text: str) -> Any:
-    """The schedule that is written; a number alone is a constant one."""
+    """The schedule of a text; a number is a constant schedule."""
     from jaxopt_cards.schedules import constant
 
     try:
@@ -151,7 +152,7 @@ def schedule(text: str) -> Any:
         function = build(text, schedules())
     else:
         return constant(number)
-    # Optax's own mix whole numbers with others, which stricter settings of JAX refuse.
+    # Optax's schedules mix integers and floats, which strict dtype promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
         check_call(text, function, 0)
     return function
@@ -172,7 +173,7 @@ def schedules() -> dict[str, Callable[..., Any]]:
 
 
 def transformations() -> dict[str, Callable[..., Any]]:
-    """All functions that return a transformation, optimizers among them, for `build`."""
+    """All functions that return a transformation, including optimizers, for `build`."""
     import jaxopt_cards as jc
 
     public = {name: getattr(jc, name) for name in jc.__all__}
@@ -195,7 +196,7 @@ def _call(node: ast.Call) -> Spec:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, a word as text, or a call as a spec."""
+    """The value of a literal, a word as text, or a call as a spec."""
     match node:
         case ast.Call():
             return _call(node)
@@ -212,7 +213,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _built(value: Any, among: Mapping[str, Callable[..., Any]]) -> Any:
-    """The value with the specs in it called."""
+    """The value, with its specs replaced by the results of their calls."""
     if isinstance(value, Spec):
         return build(value, among)
     if isinstance(value, list):
@@ -231,7 +232,7 @@ def _names(value: Any) -> set[str]:
 
 
 def _nearest(name: str, among: Iterable[str]) -> str:
-    """The names most alike; where none is, all of a few."""
+    """A hint with similar names, or else with all names if they are few."""
     names = list(among)
     if near := nearest(name, names, cutoff=0.5):  # they are short, such as b1
         return f"; nearest: {', '.join(near)}"

@@ -1,4 +1,4 @@
-"""What a chain of transformations consists of, read from the transformations themselves."""
+"""The stages of a chain of transformations, read from the transformations themselves."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,36 +18,36 @@ PyTree = Any
 
 @declare
 def describe(tx: Any, params: PyTree | None = None) -> Description:
-    r"""Tells what a transformation consists of: stages, hyperparameters, state, leaves.
+    r"""Describes a transformation: its stages, hyperparameters, state and leaves.
 
-    For any chain, ours or Optax's, with masks, partitions, injected hyperparameters and wrappers.
-    Transformations of this package keep the call that made them; Optax's are read from their
-    closures, and an argument that left no trace there is shown as `?`, never guessed. A chain is
-    shown as its stages: `adam(0.1)` as `scale_by_adam` and `scale_by_learning_rate`.
+    Works for any chain, ours or Optax's, with masks, partitions, injected hyperparameters and
+    wrappers. Transformations of this package keep the call that made them. Optax's are read from
+    their closures; an argument that is not there is shown as `?`. A chain is shown as its stages:
+    `adam(0.1)` as `scale_by_adam` and `scale_by_learning_rate`.
 
     Equation:
         .. math:: u = (f_n \circ \dots \circ f_1)(g)
 
     Args:
         tx: an `optax.GradientTransformation`, or an object with `init` and `update`.
-        params: a tree of parameters, or of their `jax.ShapeDtypeStruct`; then state is measured by
-            `jax.eval_shape`, and masks are told leaf by leaf.
+        params: a tree of parameters, or of their `jax.ShapeDtypeStruct`. If given, the size of the
+            state is computed with `jax.eval_shape`, and masks are shown leaf by leaf.
 
     Returns:
         A `Description`: `stages`, a list of named tuples (`depth`, `label`, `name`,
-        `hyperparameters`, `state_bytes`, `leaves`, `not_found`); `state_bytes`, of all; `rows()`
-        for JSON; printed, a table. A wrapper's bytes are those beyond what is inside of it: below
-        zero where it saves.
+        `hyperparameters`, `state_bytes`, `leaves`, `not_found`); `state_bytes`, of all stages;
+        `rows()` for JSON. It prints as a table. The bytes of a wrapper do not include the stages
+        inside it; they are negative if it saves memory.
 
     Raises:
-        ValueError: `tx` has no `init` and `update`. What `tx.init(params)` raises.
+        ValueError: `tx` has no `init` and `update`; or as `tx.init(params)` raises.
 
     References:
         Matteo Hessel et al. (2020), Optax: composable gradient transformation and optimisation, in
         JAX.
 
-    Use when: a chain came from elsewhere, or you want to see what is masked and what memory costs.
-    Avoid when: you want to know what a technique does: its card says that.
+    Use when: you want to see what a chain does, what is masked, and the memory of its state.
+    Avoid when: you want to know what a technique does; see its card.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc
@@ -65,12 +65,12 @@ def describe(tx: Any, params: PyTree | None = None) -> Description:
     if not is_transformation(tx):
         raise NamedError(f"tx must have init and update, got {type(tx).__name__}")
     if params is not None:
-        jax.eval_shape(tx.init, params)  # if they do not fit, this says why
+        jax.eval_shape(tx.init, params)  # raises if they do not fit
     return Description(list(_stages(tx, params, 0, "")), _paths(params))
 
 
 def _stages(tx: Any, params: PyTree, depth: int, label: str) -> Iterator[DescribedStage]:
-    """The stage and those inside of it; a chain is nothing but these."""
+    """The stage and those inside it; for a chain, only those inside it."""
     stage = read(tx)
     parts = list(_parts(stage, params))
     if stage.name in ("chain", "named_chain") and parts:
@@ -88,7 +88,7 @@ def _stages(tx: Any, params: PyTree, depth: int, label: str) -> Iterator[Describ
 
 
 def _parts(stage: Stage, params: PyTree) -> Iterator[tuple[str, Any, PyTree]]:
-    """What is inside of a stage, each with its label and the parameters that it is shown."""
+    """The transformations inside a stage, with their labels and the parameters they act on."""
     for label, child in stage.children:
         if params is None:
             yield label, child, None
@@ -118,7 +118,7 @@ def _holes(mask: PyTree, params: PyTree) -> PyTree:
 
 
 def _is_mask(key: str, value: Any) -> bool:
-    """Whether the leaves tell it better."""
+    """Whether it is a mask, which is shown as leaves."""
     return key in ("mask", "param_labels", "mask_compatible_extra_args") and value is not None
 
 
@@ -127,7 +127,7 @@ def _state_bytes(tx: Any, params: PyTree) -> int | None:
         return None
     try:
         leaves = jax.tree.leaves(jax.eval_shape(tx.init, params))
-    except Exception:  # a wrapper may show it other parameters than these: then it is not known
+    except Exception:  # unknown, if a wrapper passes it other parameters
         return None
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 

@@ -1,4 +1,4 @@
-"""What happens to activations and gradients on their way through a network, layer by layer."""
+"""Statistics of activations and gradients of a network, layer by layer."""
 
 import functools
 import itertools
@@ -16,22 +16,22 @@ from jaxopt_cards.layers import MLP
 from jaxopt_cards.training.inputs import check_model, check_model_fits, default_loss, on_device
 
 FLAT = 0.01  # slope of an activation below which a unit counts as saturated
-LOST = 10.0  # factor over all layers from which on a gradient vanishes or explodes
-MANY = 0.5  # share of dead units, or of saturated activations, in a layer from which on it is said
+LOST = 10.0  # factor over all layers above which a gradient vanishes or explodes
+MANY = 0.5  # fraction of dead units, or of saturated activations, in a layer that is reported
 NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm, nnx.InstanceNorm)
 
 
 class LayerStatistics(NamedTuple):
-    """What `layer_statistics` found in one hidden layer."""
+    """The statistics of one hidden layer."""
 
     layer: str  # its path in the model
     mean: float  # of its activations, over examples and units
     std: float  # their standard deviation
-    zeros: float  # share of activations that are exactly zero
-    saturated: float  # share that is not zero, its slope below 0.01; NaN where layers pool
-    dead: float  # share of units that are zero for every example
-    gradient_norm: float  # root mean square of an example's loss by its activations
-    weight_gradient_norm: float  # root mean square of the mean loss by the layer's kernel
+    zeros: float  # fraction of activations that are exactly zero
+    saturated: float  # fraction that is not zero, with slope below 0.01; NaN with pooling
+    dead: float  # fraction of units that are zero for every example
+    gradient_norm: float  # root mean square gradient of one example's loss by the activations
+    weight_gradient_norm: float  # root mean square gradient of the mean loss by the kernel
 
 
 @declare
@@ -44,10 +44,10 @@ def layer_statistics(
 ) -> list[LayerStatistics]:
     r"""Measures activations and gradients of every hidden layer, in one compiled pass.
 
-    Shows where signals and gradients die out, explode or saturate. Layers are the modules with a
-    kernel, in the order in which they are called; a layer's activations are what the next one
-    receives. Dropout is off, and batch normalisation takes the statistics of these examples. The
-    model given is not changed.
+    The statistics show where signals and gradients vanish, explode or saturate. Layers are the
+    modules with a kernel, in the order of their calls; a layer's activations are the inputs of the
+    next one. Dropout is off, and batch normalisation uses the statistics of these examples. The
+    given model is not changed.
 
     Equation:
         .. math::
@@ -59,27 +59,28 @@ def layer_statistics(
         :math:`\ell` the loss of one example and :math:`L` the mean over the examples.
 
     Args:
-        model: NNX module from a batch of inputs to outputs, such as `MLP` or `nnx.Sequential`.
+        model: NNX module that maps a batch of inputs to outputs, such as `MLP`, `nnx.Sequential`.
         x: inputs, shape (n, ...).
         y: labels, shape (n,).
-        loss: function of outputs and labels, a loss for each example. Default: the softmax's cross
-            entropy, of integer labels.
+        loss: function of outputs and labels that returns a loss for each example. Default: softmax
+            cross-entropy with integer labels.
 
     Returns:
-        A list of `LayerStatistics`, one for each layer but the last: `layer`, `mean`, `std`,
+        A list of `LayerStatistics`, one for each layer except the last: `layer`, `mean`, `std`,
         `zeros`, `saturated`, `dead`, `gradient_norm` (:math:`r_i`), `weight_gradient_norm`
         (:math:`R_i`).
 
     Raises:
-        ValueError: the model has no hidden layer with a kernel, or does not fit to the data; data
-            empty, of unequal lengths or not finite.
+        ValueError: the model has no hidden layer with a kernel, or does not fit the data; data are
+            empty, not finite or have different lengths.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
-        feedforward neural networks. Chapter 11, "Vanishing/Exploding Gradients Problems".
+        feedforward neural networks. Géron (2017), chapter 11, "Vanishing/Exploding Gradients
+        Problems".
 
-    Use when: a deep network does not start to learn, or before choosing an initialiser.
-    Avoid when: the gradients of each step are wanted during training: `probe` records them.
+    Use when: a deep network does not start to learn, or you choose an initialiser.
+    Avoid when: you need the gradients during training; `probe` records them.
 
     Example:
         >>> import numpy as np
@@ -109,7 +110,7 @@ def layer_statistics(
 
 
 def diagnosis(layers: Sequence[LayerStatistics]) -> str:
-    """What the statistics of a network say, in one line."""
+    """A summary of the statistics of a network in one line."""
     gradients = np.array([row.gradient_norm for row in layers])
     if not np.isfinite([(row.std, row.gradient_norm) for row in layers]).all():
         return "not finite: activations or gradients overflow"
@@ -137,21 +138,21 @@ def _ratio(large: float, small: float) -> str:
 
 
 class _Call(NamedTuple):
-    """Something that a forward pass went through: the input of a layer, or an output."""
+    """An intermediate value of a forward pass: the input or the output of a layer."""
 
-    layer: tuple | None  # the path, where it is the input of a layer with a kernel
+    layer: tuple | None  # the path, if it is the input of a layer with a kernel
     value: jax.Array
 
 
 class _Watch:
-    """Records what goes in and out of layers, adds nudges there, and may cut the path between."""
+    """Records inputs and outputs of layers, adds nudges to them, and may stop the gradient."""
 
     def __init__(self, nudges: Sequence[jax.Array] | None = None, cut: bool = False):
         self.nudges, self.cut = nudges, cut
         self.calls: list[_Call] = []
 
     def attach(self, model: nnx.Module) -> nnx.Module:
-        """Makes the layers of this model tell the watch; the model is good for one pass."""
+        """Connects the layers of this model to the watch; use the model for one pass only."""
         for path, module in list(nnx.iter_modules(model)):
             if _has_kernel(module):
                 self._subclass(module, path)
@@ -160,7 +161,7 @@ class _Watch:
         return model
 
     def see(self, layer: tuple | None, value: jax.Array) -> jax.Array:
-        """The value, nudged; cut off from what came before, if so wished."""
+        """Records a value, and returns it with its nudge, without gradient if `cut`."""
         if self.nudges is not None:
             value = value + self.nudges[len(self.calls)]
         self.calls.append(_Call(layer, value))
@@ -169,7 +170,7 @@ class _Watch:
     def _subclass(self, module: nnx.Module, path: tuple | None) -> None:
         watch, kind = self, type(module)
 
-        # Python looks for __call__ in the class, so this one module gets a class of its own.
+        # Python looks up __call__ in the class, so each module gets its own class.
         def call(self, x, *args, **kwargs):
             x = x if path is None else watch.see(path, x)
             return watch.see(None, kind.__call__(self, x, *args, **kwargs))
@@ -182,14 +183,14 @@ def _has_kernel(module: nnx.Module) -> bool:
 
 
 def _without_noise(model: nnx.Module) -> nnx.Module:
-    """A copy in evaluation mode, but for batch normalisation, which a new model has not learned."""
+    """A copy in eval mode, except batch normalisation, whose statistics may be untrained."""
     model = nnx.clone(model)
     model.eval()
     for _, module in nnx.iter_modules(model):
         if isinstance(module, nnx.BatchNorm):
             module.use_running_average = False
         if isinstance(module, MLP):
-            module.drop_connect = None  # without it the layers themselves are called
+            module.drop_connect = None  # so that the layers themselves are called
     return model
 
 
@@ -198,7 +199,7 @@ def _pass(graph: Any, params: Any, rest: Any, x: jax.Array, watch: _Watch) -> ja
 
 
 def _calls(graph: Any, params: Any, rest: Any, x: jax.Array) -> list[tuple]:
-    """The paths of the layers with a kernel, in the order in which they are called."""
+    """The paths of the layers with a kernel, in the order of their calls."""
     watch = _Watch()
     jax.eval_shape(lambda p, r, x: _pass(graph, p, r, x, watch), params, rest, x)
     return [call.layer for call in watch.calls if call.layer]
@@ -206,7 +207,7 @@ def _calls(graph: Any, params: Any, rest: Any, x: jax.Array) -> list[tuple]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _measured(graph: Any, loss: Any, params: Any, rest: Any, x: jax.Array, y: jax.Array) -> tuple:
-    """The columns of the statistics, for each layer but the last."""
+    """The columns of the statistics, for each layer except the last."""
     watch = _Watch()
     jax.eval_shape(lambda p, r, x: _pass(graph, p, r, x, watch), params, rest, x)
     inputs = [(place, call.layer) for place, call in enumerate(watch.calls) if call.layer]
@@ -224,7 +225,7 @@ def _measured(graph: Any, loss: Any, params: Any, rest: Any, x: jax.Array, y: ja
 
     gradients = jax.grad(mean_loss, argnums=(0, 1), has_aux=True)
     (by_params, by_values), values = gradients(params, nudges)
-    # Between one layer and the next is the activation function: its slope at each place.
+    # The slopes of the activation functions between one layer and the next.
     slopes = jax.grad(sum_of_activations)(nudges)
 
     kernels = dict(nnx.to_flat_state(by_params))
@@ -237,10 +238,10 @@ def _measured(graph: Any, loss: Any, params: Any, rest: Any, x: jax.Array, y: ja
 
 
 def _of_activations(values: jax.Array, slopes: jax.Array) -> tuple[jax.Array, ...]:
-    """Mean, standard deviation, shares of zeros, of saturated places, and of dead units."""
+    """Mean, standard deviation, and fractions of zeros, saturated activations and dead units."""
     zero = values == 0
     dead = jnp.all(zero, axis=tuple(range(zero.ndim - 1)))
-    # After pooling there is no slope for each activation.
+    # With pooling, there is no slope for each activation.
     same = slopes.size == values.size
     flat = (jnp.abs(slopes) < FLAT).reshape(values.shape) & ~zero if same else jnp.full(1, jnp.nan)
     shares = [jnp.mean(share) for share in (zero, flat, dead)]

@@ -1,4 +1,4 @@
-"""Test surfaces: functions of two numbers on which the ways of optimizers can be watched."""
+"""Test surfaces: functions of two numbers that show the paths of optimizers."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,18 +11,18 @@ Point = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-    """A function of an array of shape (2,), and what is known of it.
+    """A function of an array of shape (2,), and its properties.
 
     Attributes:
-        name: what the command line calls it.
-        function: from an array of shape (2,) to its height.
-        minima: the points where it is least.
+        name: its name on the command line.
+        function: maps an array of shape (2,) to its height.
+        minima: the points where the height is least.
         minimum: the height there.
-        start: where optimizers start.
-        bounds: the part worth a picture: ((left, right), (bottom, top)).
-        description: what it is a test of, in one line.
-        saddles: points of zero gradient which are no minima, and where one may get stuck.
-        noise: standard deviation of what `gradient` adds to each element of the gradient.
+        start: the start of optimizers.
+        bounds: the part to draw: ((left, right), (bottom, top)).
+        description: what it tests, in one line.
+        saddles: points of zero gradient that are not minima, where optimizers may get stuck.
+        noise: standard deviation of the noise that `gradient` adds to each element.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Surface:
     def gradient(self, point: jax.Array, step: jax.typing.ArrayLike, seed: int = 0) -> jax.Array:
         """The gradient at a point, with the noise of that step, if the surface has any.
 
-        A pure function: the same step and seed have the same noise, whoever asks.
+        A pure function: the same step and seed give the same noise.
         """
         exact = jax.grad(self.function)(point)
         if not self.noise:
@@ -72,8 +72,8 @@ def _himmelblau(point: jax.Array) -> jax.Array:
     return (x**2 + y - 11.0) ** 2 + (x + y**2 - 7.0) ** 2
 
 
-# A saddle alone falls without end, and the longest step would win. With walls around it there are
-# valleys beside it, all at -1/4 and one unit away.
+# A plain saddle is unbounded below, so the largest steps would win. Higher powers bound it, with
+# minima of height -1/4 at distance one.
 def _saddle(point: jax.Array) -> jax.Array:
     x, y = point
     return 0.5 * x**2 - 0.5 * y**2 + 0.25 * y**4
@@ -88,7 +88,7 @@ def _rastrigin(point: jax.Array) -> jax.Array:
     return 20.0 + jnp.sum(point**2 - 10.0 * jnp.cos(2.0 * jnp.pi * point))
 
 
-# Himmelblau's other minima than (3, 2) have no short form: these are the digits of the solution.
+# Himmelblau's minima other than (3, 2) have no short form.
 _HIMMELBLAU = (
     (3.0, 2.0),
     (-2.805118086952745, 3.131312518250573),
@@ -106,7 +106,7 @@ SURFACES: dict[str, Surface] = {
             minimum=0.0,
             start=(-1.6, 1.2),
             bounds=((-2.0, 2.0), (-2.0, 2.0)),
-            description="Well-conditioned: curvatures 1 and 2, so that everything works.",
+            description="Well-conditioned: curvatures 1 and 2; every optimizer works.",
         ),
         Surface(
             "ravine",
@@ -124,7 +124,7 @@ SURFACES: dict[str, Surface] = {
             minimum=0.0,
             start=(-1.5, 2.0),
             bounds=((-2.0, 2.0), (-1.0, 3.0)),
-            description="A bent ravine: into it is easy, along it is slow.",
+            description="A curved ravine: easy to enter, slow to follow.",
         ),
         Surface(
             "beale",
@@ -133,7 +133,7 @@ SURFACES: dict[str, Surface] = {
             minimum=0.0,
             start=(1.0, 1.5),
             bounds=((-1.0, 4.5), (-1.5, 2.0)),
-            description="A plateau between steep walls: gradients of very different size.",
+            description="A plateau between steep walls: gradients differ widely in size.",
         ),
         Surface(
             "himmelblau",
@@ -151,7 +151,7 @@ SURFACES: dict[str, Surface] = {
             minimum=-0.25,
             start=(-1.2, 1e-3),
             bounds=((-1.5, 1.5), (-1.5, 1.5)),
-            description="A saddle between two valleys, from beside its ridge: who leaves first?",
+            description="A saddle between two valleys: how soon is it left?",
             saddles=((0.0, 0.0),),
         ),
         Surface(
@@ -161,7 +161,7 @@ SURFACES: dict[str, Surface] = {
             minimum=-0.25,
             start=(0.9, 1e-3),
             bounds=((-1.5, 1.5), (-1.5, 1.5)),
-            description="Room for a tail, too: at the saddle even the curvature is zero.",
+            description="A saddle with three valleys, where even the curvature is zero.",
             saddles=((0.0, 0.0),),
         ),
         Surface(
@@ -171,7 +171,7 @@ SURFACES: dict[str, Surface] = {
             minimum=0.0,
             start=(-3.3, 2.8),
             bounds=((-5.0, 5.0), (-5.0, 5.0)),
-            description="A bowl full of dents: a small step stays in the first of them.",
+            description="A bowl with many local minima: small steps stay in the first.",
         ),
         Surface(
             "noisy_ravine",
@@ -180,7 +180,7 @@ SURFACES: dict[str, Surface] = {
             minimum=0.0,
             start=(-1.8, 0.35),
             bounds=((-2.0, 0.6), (-0.5, 0.5)),
-            description="The ravine with noise on the gradient, as small batches have.",
+            description="The ravine with noisy gradients, as from small batches.",
             noise=0.3,
         ),
     )

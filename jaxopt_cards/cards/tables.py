@@ -1,4 +1,4 @@
-"""Data that a user names: a data set of ours, or a file of arrays or a table of numbers."""
+"""Data by name: a data set of the package, a file of arrays, or a table of numbers."""
 
 import csv
 import zipfile
@@ -12,19 +12,19 @@ from jaxopt_cards.core.checks import escaped
 from jaxopt_cards.data import Examples, Splits, digits, mnist
 
 OURS = {"digits": digits, "mnist": mnist}
-SHARE = 0.2  # of a file's examples to test on, and of the others to validate with
+SHARE = 0.2  # fraction of a file's examples for testing, and of the others for validation
 
 
 class Loaded(NamedTuple):
-    """Data to train on, and what the numbers stand for."""
+    """Data with the names of classes and the scale of inputs."""
 
     splits: Splits
-    classes: list[str]  # names, by label
-    scale: tuple[np.ndarray, np.ndarray] | None = None  # mean and deviation taken out of the inputs
+    classes: list[str]  # names by label
+    scale: tuple[np.ndarray, np.ndarray] | None = None  # mean and deviation of the original inputs
 
 
 def load(name: str, *, label: str = "", header: bool | None = None, seed: int = 0) -> Loaded:
-    """Reads `digits`, `mnist`, an `.npz` or a `.csv`; a mistake of the file's is a `ValueError`."""
+    """Reads `digits`, `mnist`, an `.npz` or a `.csv`; errors in a file are `ValueError`s."""
     if name in OURS:
         try:
             splits = OURS[name]()
@@ -42,23 +42,23 @@ def load(name: str, *, label: str = "", header: bool | None = None, seed: int = 
         return _loaded(name, parts, seed)
     except OSError as error:
         raise ValueError(escaped(f"cannot read {name}: {error.strerror or error}")) from None
-    except ValueError as error:  # names of columns and arrays are the file's
+    except ValueError as error:  # with names of columns and arrays from the file
         raise ValueError(escaped(error)) from None
 
 
 def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> Loaded:
-    """Parts that are missing are drawn from the others; inputs are standardised, labels counted."""
+    """Draws missing parts from the others, standardises inputs, and numbers the labels."""
     for part, (x, y) in parts.items():
         _check(f"{name}: {part}", x, y)
     widths = {part: x.shape[1:] for part, (x, _) in parts.items()}
     if len(set(widths.values())) > 1:
-        raise ValueError(f"{name}: the inputs must have the same shape everywhere, got {widths}")
+        raise ValueError(f"{name}: the inputs of all parts must have the same shape, got {widths}")
     kinds = {y.dtype.kind in "US" for _, y in parts.values()}
     if len(kinds) > 1:
-        raise ValueError(f"{name}: labels must be numbers everywhere, or words everywhere")
+        raise ValueError(f"{name}: labels must be all numbers or all words")
     classes = np.unique(np.concatenate([y for _, y in parts.values()]))
     if len(classes) < 2:
-        raise ValueError(f"{name}: there must be two classes or more, got {classes.tolist()}")
+        raise ValueError(f"{name}: there must be two or more classes, got {classes.tolist()}")
     examples = {
         part: Examples(
             x.reshape(len(x), -1).astype(np.float32), np.searchsorted(classes, y).astype(np.int32)
@@ -66,7 +66,7 @@ def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: in
         for part, (x, y) in parts.items()
     }
     splits = _split(name, examples, seed)
-    # Squares of what float32 holds may be more than it holds.
+    # Squares of float32 numbers may overflow float32.
     wide = splits.train.x.astype(np.float64)
     mean, deviation = wide.mean(axis=0).astype(np.float32), wide.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1).astype(np.float32)
@@ -75,7 +75,7 @@ def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: in
 
 
 def _class(value: Any) -> str:
-    """The name of a class; 2.0 is whole, as `_check` has seen to."""
+    """The name of a class; floats are whole numbers, as `_check` ensures."""
     return str(int(value) if isinstance(value, float) else value)
 
 
@@ -96,14 +96,14 @@ def _split(name: str, parts: dict[str, Examples], seed: int) -> Splits:
 
 
 def _check(what: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Raises unless these are numbers by example, and classes."""
+    """Raises unless the inputs are numbers and the labels are classes."""
     if x.dtype.kind not in "biuf" or x.ndim < 2 or not x.size:
         raise ValueError(f"{what}: x must be numbers of shape (n, ...), got {x.dtype}{[*x.shape]}")
     if y.ndim != 1 or len(x) != len(y):
         raise ValueError(
             f"{what}: y must have shape ({len(x)},), a label for each row of x, got {[*y.shape]}"
         )
-    fits = np.abs(x) <= np.finfo(np.float32).max  # NaN does not
+    fits = np.abs(x) <= np.finfo(np.float32).max  # False for NaN
     if not fits.all():
         row = int(np.argwhere(~fits)[0, 0])
         expected = "finite, and within the range of float32"
@@ -116,19 +116,19 @@ def _check(what: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def _npz(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Arrays x and y, or x_train, y_train and, if there, those of valid and test."""
+    """Arrays x and y, or x_train and y_train and optionally those of valid and test."""
     if label or header is not None:
         raise ValueError(f"{path}: --label and --header are for tables, this is a file of arrays")
     try:
-        # Pickled objects, which may run anything, are refused.
+        # Pickled objects are refused, since they may execute anything.
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single one, as .npy has it")
+                raise ValueError("it is a single array, as in .npy")
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise ValueError(f"{path}: it is no file of plain arrays: {error}") from None
-    # Others may be there, but none that looks like examples: to leave them out would be a guess.
+        raise ValueError(f"{path}: it is not a file of plain arrays: {error}") from None
+    # Other arrays are ignored, but not those with names like examples.
     named = {name for name in arrays if name.split("_")[0] in ("x", "y")}
     parts = {part: (f"x_{part}", f"y_{part}") for part in ("train", "valid", "test")}
     parts = {part: pair for part, pair in parts.items() if named.issuperset(pair)}
@@ -142,7 +142,7 @@ def _npz(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndar
 
 
 def _csv(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Numbers, and one column of labels: that of this name or number from 1, else the last."""
+    """Numbers and a column of labels: by name, by number from 1, or else the last."""
     names, rows = _rows(path, header)
     column = _column(path, names, label, len(rows[0][1]))
     names = names or [str(number) for number in range(1, len(rows[0][1]) + 1)]
@@ -162,7 +162,7 @@ def _csv(path: Path, label: str, header: bool | None) -> dict[str, tuple[np.ndar
 
 
 def _rows(path: Path, header: bool | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The names of the columns, if there are any, and the lines with their numbers."""
+    """The names of the columns, if there are any, and the rows with their line numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -171,16 +171,16 @@ def _rows(path: Path, header: bool | None) -> tuple[list[str], list[tuple[int, l
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             rows = [(reader.line_num, fields) for fields in reader if fields]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: it is no table of text: {error}") from None
+        raise ValueError(f"{path}: it is not a text table: {error}") from None
     if header is None:
         header = bool(rows) and not any(_is_number(field) for field in rows[0][1])
     names = [name.strip() for name in rows.pop(0)[1]] if header and rows else []
     if not rows or len(rows[0][1]) < 2:
-        raise ValueError(f"{path}: there must be rows with two columns or more")
+        raise ValueError(f"{path}: there must be rows with two or more columns")
     width = len(names or rows[0][1])
     for line, fields in rows:
         if len(fields) != width:
-            raise ValueError(f"{path}, line {line}: {width} columns expected, got {len(fields)}")
+            raise ValueError(f"{path}, line {line}: expected {width} columns, got {len(fields)}")
     return names, rows
 
 
@@ -204,7 +204,7 @@ def _number(path: Path, line: int, column: str, field: str, label: str) -> float
     except ValueError:
         raise ValueError(
             f"{path}, line {line}, column {column}: {field!r} is not a number; the labels are "
-            f"column {label}, --label takes another"
+            f"column {label}, --label chooses another"
         ) from None
     if not np.isfinite(number):
         raise ValueError(f"{path}, line {line}, column {column}: {field!r} is not finite")
@@ -220,7 +220,7 @@ def _is_number(field: str) -> bool:
 
 
 def _labels(words: list[str]) -> np.ndarray:
-    """Numbers where all are, so that 10 comes after 9; else words."""
+    """Numbers if all are numbers, so that 10 comes after 9; else words."""
     for kind in (int, float):
         try:
             return np.array(list(map(kind, words)))

@@ -1,4 +1,4 @@
-"""What people search for, and the cards that have it, the best first."""
+"""Search terms, and the techniques for each, the best first."""
 
 TERMS = {
     "activation function": ["MLP", "rrelu"],

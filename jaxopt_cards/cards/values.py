@@ -1,4 +1,4 @@
-"""Hyperparameters as they were found, and as they are shown."""
+"""Hyperparameters as values and as text."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,19 +8,19 @@ import numpy as np
 
 
 class Call(NamedTuple):
-    """A function that a hyperparameter is, such as a schedule: who made it, and from what."""
+    """A function as a hyperparameter, such as a schedule, as the call that made it."""
 
     name: str
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        """As it would be written in Python."""
+        """The call as Python code."""
         inner = ", ".join(f"{key}={shown(value)}" for key, value in self.arguments.items())
         return f"{self.name}({inner})" if inner else self.name
 
 
 def shown(value: Any) -> str:
-    """A hyperparameter in few letters: arrays by dtype and shape, functions as calls."""
+    """A hyperparameter as short text: arrays by dtype and shape, functions as calls."""
     if isinstance(value, float):
         return f"{value:.9g}"
     if isinstance(value, jax.core.Tracer):
@@ -39,7 +39,7 @@ def _array(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an array of a single number, which is known."""
+    """Whether it is an array of a single concrete number."""
     is_array = isinstance(value, jax.Array | np.ndarray | np.number)
     known = is_array and not isinstance(value, jax.core.Tracer)
     return known and value.ndim == 0 and jax.numpy.issubdtype(value.dtype, np.number)

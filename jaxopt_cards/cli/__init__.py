@@ -1,4 +1,4 @@
-"""The command line `jaxopt-cards`: one module a command; what is heavy is imported inside of it."""
+"""The command line `jaxopt-cards`: one module per command, with heavy imports inside functions."""
 
 import sys
 from importlib import import_module, metadata
@@ -18,18 +18,19 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake ends it with one sentence and status 2.
+    """Runs the command line.
 
-    So does, with status 1, what went wrong on the way: a disk that is full, a loss that overflows.
+    Wrong arguments end it with one sentence and status 2, and failures, such as a full disk or a
+    loss that overflows, with one sentence and status 1.
     """
     if sys.stdout is None:
         _end("the output is closed", 1)
-    # Of what a terminal cannot show, such as Greek letters in an old one, a question mark is left.
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # `None` is one that is closed
+    # Characters that a terminal cannot show, such as Greek letters, become question marks.
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is `None`
         stream.reconfigure(errors="replace")
     try:
         app()()
-    except (ValueError, MissingPackageError) as error:  # of what the user gave or asked for
+    except (ValueError, MissingPackageError) as error:  # a wrong argument, or a missing extra
         _end(str(error))
     except (OSError, FloatingPointError) as error:
         _end(str(error), 1)
@@ -43,7 +44,7 @@ def app():
 
     commands = typer.Typer(
         name="jaxopt-cards",
-        help="The techniques of training deep networks: each says what it computes, and shows it.",
+        help="Techniques for training deep networks: what they compute, and how they behave.",
         epilog="For example: jaxopt-cards show adabound",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -28,7 +28,7 @@ def compare(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Compares techniques: what each costs, which arguments differ, when to use which."""
+    """Compares techniques: their costs, the arguments that differ, and when to use which."""
     from jaxopt_cards.cards.reading import card
 
     cards = list({known.name: known for known in map(card, names)}.values())
@@ -47,7 +47,7 @@ def compare(
 
 
 def _defaults(cards: "list[Card]") -> dict[str, dict[str, str]]:
-    """For each argument what each technique that has it takes."""
+    """The defaults of each argument, by technique."""
     table: dict[str, dict[str, str]] = {}
     for card in cards:
         for argument in card.arguments:
@@ -72,7 +72,7 @@ def _print_summaries(console: "Console", cards: "list[Card]") -> None:
 
 
 def _print_facts(console: "Console", cards: "list[Card]") -> None:
-    """A technique a line, so that any number of them fits."""
+    """One technique per line, so that any number of them fits."""
     if not any(card.facts for card in cards):
         return
     heading(console, "Measured for each float32 parameter and step")
@@ -99,7 +99,7 @@ def _print_facts(console: "Console", cards: "list[Card]") -> None:
 def _print_arguments(
     console: "Console", cards: "list[Card]", defaults: dict[str, dict[str, str]]
 ) -> None:
-    """Those that differ, a column for each technique; the others in a line."""
+    """The arguments that differ, with a column for each technique; the others in one line."""
     names = [card.name for card in cards]
     same = {
         argument: next(iter(values.values()))

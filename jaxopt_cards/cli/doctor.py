@@ -41,10 +41,10 @@ def doctor(
         list[str],
         typer.Argument(
             metavar="ACTIVATION[/INITIALISER[/DEPTH]]...",
-            help="Such as logistic/normal/10; what is left out is elu/he_normal/5.",
+            help="Such as logistic/normal/10; the defaults are elu/he_normal/5.",
         ),
     ],
-    data: Annotated[str, typer.Option(help="digits or mnist; the first 500 of it.")] = "digits",
+    data: Annotated[str, typer.Option(help="digits or mnist; the first 500 examples.")] = "digits",
     width: Annotated[int, typer.Option(min=1, help="Units of each hidden layer.")] = 100,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
@@ -52,14 +52,15 @@ def doctor(
     dark: Dark = False,
     as_json: AsJson = False,
 ) -> None:
-    """Shows layer by layer why a deep network does not learn.
+    """Shows, layer by layer, why a deep network does not learn.
 
     For example: jaxopt-cards doctor logistic/glorot_normal/10 elu/he_normal/10
 
-    The gradient is that of an example's loss by a layer's activations, root mean square. It
-    vanishes or explodes if it changes by more than a factor of 10 from the last hidden layer to the
-    first. Units are dead that give zero for every example; activations are saturated where the
-    slope of the function is below 0.01: both are told of from half of a layer on.
+    The gradient is the root mean square of the loss gradient with respect to a layer's activations,
+    per example. It vanishes or explodes if it changes by more than a factor of 10 from the last
+    hidden layer to the first. Dead units are zero for every example. Activations are saturated
+    where the slope of the function is below 0.01. Both are reported once they affect half of a
+    layer.
     """
     if output:
         check_output(output)
@@ -75,7 +76,7 @@ def doctor(
 
 
 def _filled(spec: str) -> str:
-    """The three parts, defaults in place of those that are left out."""
+    """Fills in the default of each missing part."""
     parts = spec.split("/")
     if len(parts) > len(_DEFAULTS):
         raise ValueError(f"doctor: write activation/initialiser/depth, got {spec!r}")
@@ -120,7 +121,7 @@ def _examined(spec: str, data: str, width: int, batch_norm: bool, seed: int) -> 
 def _record(
     networks: Sequence[_Network], data: str, width: int, batch_norm: bool, seed: int
 ) -> dict:
-    """All numbers; what is not finite, which JSON lacks, is null."""
+    """All numbers; those that are not finite are null, since JSON lacks them."""
     settings = {"data": data, "width": width, "batch_norm": batch_norm, "seed": seed}
     models = [
         {
@@ -140,7 +141,7 @@ def _record(
 
 
 def _print_tables(networks: Sequence[_Network]) -> None:
-    """Of one network all columns; of several a table for each thing that differs."""
+    """For one network, a table with all columns; for several, a table for each quantity."""
     for number, network in enumerate(networks, start=1):
         mark = f"({number}) " if len(networks) > 1 else ""
         typer.echo(f"{mark}{network.spec}: {network.diagnosis}")
@@ -149,7 +150,7 @@ def _print_tables(networks: Sequence[_Network]) -> None:
             console.print()
             console.print(_whole(networks[0]))
             return
-        # Side by side: what vanishes, and what spreads, saturates or dies.
+        # Side by side: gradients, and the spread, saturation and death of activations.
         for key, title in {
             "gradient_norm": "gradient by the activations",
             "std": "standard deviation of the activations",
@@ -163,7 +164,7 @@ def _print_tables(networks: Sequence[_Network]) -> None:
 
 def _whole(network: _Network) -> "Table":
     table = _by_layer(_HEADINGS.values())
-    table.padding = (0, 1, 0, 0)  # so that all have their place in a terminal of 60 columns
+    table.padding = (0, 1, 0, 0)  # fits into a terminal of 60 columns
     for row in network.layers:
         table.add_row(row.layer, *(_cell(key, getattr(row, key)) for key in _HEADINGS))
     return table
@@ -191,7 +192,7 @@ def _cell(key: str, value: float) -> str:
 
 
 def _draw(networks: Sequence[_Network], output: Path, dark: bool) -> None:
-    """Gradients, and deviations of the activations."""
+    """Draws the gradients and the deviations of the activations."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -211,6 +212,6 @@ def _draw(networks: Sequence[_Network], output: Path, dark: bool) -> None:
             }
             pictures.by_layer(ax, profiles, label)
         legend = ax.get_legend()
-        if legend:  # the other one says the same
+        if legend:  # the other one is the same
             legend.remove()
         figure.savefig(output, dpi=150)

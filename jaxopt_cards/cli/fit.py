@@ -1,4 +1,4 @@
-"""`jaxopt-cards fit`: trains the chapter's network on the user's data with any chain."""
+"""`jaxopt-cards fit`: trains an MLP on the user's data with any chain."""
 
 import csv
 import json
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from jaxopt_cards.cards.tables import Loaded
     from jaxopt_cards.training import FitResult
 
-_WORST = 5  # pairs of classes that are told
+_WORST = 5  # pairs of classes to report
 
 
 def fit(
     data: Annotated[
-        str, typer.Argument(help="digits, mnist, or a file of yours that ends with .npz or .csv.")
+        str, typer.Argument(help="digits, mnist, or a file that ends with .npz or .csv.")
     ],
     tx: Annotated[
         str,
@@ -29,7 +29,7 @@ def fit(
             "--tx",
             "--optimizer",
             metavar="NAME:ARGUMENTS[ NAME:ARGUMENTS]...",
-            help="Such as adam:1e-3, momentum:0.01,momentum=0.8 or, a chain, 'clip_by_global_norm:1"
+            help="Such as adam:1e-3, momentum:0.01,momentum=0.8, or a chain: 'clip_by_global_norm:1"
             " scale_by_adam exponential_decay:1e-3,1000,0.5'.",
         ),
     ] = "adam:1e-3",
@@ -37,20 +37,22 @@ def fit(
         str, typer.Option(metavar="N,N,...", help="Widths of the hidden layers.")
     ] = "100,100,100,100,100",
     activation: Annotated[str, typer.Option(help="elu, relu, selu, tanh, logistic ...")] = "elu",
-    dropout: Annotated[float, typer.Option(help="Share of units dropped, in [0, 1).")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Fraction of units dropped, in [0, 1).")] = 0.0,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="The most epochs to train.")] = 100,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")] = 100,
     patience: Annotated[
-        int, typer.Option(min=1, help="Stop after so many epochs without a lower validation loss.")
+        int,
+        typer.Option(min=1, help="Stop after this many epochs without a lower validation loss."),
     ] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and split.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and split.")] = 0,
     label: Annotated[
-        str, typer.Option(help="Of a table: the labels' column, by name or number. Default: last.")
+        str,
+        typer.Option(help="Column of a table with the labels, by name or number. Default: last."),
     ] = "",
     header: Annotated[
         bool | None,
-        typer.Option("--header/--no-header", help="Of a table: names in the first line or not."),
+        typer.Option("--header/--no-header", help="Whether the first line of a table has names."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder for model/, history.csv and report.html.")
@@ -61,9 +63,10 @@ def fit(
 
     For example: jaxopt-cards fit digits --tx "clip_by_global_norm:1 adam:1e-3" --dropout 0.2
 
-    An .npz has arrays x and y, or x_train and y_train and, if you like, those of valid and test;
-    what is missing is drawn from the others, a fifth each. A .csv has numbers and a column of
-    labels. The inputs of files are standardised by the training examples.
+    An .npz file has arrays x and y, or x_train and y_train and, optionally, x_valid, y_valid,
+    x_test and y_test. Missing parts are drawn from the others, a fifth each. A .csv file has
+    columns of numbers and a column of labels. The inputs of files are standardised by the mean and
+    deviation of the training examples.
     """
     from flax import nnx
 
@@ -100,7 +103,7 @@ def fit(
         return
     typer.echo(f"test loss {test['loss']:.4f}, accuracy {test['accuracy']:.2%}")
     if worst:
-        typer.echo("most often mistaken in the test set:")
+        typer.echo("most frequent mistakes in the test set:")
     for pair in worst:
         tell("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
     if output:
@@ -115,7 +118,7 @@ def _widths(units: str) -> list[int]:
 
 
 def _check_output(output: Path | None) -> None:
-    """Raises before anything is trained if the folder could not be filled."""
+    """Raises before training if the folder cannot be made or a package is missing."""
     if output is None:
         return
     with named_as("--output"):
@@ -124,7 +127,7 @@ def _check_output(output: Path | None) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--output: {output} cannot be made: {error.strerror}") from None
+        raise ValueError(f"--output: cannot create {output}: {error.strerror}") from None
 
 
 def _model(
@@ -167,7 +170,7 @@ def _trained(
 
 
 def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
-    """The pairs of classes that are mistaken most often in the test set."""
+    """The pairs of classes that are most often confused in the test set."""
     import numpy as np
 
     from jaxopt_cards.data.examples import confusion_counts
@@ -198,7 +201,7 @@ def _record(
     settings: dict[str, Any],
     stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What came of it."""
+    """The result as JSON values."""
     best = result.best_epoch - 1
     return {
         "settings": settings,
@@ -218,7 +221,7 @@ def _record(
 def _write(
     folder: Path, result: "FitResult", loaded: "Loaded", settings: dict[str, Any], accuracy: float
 ) -> None:
-    """The model as a zoo reads it, what its inputs and outputs are, the history, the report."""
+    """Writes the model, a description of its inputs and classes, the history and the report."""
     from jaxopt_cards import reports, transfer
     from jaxopt_cards.core.checks import escaped
 

@@ -1,4 +1,4 @@
-"""`jaxopt-cards list`: all techniques, a line each."""
+"""`jaxopt-cards list`: all techniques, one per line."""
 
 import sys
 from enum import Enum
@@ -18,7 +18,7 @@ def listing(
     kind: Annotated[Kind | None, typer.Option(help="Only techniques of this kind.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists all techniques, kind by kind, each with what it does in one sentence."""
+    """Lists all techniques by kind, each with a one-line summary."""
     known = [each for each in entries().values() if kind is None or each.kind == kind.value]
     if as_json:
         print_json([_record(each) for each in known])
@@ -44,7 +44,7 @@ def _record(entry: Entry) -> dict[str, str]:
 
 
 def _print_table(known: list[Entry]) -> None:
-    """Family by family; long sentences take two lines."""
+    """Prints one table per family."""
     with printing() as console:
         width = max(len(entry.name) for entry in known)
         for family, members in groupby(known, key=lambda entry: entry.family):

@@ -1,4 +1,4 @@
-"""What the commands that write pictures share."""
+"""Options and checks of the commands that write pictures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,13 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 
 def check_output(output: Path, *more: str) -> None:
-    """Raises before anything is computed if this picture could not be written."""
+    """Raises before anything is computed if the picture cannot be written."""
     endings = (*ENDINGS, *more)
     if output.suffix.lower() not in endings:
         raise ValueError(f"--output must end with one of {', '.join(endings)}, got {str(output)!r}")
     if output.is_dir():
         raise ValueError(f"--output must be a file, got the folder {str(output)!r}")
     if not output.absolute().parent.is_dir():
-        raise ValueError(f"--output: there is no folder {str(output.parent)!r}")
+        raise ValueError(f"--output: the folder {str(output.parent)!r} does not exist")
     with named_as("--output"):
         optional("matplotlib")

@@ -1,4 +1,4 @@
-"""`jaxopt-cards race`: optimizers on a test surface, as a table, a picture or a film."""
+"""`jaxopt-cards race`: optimizers on a test surface, as a table, a picture or an animation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,24 +28,25 @@ def race(
         list[str],
         typer.Argument(
             metavar="NAME[:lr=0.1,…]",
-            help="Such as adam, momentum:lr=0.01,momentum=0.5 or 'lookahead(adam(0.1))'; in quotes "
-            "and with spaces, a chain.",
+            help="Such as adam, momentum:lr=0.01,momentum=0.5 or 'lookahead(adam(0.1))'; several "
+            "in quotes, separated by spaces, are a chain.",
         ),
     ],
-    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps that each may take.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps of each optimizer.")] = 500,
     start: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="Default: the surface's own.")
+        str | None, typer.Option(metavar="X,Y", help="Start. Default: that of the surface.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the paths: .png, .svg or .pdf, or a film as .gif.")
+        Path | None, typer.Option(help="Write the paths: .png, .svg or .pdf, or animated .gif.")
     ] = None,
     dark: Dark = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all points.")] = False,
 ) -> None:
-    """Lets optimizers race on a test surface, each at its best learning rate unless one is given.
+    """Races optimizers on a test surface, each at its best learning rate unless one is given.
 
-    In the valley is what is at most a thousandth as high above the minimum as the start; the table
-    has the steps after which an optimizer is there and stays there, "–" if that never happens.
+    An optimizer is in the valley if its height above the minimum is at most a thousandth of the
+    start's. The table shows the number of steps after which it stays there, or "–" if it never
+    does.
     """
     from jaxopt_cards.cards import racing
     from jaxopt_cards.cards.spec_text import named
@@ -54,10 +55,10 @@ def race(
     ground = named(surface, SURFACES)
     if output:
         check_output(output, ".gif")
-    optimizers = list(dict.fromkeys(optimizers))  # once each: the same way twice is one way
+    optimizers = list(dict.fromkeys(optimizers))  # equal ones take the same path
     runs = racing.race(ground, optimizers, steps, None if start is None else _point(start))
     if output:
-        draw = _film if output.suffix.lower() == ".gif" else _draw
+        draw = _animate if output.suffix.lower() == ".gif" else _draw
         draw(ground, runs, output, dark)
     if as_json:
         print_json(_record(ground, runs, steps))
@@ -68,7 +69,7 @@ def race(
 
 
 def _point(text: str) -> list[float]:
-    """Two numbers with a comma between."""
+    """Two numbers, separated by a comma."""
     try:
         x, y = map(float, text.split(","))
     except ValueError:
@@ -77,7 +78,7 @@ def _point(text: str) -> list[float]:
 
 
 def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]:
-    """What the table says, and the ways; what is not finite, which JSON lacks, is null."""
+    """The numbers of the table, and the paths; what is not finite is null, since JSON lacks it."""
     import numpy as np
 
     def finite(array: np.ndarray) -> list[list[float | None]]:
@@ -101,7 +102,7 @@ def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]
 
 
 def _print_table(surface: "Surface", runs: "list[Run]", steps: int) -> None:
-    """The fastest first."""
+    """Prints the runs, the fastest first."""
     from rich.markup import escape
 
     from jaxopt_cards.cards.racing import RATES, VALLEY
@@ -128,14 +129,14 @@ def _print_table(surface: "Surface", runs: "list[Run]", steps: int) -> None:
 
 
 def _place(run: "Run") -> tuple[bool, float, bool, float]:
-    """By arrival; who never arrives, by height; who left all bounds, last."""
+    """Sorts by steps to the valley, then by last height; runs that diverged are last."""
     last, never = float(run.heights[-1]), run.steps_to_valley is None
     lost = last != last or last == float("inf")
     return never, run.steps_to_valley or 0, lost, 0.0 if lost else last
 
 
 def _draw(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
-    """The paths, and beside them the height by step."""
+    """Draws the paths, and the height by step."""
     from matplotlib.figure import Figure
 
     from jaxopt_cards import pictures
@@ -150,8 +151,8 @@ def _draw(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> No
         figure.savefig(output, dpi=150)
 
 
-def _film(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
-    """The paths as they grow; the last frame stays a while."""
+def _animate(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
+    """Draws the growing paths as an animation; the last frame is shown longer."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -165,7 +166,7 @@ def _film(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> No
         figure = Figure(figsize=(5, 4.2), dpi=90)
         canvas, ax, frames = FigureCanvasAgg(figure), figure.subplots(), []
         for step in (round(steps * index / count) for index in range(1, count + 1)):
-            # Who has come this far waits there, so that markers stay where they are.
+            # The later points repeat the current one, so that the markers keep their places.
             until = np.minimum(np.arange(steps + 1), step)
             ax.clear()
             pictures.paths(ax, surface, {run.name: run.path[until] for run in runs})

@@ -1,4 +1,4 @@
-"""`jaxopt-cards schedule`: values over the steps, as a table and as a picture."""
+"""`jaxopt-cards schedule`: the values of schedules, as a table and as a picture."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,15 +18,15 @@ def schedule(
         list[str],
         typer.Argument(
             metavar="NAME[:ARGUMENTS]",
-            help="Such as exponential_decay:0.1,300,0.1; a name alone gets arguments that show it.",
+            help="Such as exponential_decay:0.1,300,0.1; without arguments, an example is shown.",
         ),
     ],
     steps: Annotated[int, typer.Option(min=2, max=10_000_000, help="Steps to show.")] = 1000,
     output: Output = None,
     dark: Dark = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all values.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all values.")] = False,
 ) -> None:
-    """Shows the values that schedules take, as a table, a picture or JSON."""
+    """Shows the values of schedules, as a table, a picture or JSON."""
     import numpy as np
 
     from jaxopt_cards.cards.schedule_names import built
@@ -50,7 +50,7 @@ def schedule(
 
 
 def _print_table(columns: "dict[str, np.ndarray]", steps: "np.ndarray") -> None:
-    """A row for each step; names stand above, since they are longer than their numbers."""
+    """A row for each step; the names are printed above, since they are longer than the values."""
     numbers = [f"({number})" for number in range(1, len(columns) + 1)]
     table = grid(*({"header": header, "justify": "right"} for header in ["step", *numbers]))
     for row, step in enumerate(steps):
@@ -63,7 +63,7 @@ def _print_table(columns: "dict[str, np.ndarray]", steps: "np.ndarray") -> None:
 
 
 def _draw(curves: dict[str, Any], steps: int, output: Path, dark: bool) -> None:
-    """One picture of all."""
+    """Draws all schedules into one picture."""
     from matplotlib.figure import Figure
 
     from jaxopt_cards import pictures

@@ -29,13 +29,13 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="Such as adabound; of your own functions module:function.",
+            help="A technique, such as adabound, or module:function for your own function.",
             autocompletion=completed,
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Shows the card of a technique: what it computes, its arguments, its costs, when to use it."""
+    """Shows the card of a technique: equation, arguments, costs, and when to use it."""
     from jaxopt_cards.cards.reading import card
 
     shown = card(_users_function(name) if ":" in name else name)
@@ -58,7 +58,7 @@ def show(
 
 
 def _users_function(name: str) -> Any:
-    """A function outside this package, such as lion:scale_by_lion; of modules also here."""
+    """A function outside this package; its module may be in the current folder."""
     module, _, function = name.partition(":")
     sys.path.insert(0, "")
     try:
@@ -68,7 +68,7 @@ def _users_function(name: str) -> Any:
 
 
 def _print_title(console: "Console", card: "Card") -> None:
-    """Name and kind, what it does, and when."""
+    """Prints name, kind, summary, and when to use it."""
     from rich.panel import Panel
 
     title = f"{card.name} ({card.kind})"
@@ -118,14 +118,14 @@ def _print_facts(console: "Console", facts: "Facts") -> None:
         f"{facts.operations:g} operations for each",
         "parameters": "needed in `update`" if facts.needs_params else "not needed in `update`",
         "element-wise": "yes" if facts.elementwise else "no: elements depend on each other",
-        "traced": ", ".join(f"`{each}`" for each in facts.traced) or "no number may be",
+        "traced": ", ".join(f"`{each}`" for each in facts.traced) or "no argument",
     }.items():
         table.add_row(label, styled(value))
     console.print(table)
 
 
 def _print_texts(console: "Console", card: "Card") -> None:
-    """What stands in a card as text."""
+    """Prints the sections that are plain text."""
     for title, texts in {
         "Returns": [card.returns],
         "State": [card.state] if card.state else [],

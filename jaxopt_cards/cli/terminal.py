@@ -1,4 +1,4 @@
-"""What the commands that print cards share: a terminal gets colours, a pipe gets plain text."""
+"""Output of the commands: colours in a terminal, plain text in a pipe."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import typer
 from jaxopt_cards.cards.index import entries
 from jaxopt_cards.core.text_tables import WIDTH
 
-# Rich and the rest are imported where they are used: `list` in a pipe needs none of them.
+# Rich is imported where it is used: `list` in a pipe does not need it.
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -22,14 +22,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 
 
 def completed(incomplete: str) -> list[tuple[str, str]]:
-    """For shells: the names that begin so, and what each kind of technique it is."""
+    """Completions for shells: names with this beginning, and their kinds."""
     known = entries().items()
     return [(name, entry.kind) for name, entry in known if name.startswith(incomplete)]
 
 
 @contextmanager
 def printing() -> "Iterator[Console]":
-    """A console; into a pipe its text goes in the end, without blanks at the ends of lines."""
+    """A console; into a pipe, it prints everything at the end, without trailing blanks."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -43,14 +43,14 @@ def printing() -> "Iterator[Console]":
 
 
 def tell(line: str) -> None:
-    """Prints a line that has names of files, classes or columns in it, which may be anything."""
+    """Prints a line, with unprintable characters escaped, as names of files may have them."""
     from jaxopt_cards.core.checks import escaped
 
     typer.echo(escaped(line))
 
 
 def styled(text: str) -> "Text":
-    """Text of a docstring, its formulas readable and its code in a colour."""
+    """Text of a docstring with readable formulas and coloured code."""
     from rich.text import Text
 
     from jaxopt_cards.cards.latex import inline
@@ -63,13 +63,13 @@ def styled(text: str) -> "Text":
 
 
 def heading(console: "Console", text: str) -> None:
-    """The title of a part."""
+    """Prints the title of a section."""
     console.print()
     console.print(text, style="bold", markup=False)
 
 
 def record(card: "Card") -> dict[str, Any]:
-    """A card as JSON has it."""
+    """A card as JSON values."""
     fields = {field.name: getattr(card, field.name) for field in dataclasses.fields(card)}
     return fields | {
         "arguments": [argument._asdict() for argument in card.arguments],
@@ -79,5 +79,5 @@ def record(card: "Card") -> dict[str, Any]:
 
 
 def print_json(content: Any) -> None:
-    """JSON with letters as they are."""
+    """Prints JSON, with characters that are not ASCII unescaped."""
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Augmentation: every batch of images moved, bent and coloured at random, inside the program."""
+"""Augmentation: random changes of the images of each batch, inside the compiled program."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.core.optional import optional
 from jaxopt_cards.data.resampling import affine, resample, smooth, sources
 
-# The value around which the factors of each change of colour are drawn.
+# Changes of colour, each with the amount that changes nothing; amounts are drawn around it.
 _COLOURS = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
@@ -37,10 +37,10 @@ def augment(
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     r"""Makes a function that changes each image of a batch at random, in ways that keep its label.
 
-    Each image gets numbers of its own, evenly between minus and plus the strength. Shift, rotation,
-    scale, shear and elastic deformation are one bilinear resampling, with zero around the image;
-    then come flip, crop and colour, which are dm-pix's. What is not asked for is not in the
-    program; with nothing asked for, the images come back as they are.
+    The amounts are drawn for each image, uniformly between minus and plus the strength. Shift,
+    rotation, scale, shear and elastic deformation are one bilinear resampling, with zeros outside
+    the image. Flip, crop and colour follow, and use dm-pix. Changes that are not requested are not
+    in the program; without any, the images are returned unchanged.
 
     Equation:
         .. math::
@@ -56,40 +56,41 @@ def augment(
         (:math:`\epsilon`, :math:`\sigma`) = `elastic`.
 
     Args:
-        image_shape: (height, width) or (height, width, channels), whole numbers > 0.
-        shift: float in [0, 1000]; pixels up, down, left or right.
-        rotation: float in [0, 180]; degrees.
-        scale: float in [0, 1); share by which the image grows or shrinks.
-        shear: float in [0, 10]; columns by which a row moves against the next.
-        elastic: float in [0, 1000], the standard deviation, in pixels, of each pixel's own
-            displacement along each axis; or a pair of it and of sigma, float in [0.5, 1000]: the
-            pixels over which Gaussian smoothing makes neighbours move together, 4 by default as in
-            Simard. Simard's :math:`\alpha` = 34 is a displacement of 1.4 at this sigma.
-        flip: bool; left and right change places with probability 1/2.
-        crop: whole number >= 0, below height and width; pixels of zeros around the image, from
-            which a part of the old size is cut.
-        brightness: float in [0, 1]; amount added.
-        contrast: float in [0, 1]; share by which the distance from the mean changes.
-        saturation: float in [0, 1]; share by which the saturation changes.
-        hue: float in [0, 0.5]; share of the colour circle.
+        image_shape: (height, width) or (height, width, channels), positive integers.
+        shift: pixels up, down, left or right.
+        rotation: degrees, in both directions.
+        scale: fraction by which the image grows or shrinks.
+        shear: columns by which each row is shifted against the next.
+        elastic: float in [0, 1000], the standard deviation, in pixels, of each pixel's displacement
+            along each axis; or a pair of it and of sigma, float in [0.5, 1000], the width in pixels
+            of the Gaussian that smooths the displacements, 4 by default as in Simard. Simard's
+            :math:`\alpha` = 34 is a displacement of 1.4 at this sigma.
+        flip: mirror left and right with probability 1/2.
+        crop: pixels of zero padding, less than height and width, after which a window of the old
+            size is cut out at random.
+        brightness: amount added.
+        contrast: fraction by which the distance from the mean changes.
+        saturation: fraction by which the saturation changes.
+        hue: fraction of the colour circle.
 
     Returns:
         A pure function `(key, x) -> x` for floating-point `x` of shape (batch, height · width),
-        (batch, height, width) or (batch, height, width, channels), which keeps shape and dtype.
-        Values are clipped to [0, 1] where colour is changed, and only there. Functions with the
-        same settings are equal and hash alike, so that they share compiled programs.
+        (batch, height, width) or (batch, height, width, channels). It keeps shape and dtype.
+        Values are clipped to [0, 1] only if colour is changed. Functions with the same settings
+        are equal and have equal hashes, so they share compiled programs.
 
     Raises:
-        ValueError: a number outside its range; `x` of another shape or not of floating point;
-            saturation or hue asked for, but not three channels.
-        ModuleNotFoundError: flip, crop or colour asked for, but dm-pix is not installed.
+        ValueError: a number is outside its range; `x` has another shape or is not floating-point;
+            saturation or hue is requested, but there are not three channels.
+        ModuleNotFoundError: flip, crop or colour is requested, but dm-pix is not installed.
 
     References:
         Patrice Simard, Dave Steinkraus, John Platt (2003), Best Practices for Convolutional Neural
-        Networks Applied to Visual Document Analysis. Chapter 11, "Data Augmentation".
+        Networks Applied to Visual Document Analysis. Géron (2017), chapter 11, "Data
+        Augmentation".
 
     Use when: labels are few, and you know which changes do not alter them.
-    Avoid when: a change would alter the label, such as a flip of digits.
+    Avoid when: a change would alter the label, as flipping a digit does.
 
     Example:
         >>> import jax
@@ -103,7 +104,7 @@ def augment(
     """
     shape = _checked_shape(image_shape)
     if crop >= min(shape[:2]):
-        raise HyperparameterError("crop", f"be below the sides of {shape}", crop)
+        raise HyperparameterError("crop", f"be below height and width of {shape}", crop)
     if not isinstance(flip, bool | np.bool):
         raise HyperparameterError("flip", "be True or False", flip)
     change = _Augmentation(
@@ -115,13 +116,13 @@ def augment(
         crop=int(crop),
     )
     if change.flip or change.crop or change.colours:
-        optional("dm_pix")  # if it is missing, say so now and not in the midst of training
+        optional("dm_pix")  # raises now, not in the middle of training, if it is missing
     return change
 
 
 @dataclasses.dataclass(frozen=True)
 class _Augmentation:
-    """The function that `augment` makes; a class, so that equal settings are equal functions."""
+    """The function that `augment` returns; a class, so that equal settings are equal functions."""
 
     image_shape: tuple[int, ...]
     shift: float
@@ -139,12 +140,12 @@ class _Augmentation:
 
     @property
     def colours(self) -> list[str]:
-        """The changes of colour that are asked for."""
+        """The requested changes of colour."""
         return [name for name in _COLOURS if getattr(self, name)]
 
     @named_as("augment")
     def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
-        """The batch, each image changed in its own way."""
+        """Changes each image of the batch at random."""
         given = jnp.asarray(x)
         images = self._as_images(given)
         way, bend, mirror, cut, colour = jax.random.split(key, 5)
@@ -160,14 +161,14 @@ class _Augmentation:
         return images.reshape(given.shape).astype(given.dtype)
 
     def _as_images(self, x: jax.Array) -> jax.Array:
-        """The batch as (batch, height, width, channels), of float32 at least."""
+        """The batch as (batch, height, width, channels), in float32 at least."""
         height, width, *channels = self.image_shape
         shapes = [(height * width * (channels or [1])[0],), (height, width, *channels)]
         if x.shape[1:] not in shapes and (channels or x.ndim != 4 or x.shape[1:3] != shapes[1]):
             expected = " or ".join(str(("batch", *shape)) for shape in shapes).replace("'", "")
             raise HyperparameterError("x", f"have shape {expected}", x.shape)
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise HyperparameterError("x", "be of floating point", x.dtype.name)
+            raise HyperparameterError("x", "be floating-point", x.dtype.name)
         count = x.shape[-1] if x.ndim == 4 else (channels or [1])[0]
         if (self.saturation or self.hue) and count != 3:
             raise HyperparameterError("x", "have 3 channels for colour", x.shape)
@@ -175,7 +176,7 @@ class _Augmentation:
         return images.astype(x.dtype if jnp.finfo(x.dtype).bits >= 32 else jnp.float32)
 
     def _moved(self, way: jax.Array, bend: jax.Array, images: jax.Array) -> jax.Array:
-        """One resampling for all that moves pixels."""
+        """Applies all geometric changes in one resampling."""
         batch, *size, _ = images.shape
         strengths = [np.deg2rad(self.rotation), self.scale, self.shear, self.shift, self.shift]
         drawn = jax.random.uniform(way, (5, batch), images.dtype, -1.0, 1.0)
@@ -196,7 +197,7 @@ class _Augmentation:
             if strength := getattr(self, name):
                 low, high = _COLOURS[name] - strength, _COLOURS[name] + strength
                 amounts = jax.random.uniform(one_key, (len(images),), images.dtype, low, high)
-                # dm-pix adds truth values to numbers, which strict promotion forbids.
+                # dm-pix adds booleans to numbers, which strict dtype promotion forbids.
                 with jax.numpy_dtype_promotion("standard"):
                     images = jax.vmap(getattr(optional("dm_pix"), f"adjust_{name}"))(
                         images, amounts

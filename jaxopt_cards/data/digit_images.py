@@ -10,8 +10,8 @@ from jaxopt_cards.data.examples import Examples, Splits
 def digits() -> Splits:
     r"""Loads scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 
-    Real handwriting that needs no download: the stand-in where MNIST is not at hand. Validation is
-    images 0 to 199, training 200 to 1,296, test the last 500.
+    Real handwriting without a download, to use where MNIST is not available. Images 0 to 199 are
+    for validation, 200 to 1,296 for training, and the last 500 for testing.
 
     Equation:
         .. math:: x = \text{pixel} / 16
@@ -24,8 +24,8 @@ def digits() -> Splits:
         Ethem Alpaydin, Cenk Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
         Learning Repository.
 
-    Use when: a first try, a test, a machine without internet.
-    Avoid when: numbers are to be compared with the literature; use `mnist`.
+    Use when: trying something out, writing tests, or working without internet.
+    Avoid when: results should be compared with the literature; use `mnist`.
 
     Example:
         >>> from jaxopt_cards import data

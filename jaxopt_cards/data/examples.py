@@ -1,4 +1,4 @@
-"""Examples with their labels, and the choice of some of them."""
+"""Examples with their labels, and functions that choose some of them."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -17,7 +17,7 @@ class Examples(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Examples to train on, to choose by, and to report on."""
+    """Examples for training, validation and testing."""
 
     train: Examples
     valid: Examples
@@ -28,8 +28,8 @@ class Splits(NamedTuple):
 def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     r"""Keeps the examples of some classes, and numbers these classes from 0.
 
-    The order of the examples stays. The labels become positions in `classes`: for digits 5 to 9,
-    label minus 5.
+    The order of the examples is kept. The new labels are positions in `classes`: for digits 5 to 9,
+    the label minus 5.
 
     Equation:
         .. math:: S = \{(x_i, j) : y_i = c_j\}
@@ -38,20 +38,20 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
 
     Args:
         examples: inputs and labels.
-        classes: labels to keep, each once; the first becomes 0.
+        classes: labels to keep, all different; the first becomes 0.
 
     Returns:
-        The `Examples` kept.
+        The chosen `Examples`.
 
     Raises:
-        ValueError: a class occurs twice in `classes`, or never in the examples.
+        ValueError: a class occurs twice in `classes`, or does not occur in the examples.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, exercises 8 and 9: digits 0 to 4, digits 5 to 9.
 
-    Use when: a task has fewer classes than the data.
-    Avoid when: labels should keep their numbers; index the arrays instead.
+    Use when: a task uses only some classes of the data.
+    Avoid when: labels should keep their values; index the arrays instead.
 
     Example:
         >>> import numpy as np
@@ -63,9 +63,9 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
     classes = [int(label) if int(label) == label else label for label in classes]
     missing = sorted(set(classes) - set(examples.y.tolist()))
     if not classes or missing or len(set(classes)) != len(classes):
-        why = f", of which {missing} do not occur" if missing else ""
+        why = f"; {missing} do not occur" if missing else ""
         raise NamedError(
-            f"classes must be different labels that occur, at least one, got {classes}"
+            f"classes must be one or more different labels of the examples, got {classes}"
             f"{why}; the labels are {np.unique(examples.y).tolist()}",
         )
     kept = np.isin(examples.y, classes)
@@ -78,27 +78,27 @@ def subset(examples: Examples, classes: Sequence[int]) -> Examples:
 def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
     r"""Keeps the first `n` examples of each class, in their order.
 
-    A small training set as the chapter makes it for the transfer exercises.
+    This makes a small training set, as in the transfer exercises of Géron's chapter 11.
 
     Equation:
         .. math:: S = \{(x_i, y_i) : |\{j < i : y_j = y_i\}| < n\}
 
     Args:
         examples: inputs and labels.
-        n: whole number > 0; examples a class. The chapter: 100 to train, 30 to validate.
+        n: number of examples per class. Géron: 100 for training, 30 for validation.
 
     Returns:
-        The `Examples` kept.
+        The chosen `Examples`.
 
     Raises:
-        ValueError: `n` is not a whole number > 0, or a class has fewer examples.
+        ValueError: a number is outside its range, or a class has fewer examples.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, exercise 9: 100 images per digit.
 
-    Use when: you study how few labels are enough.
-    Avoid when: the classes' shares matter; sample with scikit-learn's splitters instead.
+    Use when: studying how many labels are needed.
+    Avoid when: class frequencies matter; sample with scikit-learn's splitters instead.
 
     Example:
         >>> import numpy as np
@@ -111,14 +111,14 @@ def per_class(examples: Examples, n: Annotated[int, "[1, inf)"]) -> Examples:
     labels, counts = np.unique(examples.y, return_counts=True)
     if len(labels) == 0 or (counts < n).any():
         few = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        raise NamedError(f"n = {n} examples asked of each class, but there are {few}")
+        raise NamedError(f"each class must have n = {n} examples or more, got {few}")
     firsts = [np.flatnonzero(examples.y == label)[:n] for label in labels]
     kept = np.sort(np.concatenate(firsts))
     return Examples(examples.x[kept], examples.y[kept])
 
 
 def confusion_counts(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
-    """How many examples of each class, by row, were taken for which class, by column."""
+    """The confusion matrix: a row for each label, a column for each prediction."""
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, guesses), 1)
     return counts

@@ -1,4 +1,4 @@
-"""MNIST from its four IDX files, found on disk or downloaded, and verified either way."""
+"""MNIST from its four IDX files, which are read from disk or downloaded, and verified."""
 
 import gzip
 import hashlib
@@ -25,8 +25,8 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-_SECONDS = 600.0  # for a file of at most 10 MB, in all
-_SILENCE = 30.0  # for each answer of the server
+_SECONDS = 600.0  # for a whole file, which has at most 10 MB
+_SILENCE = 30.0  # seconds without an answer from the server
 
 
 class _IdxFile(NamedTuple):
@@ -36,7 +36,7 @@ class _IdxFile(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the uncompressed file: a magic number, the sizes, and a byte an element."""
+        """Bytes of the uncompressed file: a magic number, the sizes, and one byte per element."""
         return 4 + 4 * len(self.shape) + int(np.prod(self.shape))
 
 
@@ -50,33 +50,34 @@ _TEST_Y = _IdxFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637",
 def mnist(directory: str | os.PathLike | None = None, *, download: bool = True) -> Splits:
     r"""Loads MNIST: 70,000 handwritten digits of 28×28 pixels.
 
-    The four IDX files, gzip-compressed or not, are looked for in `directory`; without it in the
-    folder that the environment variable `JAXOPT_CARDS_DATA` names; without that in the cache folder
-    `~/.cache/jaxopt_cards/mnist` (below `XDG_CACHE_HOME` if set), to which missing files are
-    downloaded from two public mirrors. The MD5 sum of every file's contents is checked before use.
-    The split is TensorFlow's old one: training images 0 to 4,999 validate, the other 55,000 train.
+    Reads the four IDX files, gzip-compressed or not, from `directory`, or else from the folder in
+    the environment variable `JAXOPT_CARDS_DATA`, or else from the cache folder
+    `~/.cache/jaxopt_cards/mnist` (below `XDG_CACHE_HOME` if set). Files missing in the cache folder
+    are downloaded from two public mirrors. The MD5 sum of each file is checked. The split is that
+    of TensorFlow's tutorials: the first 5,000 training images are for validation, the other 55,000
+    for training.
 
     Equation:
         .. math:: x = \text{pixel} / 255
 
     Args:
-        directory: folder with the four files; nothing is downloaded then.
-        download: bool; whether files missing in the cache folder may be downloaded.
+        directory: folder with the four files. If given, nothing is downloaded.
+        download: whether to download files missing in the cache folder.
 
     Returns:
         `Splits` of `Examples`: `x` float32 of shape (n, 784) in [0, 1], `y` int32 from 0 to 9.
 
     Raises:
-        FileNotFoundError: a file is missing (the message names it and the folder).
-        ValueError: a file is truncated or is not the one it should be (the message names it).
-        ConnectionError: no mirror gave a valid file.
+        FileNotFoundError: a file is missing.
+        ValueError: a file is truncated or has other contents.
+        ConnectionError: no mirror provided a valid file.
 
     References:
         Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner (1998), Gradient-based learning
-        applied to document recognition. Chapter 11, exercises 8 to 10.
+        applied to document recognition. Géron (2017), chapter 11, exercises 8 to 10.
 
-    Use when: reproducing the chapter.
-    Avoid when: there is neither the data nor a network; `digits` comes with the package.
+    Use when: reproducing Géron's chapter 11.
+    Avoid when: you have neither the files nor internet; `digits` comes with the package.
 
     Example:
         >>> from jaxopt_cards import data
@@ -122,10 +123,10 @@ def _load(file: _IdxFile, folder: Path, may_download: bool) -> np.ndarray:
 
 
 def _verified(file: _IdxFile, path: Path) -> bytes:
-    """The uncompressed contents of `path`, which are those of `file` to the last bit."""
+    """The uncompressed contents of `path`; raises unless they are exactly those of `file`."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            contents = stream.read(file.size + 1)  # never more, whatever the file unpacks to
+            contents = stream.read(file.size + 1)  # a limit, in case the file unpacks to more
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         found = f"{escaped(path)} is damaged ({escaped(error)}); delete it and try again"
         raise NamedError(found) from None
@@ -137,16 +138,15 @@ def _verified(file: _IdxFile, path: Path) -> bytes:
         got = f"{at_least}{min(len(contents), file.size):,} bytes"
         raise NamedError(
             f"{escaped(path)} is not MNIST's {file.name}: expected {file.size:,} bytes with MD5 "
-            f"{file.md5}, got {got} with another sum; delete it and try again",
+            f"sum {file.md5}, got {got} with a different sum; delete it and try again",
         )
     return contents
 
 
 def _fetched(url: str, most: int) -> bytes:
-    """What is at an address; `OSError` if that is not there in time, or is too much.
+    """The contents of a URL; `OSError` if they do not arrive in time or are longer than `most`.
 
-    A thread waits for the server: neither looking up its name nor what it sends before the contents
-    has a limit of time for the whole.
+    Waits in a thread, because `urlopen` has no time limit for the name lookup and the headers.
     """
     answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
     last = time.monotonic() + _SECONDS
@@ -167,7 +167,7 @@ def _fetched(url: str, most: int) -> bytes:
             raise contents
         return contents
     finally:
-        del contents  # an error that holds a connection, and would be held by its own traceback
+        del contents  # breaks the cycle of an error, which holds a connection, and its traceback
 
 
 def _received(url: str, most: int, last: float) -> bytes:
@@ -183,11 +183,11 @@ def _received(url: str, most: int, last: float) -> bytes:
 
 
 def _too_slow() -> TimeoutError:
-    return TimeoutError(f"it was not there after {_SECONDS:g} s")
+    return TimeoutError(f"it did not arrive within {_SECONDS:g} s")
 
 
 def _download(file: _IdxFile, folder: Path) -> Path:
-    """Fetches a file to a temporary name, verifies it, and only then gives it its own."""
+    """Downloads a file under a temporary name, verifies it, and then renames it."""
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for mirror in MIRRORS:
@@ -202,6 +202,6 @@ def _download(file: _IdxFile, folder: Path) -> Path:
                 continue
             return part.replace(folder / part.name)
     raise ConnectionError(
-        f"mnist: could not download {file.name}; put the four IDX files into a folder and name it "
-        f"in JAXOPT_CARDS_DATA. Tried:\n  " + "\n  ".join(failures)
+        f"mnist: could not download {file.name}; put the four IDX files into a folder and set "
+        f"JAXOPT_CARDS_DATA to its path. Tried:\n  " + "\n  ".join(failures)
     )

@@ -1,4 +1,4 @@
-"""Tasks made of data alone: is this pair of one class, is this image whole."""
+"""Auxiliary tasks made from the data: same class or not, intact or corrupted."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,33 +15,33 @@ from jaxopt_cards.data.resampling import smooth_modes
 
 @declare
 def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -> Examples:
-    r"""Draws pairs of images, half of one class and half of two: are these the same digit?
+    r"""Draws pairs of examples, half of the same class and half of different classes.
 
-    Label 0 is the same class, 1 a different one. A pair of one class is of two different examples.
-    The first of a pair may be any example; the second is any other that makes the pair what it is
-    to be. Pairs are drawn with replacement, and both kinds are mixed.
+    The label is 0 for the same class and 1 for different classes. The first of a pair is drawn from
+    all examples, the second from all others of the required class or classes. Pairs are drawn with
+    replacement, in random order.
 
     Equation:
         .. math:: S = \{((x_i, x_j), [y_i \ne y_j]) : i \ne j\}
 
     Args:
         examples: inputs and labels; at least two classes, each of at least two examples.
-        n: whole number > 1; pairs. An odd one is of two classes. The notebook's batches: 500.
-        seed: whole number >= 0.
+        n: number of pairs. If odd, one more has different classes. Géron's notebook: 500.
+        seed: int in [0, inf); seed of the pairs.
 
     Returns:
         `Examples`: `x` of shape (n, 2, features), `y` int32 of zeros and ones.
 
     Raises:
-        ValueError: a number outside its range; inputs and labels of unequal lengths; fewer than two
-            classes, or a class of one example.
+        ValueError: a number is outside its range; inputs and labels have different lengths; there
+            are fewer than two classes, or a class has only one example.
 
     References:
         Jane Bromley et al. (1994), Signature Verification using a "Siamese" Time Delay Neural
-        Network. Chapter 11, "Pretraining on an Auxiliary Task" and exercise 10.
+        Network. Géron (2017), chapter 11, "Pretraining on an Auxiliary Task" and exercise 10.
 
-    Use when: it is known which images belong together, but few have the labels you want.
-    Avoid when: the labels are those you want: train on them.
+    Use when: you know which images belong together, but few have the labels that you need.
+    Avoid when: the labels are those that you need; train on them.
 
     Example:
         >>> from jaxopt_cards import data
@@ -50,14 +50,14 @@ def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -
         ((1000, 2, 64), np.float64(0.5))
     """
     check_seed("seed", seed)
-    _check_lengths("pairs", examples)
+    _check_lengths(examples)
     labels, classes, counts = np.unique(examples.y, return_inverse=True, return_counts=True)
     if len(labels) < 2 or counts.min() < 2:
         have = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        expected = "have two classes or more, each of two examples or more"
+        expected = "have two or more classes with two or more examples each"
         raise HyperparameterError("examples", expected, have)
-    # Sorted by class, the examples of one class lie in a row, and those of all others are the rest
-    # of the circle.
+    # Sorted by class, the examples of one class are contiguous, and all others follow them, modulo
+    # the number of examples.
     by_class = np.argsort(classes, kind="stable")
     starts = np.cumsum(counts) - counts
     first_key, kind_key, second_key = jax.random.split(jax.random.key(seed), 3)
@@ -81,41 +81,42 @@ def corrupted(
     sigma: Annotated[float, "[0.5, 1000]"] = 3.0,
     seed: int = 0,
 ) -> Examples:
-    r"""Gives each image once as it is, labelled good, and once spoilt, labelled bad.
+    r"""Makes a corrupted copy of each image: good has label 1, corrupted 0.
 
-    Half of a bad image is another image's: patches of an irregular form, where smooth noise is
-    above its median. So short pieces of lines look right, and only the whole tells good from bad.
-    The labels of the examples are not used.
+    Half of the pixels of a corrupted image come from another image, in irregular patches: where
+    smooth noise is below its median. Short pieces of lines still look right, so a network must look
+    at the whole image. The labels of the examples are not used.
 
     Equation:
         .. math::
             \tilde x_i = m_i \odot x_i + (1 - m_i) \odot x_j, \qquad
                 m_i(p) = [d_i(p) > \operatorname{median} d_i]
 
-        with :math:`d_i` Gaussian noise smoothed over `sigma` pixels, :math:`j \ne i` drawn evenly.
+        with :math:`d_i` Gaussian noise smoothed over `sigma` pixels, :math:`j \ne i` uniform.
 
     Args:
         examples: inputs, of shape (n, features), and labels.
-        image_shape: (height, width), whole numbers > 0 whose product is the number of features.
-        sigma: float in [0.5, 1000]; pixels over which Gaussian smoothing makes neighbours go
-            together. Hinton blurs "repeatedly"; 3 makes patches of about half a digit of MNIST's.
-        seed: whole number >= 0.
+        image_shape: (height, width), positive integers whose product is the number of features.
+        sigma: width in pixels of the Gaussian that smooths the noise.
+            Hinton blurs "repeatedly"; 3 makes patches of about half a digit of MNIST.
+        seed: int in [0, inf); seed of the noise and of the other images.
 
     Returns:
-        `Examples` of twice the length: `x` the good ones, then the bad ones in the same order, `y`
-        int32, 1 for good and 0 for bad.
+        `Examples` of twice the length: `x` has the good images, then the corrupted ones in the same
+        order; `y` int32, 1 for good and 0 for corrupted.
 
     Raises:
-        ValueError: a number outside its range; inputs and labels of unequal lengths, fewer than two
-            examples, or not of this image shape.
+        ValueError: a number is outside its range; inputs and labels have different lengths; there
+            are fewer than two examples, or they have another shape.
 
     References:
         Geoffrey Hinton (2022), The Forward-Forward Algorithm: hybrids of two digits as negative
         data. Ronan Collobert, Jason Weston (2008), A Unified Architecture for Natural Language
-        Processing: sentences with a word replaced. Chapter 11, "Pretraining on an Auxiliary Task".
+        Processing: sentences with a word replaced. Géron (2017), chapter 11, "Pretraining on an
+        Auxiliary Task".
 
-    Use when: images are many and labels few.
-    Avoid when: an image stays right with parts exchanged, such as a texture.
+    Use when: there are many images but few labels.
+    Avoid when: images look intact even with parts exchanged, as textures do.
 
     Example:
         >>> from jaxopt_cards import data
@@ -125,7 +126,7 @@ def corrupted(
         ((2194, 64), np.float64(0.5))
     """
     check_seed("seed", seed)
-    _check_lengths("corrupted", examples)
+    _check_lengths(examples)
     size = _checked_size(image_shape, examples.x)
     other_key, noise_key = jax.random.split(jax.random.key(seed))
     n = len(examples.x)
@@ -137,14 +138,14 @@ def corrupted(
 
 
 def _patches(key: jax.Array, n: int, size: tuple[int, int], sigma: float) -> jax.Array:
-    """For each image which half of its pixels to keep: (n, height · width), truth values."""
+    """Which half of the pixels of each image to keep: booleans, (n, height · width)."""
     rows, columns = (jnp.asarray(smooth_modes(length, sigma), jnp.float32) for length in size)
     noise = jax.random.normal(key, (n, rows.shape[1], columns.shape[1]), jnp.float32)
     smooth = jnp.einsum("hr,nrc,wc->nhw", rows, noise, columns).reshape(n, -1)
     return smooth > jnp.median(smooth, axis=1, keepdims=True)
 
 
-def _check_lengths(function: str, examples: Examples) -> None:
+def _check_lengths(examples: Examples) -> None:
     if not isinstance(examples, Examples):
         raise HyperparameterError("examples", "be Examples(x, y)", type(examples))
     shapes = examples.x.shape, examples.y.shape
@@ -160,6 +161,6 @@ def _checked_size(image_shape: Sequence[int], x: np.ndarray) -> tuple[int, int]:
         check_count("each of image_shape", length)
     height, width = map(int, image_shape)
     if x.shape[1:] != (height * width,) or len(x) < 2:
-        expected = f"have x of shape (2 or more, {height * width})"
+        expected = f"have x of shape (n >= 2, {height * width})"
         raise HyperparameterError("examples", expected, x.shape)
     return height, width

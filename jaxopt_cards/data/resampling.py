@@ -1,9 +1,9 @@
-"""Images moved and bent: where each pixel's value comes from, and what it is there.
+"""Resampling of images: the source coordinates of each pixel, and interpolation.
 
-Both coordinates of these sources are, along a row of pixels, sums of a few fixed curves. A `Part`
-holds the curves and, for each image and row, how much there is of each. All parts together are one
-product of matrices, which a CPU gets done about twice as fast as sums: XLA would compute those anew
-for each of the four pixels that an interpolation reads.
+Along a row of pixels, both source coordinates are sums of a few fixed curves. A `Part` holds the
+curves and their weights for each image and row. All parts together are one matrix product, about
+twice as fast on a CPU as sums, which XLA would compute again for each of the four pixels that the
+interpolation reads.
 """
 
 import functools
@@ -16,16 +16,16 @@ import numpy as np
 
 
 class Part(NamedTuple):
-    """Something that moves pixels, or the place where they are."""
+    """One term of the source coordinates."""
 
-    weights: jax.Array  # shape (2, batch, height, curves); first the rows, then the columns
+    weights: jax.Array  # shape (2, batch, height, curves); row and column coordinates
     curves: np.ndarray  # shape (curves, width)
 
 
 def affine(drawn: jax.Array, size: Sequence[int]) -> Part:
-    """Every pixel's place under one matrix an image.
+    """Source coordinates of an affine map for each image.
 
-    `drawn` has shape (5, batch): angle, growth, shear, and the way down and right.
+    `drawn` has shape (5, batch): angle, growth, shear, and the shifts down and right.
     """
     angle, growth, shear, down, right = drawn
     middle, centre = ((length - 1) / 2 for length in size)
@@ -42,27 +42,27 @@ def affine(drawn: jax.Array, size: Sequence[int]) -> Part:
 def smooth(
     key: jax.Array, strength: float, sigma: float, batch: int, size: Sequence[int], dtype: Any
 ) -> Part:
-    """A smooth random way for every pixel, its standard deviation `strength` along each axis."""
+    """Smooth random displacements, with standard deviation `strength` along each axis."""
     rows, columns = (smooth_modes(length, sigma) for length in size)
-    # Laid out such that this, too, is one product of two matrices instead of one an image.
+    # In this layout, this too is one matrix product instead of one per image.
     noise = jax.random.normal(key, (rows.shape[1], 2 * batch * columns.shape[1]), dtype)
     weights = (jnp.asarray(strength * rows, dtype) @ noise).reshape(size[0], 2, batch, -1)
     return Part(jnp.moveaxis(weights, 0, 2), columns.T)
 
 
 def sources(parts: Sequence[Part]) -> jax.Array:
-    """Where the value of each pixel comes from, in rows and columns: (2, batch, height, width)."""
+    """The source row and column of each pixel: (2, batch, height, width)."""
     weights = jnp.concatenate([part.weights for part in parts], axis=-1)
     curves = jnp.asarray(np.concatenate([part.curves for part in parts]), weights.dtype)
-    # A GPU's usual precision would misplace pixels by hundredths.
+    # A GPU's default precision would displace pixels by hundredths.
     return jnp.matmul(weights, curves, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.cache
 def smooth_modes(size: int, sigma: float) -> np.ndarray:
-    """The matrix that makes white noise as smooth as a Gaussian filter makes it, of variance 1.
+    """The matrix that turns white noise into noise smoothed by a Gaussian, with variance 1.
 
-    Smoothed noise has few degrees of freedom, 9 along 28 pixels with sigma 4: only these are drawn.
+    Only the few degrees of freedom of smoothed noise are drawn: 9 along 28 pixels with sigma 4.
     """
     distance = np.subtract.outer(np.arange(size), np.arange(size))
     variances, modes = np.linalg.eigh(np.exp(-((distance / (2 * sigma)) ** 2)))
@@ -71,7 +71,7 @@ def smooth_modes(size: int, sigma: float) -> np.ndarray:
 
 
 def resample(images: jax.Array, places: jax.Array) -> jax.Array:
-    """Each pixel's value at its source, from the four pixels around it; zero outside."""
+    """Each pixel's value at its source by bilinear interpolation; zero outside the image."""
 
     def one(image: jax.Array, place: jax.Array) -> jax.Array:
         return jax.scipy.ndimage.map_coordinates(image, list(place), order=1)

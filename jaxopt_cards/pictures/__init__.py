@@ -1,7 +1,7 @@
-"""Pictures: each function draws into the axes that it is given, and returns them.
+"""Pictures: each function draws into the given axes, and returns them.
 
-Colours are those of Okabe and Ito, which colour-blind people tell apart; lines and markers differ
-as well, so that a picture can be read in grey. On a dark background the colours are lighter.
+The colours are those of Okabe and Ito, which colour-blind people can distinguish. Line styles and
+markers differ as well, so pictures can be read in grey. Colours are lighter on a dark background.
 """
 
 import lazy_loader as _lazy

@@ -1,4 +1,4 @@
-"""Lines over time and over layers."""
+"""Curves by epoch, by step and by layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -25,21 +25,21 @@ _QUANTITIES = {
 def learning_curves(
     ax: Axes, runs: Mapping[str, Sequence[History]], quantity: str = "valid_accuracy"
 ) -> Axes:
-    """One quantity by epoch: a line for the mean over seeds, a band from the least to the greatest.
+    """Draws a quantity by epoch: the mean over seeds as a line, their range as a band.
 
-    Where some of the runs have ended, those that go on are drawn alone, as thin lines: a mean over
-    the rest would jump. Losses have a logarithmic axis.
+    After the first run has ended, the others are drawn as thin single lines, since a mean over
+    fewer runs would jump. Losses have a logarithmic axis.
 
     Args:
         ax: the axes to draw into.
-        runs: for each name the histories of its runs, one a seed.
+        runs: the histories of the runs by name, one per seed.
         quantity: "valid_accuracy", "valid_loss" or "train_loss".
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: an unknown quantity, or `runs` that are not histories by name.
+        ValueError: the quantity is unknown, or `runs` are not histories by name.
 
     Example:
         >>> import numpy as np
@@ -54,7 +54,7 @@ def learning_curves(
     if quantity not in _QUANTITIES:
         expected = f"be one of {list(_QUANTITIES)}"
         raise HyperparameterError("quantity", expected, quantity)
-    named("learning_curves", "runs", runs)
+    named("runs", runs)
     for index, (name, histories) in enumerate(runs.items()):
         curves = _curves_of(name, histories, quantity)
         common = min(map(len, curves))
@@ -76,16 +76,15 @@ def learning_curves(
 
 
 def _curves_of(name: str, histories: Sequence[History], quantity: str) -> list[np.ndarray]:
-    """One array for each run; a history alone, itself a tuple, is no sequence of histories."""
+    """One array per run. A single history is a tuple too, but not a sequence of histories."""
     is_sequence = isinstance(histories, Sequence) and not hasattr(histories, quantity)
     if not is_sequence or not histories or not all(hasattr(h, quantity) for h in histories):
-        expected = "be a sequence of histories, one a run"
+        expected = "be a sequence of histories, one per run"
         raise HyperparameterError(f"runs[{name!r}]", expected, histories)
     scale = 100.0 if quantity == "valid_accuracy" else 1.0
     argument = f"runs[{name!r}].{quantity}"
     return [
-        scale * numbers("learning_curves", argument, getattr(history, quantity), "(epochs,)")
-        for history in histories
+        scale * numbers(argument, getattr(history, quantity), "(epochs,)") for history in histories
     ]
 
 
@@ -96,19 +95,19 @@ def schedules(
     steps: Annotated[int, "[1, inf)"],
     label: str = "learning rate",
 ) -> Axes:
-    """The value of each schedule at each step.
+    """Draws the value of each schedule at each step.
 
     Args:
         ax: the axes to draw into.
-        curves: for each name a schedule: a function from the step to a value.
-        steps: whole number > 0; steps to draw, from 0.
-        label: what the values are.
+        curves: schedules by name; a schedule is a function from the step to a value.
+        steps: the number of steps to draw, from 0.
+        label: the label of the values.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `curves` that are not functions by name, or `steps` that are no whole number.
+        ValueError: `curves` are not functions by name, or a number is outside its range.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -118,7 +117,7 @@ def schedules(
         >>> pictures.schedules(Figure().subplots(), curves, steps=5).lines[0].get_ydata()
         array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    named("schedules", "curves", curves)
+    named("curves", curves)
     for index, (name, schedule) in enumerate(curves.items()):
         if not callable(schedule):
             raise HyperparameterError(f"curves[{name!r}]", "be a function", schedule)
@@ -135,21 +134,21 @@ def schedules(
 def gradient_norms(
     ax: Axes, norms: Mapping[str, Any], steps: Any = None, label: str = "norm of the gradient"
 ) -> Axes:
-    """The norm of each layer's gradient over time, on a logarithmic axis.
+    """Draws the norm of each layer's gradient by step, on a logarithmic axis.
 
-    The colours run from the lowest layer, the first, to the highest.
+    The colours follow the order of the layers.
 
     Args:
         ax: the axes to draw into.
-        norms: for each layer, from below, an array of shape (steps,).
-        steps: array of shape (steps,): the step of each norm. Default: 0, 1, …
-        label: what the numbers are.
+        norms: an array of shape (steps,) for each layer, the lowest first.
+        steps: array of shape (steps,); the step of each norm. Default: 0, 1, …
+        label: the label of the numbers.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `norms` that are not arrays by name, or of another length than `steps`.
+        ValueError: `norms` are not arrays by name, or differ in length from `steps`.
 
     Example:
         >>> import numpy as np
@@ -160,11 +159,11 @@ def gradient_norms(
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([  0., 100.]))
     """
-    named("gradient_norms", "norms", norms)
-    given = None if steps is None else numbers("gradient_norms", "steps", steps, "(steps,)")
+    named("norms", norms)
+    given = None if steps is None else numbers("steps", steps, "(steps,)")
     colours = _in_order(ax, len(norms))
     for index, (name, values) in enumerate(norms.items()):
-        values = numbers("gradient_norms", f"norms[{name!r}]", values, "(steps,)")
+        values = numbers(f"norms[{name!r}]", values, "(steps,)")
         x = np.arange(len(values)) if given is None else given
         if len(x) != len(values):
             expected = f"have {len(x)} numbers, as many as steps"
@@ -176,20 +175,20 @@ def gradient_norms(
 
 @declare
 def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
-    """One number for each layer, on a logarithmic axis: what vanishes falls, what explodes rises.
+    """Draws one number for each layer, such as its gradient's norm, on a logarithmic axis.
 
-    Zeros, which no logarithmic axis has, are triangles on its lower edge.
+    Zeros, which a logarithmic axis cannot show, are triangles on the lower edge.
 
     Args:
         ax: the axes to draw into.
-        profiles: for each name an array of shape (layers,), from below, of numbers >= 0.
-        label: what the numbers are.
+        profiles: by name, arrays of shape (layers,) of numbers >= 0, the lowest layer first.
+        label: the label of the numbers.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `profiles` that are not arrays by name, or have negative numbers.
+        ValueError: `profiles` are not arrays by name, or have negative numbers.
 
     Example:
         >>> import numpy as np
@@ -200,9 +199,9 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([1, 2, 3]))
     """
-    named("by_layer", "profiles", profiles)
+    named("profiles", profiles)
     for index, (name, values) in enumerate(profiles.items()):
-        values = numbers("by_layer", f"profiles[{name!r}]", values, "(layers,)")
+        values = numbers(f"profiles[{name!r}]", values, "(layers,)")
         if np.any(values < 0):
             raise HyperparameterError(f"profiles[{name!r}]", "be >= 0", values)
         layers = np.arange(1, len(values) + 1)
@@ -218,6 +217,6 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
 
 
 def _in_order(ax: Axes, count: int) -> np.ndarray:
-    """Colours of one scale; its end that the background would swallow is left out."""
+    """Colours of one scale, without the end that is too close to the background."""
     low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
     return mpl.colormaps["cividis"](np.linspace(low, high, count))

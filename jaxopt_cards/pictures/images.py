@@ -1,4 +1,4 @@
-"""Pictures of images and of what a model takes them for."""
+"""Pictures of images, and of a model's predictions for them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -16,18 +16,18 @@ from jaxopt_cards.pictures.theme import colour, ink, paper, plain, tones
 
 @declare
 def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
-    """A row for each image: itself at the left, then its changed versions.
+    """Draws a row for each image: the original at the left, then its augmented versions.
 
     Args:
         ax: the axes to draw into.
         originals: array of shape (images, height, width), or (images, pixels) of square images.
-        versions: for each version an array like `originals`.
+        versions: one array like `originals` for each version.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: arrays of other shapes.
+        ValueError: arrays have other shapes.
 
     Example:
         >>> import numpy as np
@@ -38,19 +38,19 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         >>> len(ax.images)
         2
     """
-    left = square_images("augmentation_sheet", "originals", originals)
+    left = square_images("originals", originals)
     columns = [left]
     for index, version in enumerate(versions):
         argument = f"versions[{index}]"
-        images = square_images("augmentation_sheet", argument, version)
+        images = square_images(argument, version)
         if images.shape != left.shape:
             expected = f"have the shape of originals, {left.shape}"
             raise HyperparameterError(argument, expected, images.shape)
         columns.append(images)
     if len(columns) == 1:
-        raise HyperparameterError("versions", "have one at least", versions)
+        raise HyperparameterError("versions", "have at least one", versions)
     for column, images in enumerate(columns):
-        # A gap after the originals tells them apart from their versions.
+        # A gap separates the originals from their versions.
         at = column * 1.1 + 0.3 * (column > 0)
         for row, image in enumerate(images):
             draw_tile(ax, image, at, row * 1.1)
@@ -68,23 +68,23 @@ def misclassified(
     classes: Sequence[str] | None = None,
     most: Annotated[int, "[1, inf)"] = 20,
 ) -> Axes:
-    """The images that a model takes for another class, each with its class and the guess.
+    """Draws the misclassified images, each with its class and the prediction.
 
-    Shows the first of them, ten a line, in the order given: sort before, by how sure the model is.
+    Shows the first `most` of them, ten per line, in the given order.
 
     Args:
         ax: the axes to draw into.
         images: array of shape (images, height, width), or (images, pixels) of square images.
-        labels: whole numbers of shape (images,): the class of each image.
-        guesses: whole numbers of shape (images,): what the model takes each for.
+        labels: integers of shape (images,): the class of each image.
+        guesses: integers of shape (images,): the predicted class of each image.
         classes: names of the classes. Default: their numbers.
-        most: whole number > 0; images to show.
+        most: the number of images to show.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: arrays of other shapes, classes without a name, or `most` not above 0.
+        ValueError: arrays have other shapes, a class has no name, or `most` is not above 0.
 
     Example:
         >>> import numpy as np
@@ -95,10 +95,10 @@ def misclassified(
         >>> ax.get_title(), [text.get_text() for text in ax.texts]
         ('1 of 3 are wrong: class → guess', ['2 → 7'])
     """
-    images = square_images("misclassified", "images", images)
+    images = square_images("images", images)
     labels, guesses, names = classes_of(labels, guesses, classes)
     if len(images) != len(labels):
-        raise HyperparameterError("labels", f"be {len(images)}", len(labels))
+        raise HyperparameterError("labels", f"have {len(images)} elements", len(labels))
     wrong = np.flatnonzero(labels != guesses)
     shown = wrong[:most]
     columns = min(len(shown), 10)
@@ -117,22 +117,22 @@ def misclassified(
 def confusion_matrix(
     ax: Axes, labels: Any, guesses: Any, classes: Sequence[str] | None = None
 ) -> Axes:
-    """How many examples of each class, a row, the model takes for which, a column.
+    """Draws the number of examples by class (rows) and prediction (columns).
 
-    The more mistakes, the darker the cell (on a dark background, the lighter); what is right, on
-    the diagonal, is framed and not shaded, since it would outshine every mistake.
+    Cells with more mistakes are darker (on a dark background, lighter). The diagonal, which has the
+    correct predictions, is framed instead, since its shade would hide that of the mistakes.
 
     Args:
         ax: the axes to draw into.
-        labels: whole numbers of shape (examples,): the class of each example.
-        guesses: whole numbers of shape (examples,): what the model takes each for.
+        labels: integers of shape (examples,): the class of each example.
+        guesses: integers of shape (examples,): the prediction for each example.
         classes: names of the classes. Default: their numbers.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: arrays of other shapes, or classes without a name.
+        ValueError: arrays have other shapes, or a class has no name.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -147,7 +147,7 @@ def confusion_matrix(
     share = mistakes / max(mistakes.max(), 1)
     ax.imshow(share, cmap=tones(ax), vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
-        # The shade behind decides whether ink or paper can be read on it.
+        # The text must be readable on the shade of its cell.
         text = paper(ax) if share[row, column] > 0.5 else ink(ax)
         cell: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": text}
         ax.text(column, row, str(counts[row, column]), **cell)
@@ -165,7 +165,7 @@ def confusion_matrix(
 
 
 def draw_tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
-    """One image as a unit square whose upper left corner is at x, y; dark is 1, as ink on paper."""
+    """Draws an image as a unit square with its upper left corner at (x, y); 1 is dark."""
     low, high = min(image.min(), 0.0), max(image.max(), 1.0)
     shade = {"cmap": tones(ax), "vmin": low, "vmax": high, "interpolation": "nearest"}
     ax.imshow(image, extent=(x, x + 1, y + 1, y), **shade)
@@ -174,7 +174,7 @@ def draw_tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
 
 
 def sheet(ax: Axes, width: float, height: float, above: float) -> Axes:
-    """No axes, room for the words above the images and for the frames' lines all around."""
+    """Hides the axes, and makes room for the texts and the frames of the images."""
     ax.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -above), aspect="equal")
     ax.set_axis_off()
     return ax

@@ -1,4 +1,4 @@
-"""Checks of what is to be drawn, with errors that name the function the user called."""
+"""Checks of the arguments of pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,18 +8,18 @@ import numpy as np
 from jaxopt_cards.core.checks import HyperparameterError
 
 
-def named(function: str, argument: str, things: Any) -> None:
-    """Raises unless `things` is a mapping from names that has at least one."""
+def named(argument: str, things: Any) -> None:
+    """Raises unless `things` is a mapping with at least one name."""
     if not isinstance(things, Mapping) or not things:
-        expected = "be a mapping from a name to what to draw, with at least one"
+        expected = "be a mapping with at least one name"
         raise HyperparameterError(argument, expected, things)
 
 
-def numbers(function: str, argument: str, values: Any, shape: str) -> np.ndarray:
-    """The values as float64; raises unless they are real numbers of as many axes as `shape` names.
+def numbers(argument: str, values: Any, shape: str) -> np.ndarray:
+    """The values as float64; raises unless they are real numbers of that shape.
 
-    The shape is written as in the documentation: "(steps, 2)". An axis that is a number there must
-    be that long; no axis may be empty.
+    `shape` is written as in the documentation, such as "(steps, 2)": axes with a name may have any
+    length above 0.
     """
     array = np.asarray(values)
     wanted = [axis.strip() for axis in shape.strip("()").split(",") if axis.strip()]
@@ -44,20 +44,20 @@ def classes_of(
             expected = "be whole numbers >= 0 of shape (examples,)"
             raise HyperparameterError(argument, expected, array)
     if len(labels) != len(guesses):
-        raise HyperparameterError("guesses", f"be {len(labels)}", len(guesses))
+        raise HyperparameterError("guesses", f"have {len(labels)} elements", len(guesses))
     count = int(max(labels.max(), guesses.max())) + 1
     names = [str(index) for index in range(count)] if classes is None else list(map(str, classes))
     if len(names) < count:
-        raise HyperparameterError("classes", f"name {count} classes at least", names)
+        raise HyperparameterError("classes", f"name at least {count} classes", names)
     return labels, guesses, names
 
 
-def square_images(function: str, argument: str, images: Any) -> np.ndarray:
-    """Images of shape (images, height, width); rows of pixels are taken as squares."""
+def square_images(argument: str, images: Any) -> np.ndarray:
+    """Images of shape (images, height, width); flattened images are taken as squares."""
     array = np.asarray(images)
     if array.ndim == 2 and (side := round(array.shape[1] ** 0.5)) ** 2 == array.shape[1]:
         array = array.reshape(-1, side, side)
     if array.ndim != 3 or not array.size:
         expected = "have shape (images, height, width), or (images, pixels) of square images"
         raise HyperparameterError(argument, expected, f"shape {array.shape}")
-    return numbers(function, argument, array, "(images, height, width)")
+    return numbers(argument, array, "(images, height, width)")

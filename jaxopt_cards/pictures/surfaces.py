@@ -1,4 +1,4 @@
-"""Pictures of test surfaces, and of the paths that optimizers take on them."""
+"""Pictures of test surfaces, and of the paths of optimizers on them."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -20,18 +20,18 @@ _Point = tuple[float, float]
 
 
 class Surface(Protocol):
-    """What is drawn, such as one of `jaxopt_cards.cards.SURFACES`."""
+    """A surface, such as one of `jaxopt_cards.cards.surfaces.SURFACES`."""
 
     def __hash__(self) -> int:
-        """Heights are computed once a surface."""
+        """Heights are cached by surface."""
 
     @property
     def function(self) -> Callable[[jax.Array], jax.Array]:
-        """From a point, an array of shape (2,), to its height."""
+        """Maps a point, an array of shape (2,), to its height."""
 
     @property
     def minima(self) -> tuple[_Point, ...]:
-        """The points where it is least."""
+        """The points where the height is least."""
 
     @property
     def minimum(self) -> float:
@@ -44,10 +44,10 @@ class Surface(Protocol):
 
 @declare
 def contours(ax: Axes, surface: Surface) -> Axes:
-    """A surface from above: the lower, the darker (on a dark background, the lighter).
+    """Draws the contours of a surface; lower levels are darker (on a dark background, lighter).
 
-    A star stands at each minimum. The levels part the area so that low ground has more of them: a
-    ravine shows whatever its depth.
+    A star marks each minimum. The levels are denser at low heights, so a ravine is visible whatever
+    its depth.
 
     Args:
         ax: the axes to draw into.
@@ -66,10 +66,10 @@ def contours(ax: Axes, surface: Surface) -> Axes:
     """
     x, y, heights = _heights(surface)
     levels = np.unique(np.quantile(heights, np.linspace(0, 1, _LEVELS) ** 2))
-    # A shade for each level: shades by height would leave all but the highest ground in one.
+    # A shade for each level: with shades by height, most of the surface would have the same.
     norm = BoundaryNorm(levels, 256)
     ax.contourf(x, y, heights, levels, cmap=shades(ax), norm=norm)
-    # A contour of negative height would be dashed, as if it were another kind.
+    # Contours of negative heights would be dashed.
     lines: dict[str, Any] = {
         "colors": ink(ax),
         "linewidths": 0.4,
@@ -91,7 +91,7 @@ def contours(ax: Axes, surface: Surface) -> Axes:
     return ax
 
 
-@functools.lru_cache(16)  # of surfaces that never change: many pictures stand on the same one
+@functools.lru_cache(16)  # many pictures show the same surface
 def _heights(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A grid over the bounds, and the heights there."""
     x, y = np.meshgrid(*(np.linspace(*bounds, _GRID) for bounds in surface.bounds))
@@ -102,21 +102,21 @@ def _heights(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @declare
 def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
-    """The way of each optimizer over the contours of a surface, from a ring to a large marker.
+    """Draws the path of each optimizer on the contours of a surface.
 
-    Small markers stand every tenth of the steps: where they are close, the way was slow. A way that
-    leaves the picture is cut off at its edge.
+    A ring marks the start, a large marker the end, and small markers each tenth of the steps. Paths
+    are cut off at the edge of the picture.
 
     Args:
         ax: the axes to draw into.
         surface: the surface below; its contours are drawn as well.
-        paths: for each name an array of shape (steps + 1, 2): the points, the start first.
+        paths: by name, arrays of shape (steps + 1, 2): the points, from the start.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `paths` that are not such arrays by name.
+        ValueError: `paths` are not such arrays by name.
 
     Example:
         >>> import numpy as np
@@ -128,11 +128,8 @@ def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         >>> [line.get_label() for line in ax.lines if len(line.get_xdata()) == 3]
         ['straight']
     """
-    named("paths", "paths", paths)
-    ways = {
-        name: numbers("paths", f"paths[{name!r}]", way, "(steps + 1, 2)")
-        for name, way in paths.items()
-    }
+    named("paths", paths)
+    ways = {name: numbers(f"paths[{name!r}]", way, "(steps + 1, 2)") for name, way in paths.items()}
     contours(ax, surface)
     for index, (name, way) in enumerate(ways.items()):
         way = _drawable(way, surface)
@@ -149,20 +146,20 @@ def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
 
 @declare
 def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
-    """The height of each way above the minimum by step, on a logarithmic axis.
+    """Draws the height of each path above the minimum by step, on a logarithmic axis.
 
-    Lines have the colours that `paths` gives them.
+    The colours are those of `paths`.
 
     Args:
         ax: the axes to draw into.
         surface: the surface below.
-        paths: for each name an array of shape (steps + 1, 2): the points, the start first.
+        paths: by name, arrays of shape (steps + 1, 2): the points, from the start.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `paths` that are not such arrays by name.
+        ValueError: `paths` are not such arrays by name.
 
     Example:
         >>> import numpy as np
@@ -174,12 +171,12 @@ def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         >>> ax.lines[0].get_ydata()
         array([2. , 0.5])
     """
-    named("heights", "paths", paths)
+    named("paths", paths)
     for index, (name, way) in enumerate(paths.items()):
-        points = numbers("heights", f"paths[{name!r}]", way, "(steps + 1, 2)")
+        points = numbers(f"paths[{name!r}]", way, "(steps + 1, 2)")
         reached = jax.vmap(surface.function)(jnp.asarray(points, float))
         above = np.asarray(reached, np.float64) - surface.minimum
-        # Neither zero, nor what rounding puts below it, has a place on the axis.
+        # A logarithmic axis cannot show zero, nor values that rounding made negative.
         above = np.where(above > 0, above, np.nan)
         ax.plot(np.arange(len(above)), above, label=plain(name), **line(ax, index))
     ax.set_yscale("log")
@@ -187,7 +184,7 @@ def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
 
 
 def _drawable(way: np.ndarray, surface: Surface) -> np.ndarray:
-    """Without the points far outside: an optimizer that diverges reaches what no canvas has."""
+    """The path without points that are too far outside for matplotlib, as after divergence."""
     bounds = np.asarray(surface.bounds)
     middle, span = bounds.mean(axis=1), np.ptp(bounds, axis=1)
     far = ~(np.abs(way - middle) < 100 * span).all(axis=1)

@@ -1,4 +1,4 @@
-"""Colours, line styles and markers that all pictures share."""
+"""The colours, line styles and markers of all pictures."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from jaxopt_cards.core.checks import escaped
 from jaxopt_cards.core.declaration import declare
 
-# Masataka Okabe, Kei Ito (2008), Color Universal Design. Yellow is too pale on white, and blue too
-# dark on black; each is left out there.
+# Masataka Okabe, Kei Ito (2008), Color Universal Design. Without yellow, which is too pale on
+# white, and without blue, which is too dark on black.
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DARK = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#ffffff")
-# As many as there are colours would repeat with them; so 35 lines differ.
+# Five styles for seven colours: 35 lines differ.
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
@@ -27,12 +27,12 @@ _INK, _PAPER = {False: "#202020", True: "#e6e6e6"}, {False: "#ffffff", True: "#1
 @declare
 @contextlib.contextmanager
 def style(dark: bool = False) -> Iterator[None]:
-    """The look of all pictures, for as long as the `with` block lasts.
+    """Sets the style of all pictures inside a `with` block.
 
-    Figures have to be made inside of the block, since axes take their colours when they are made.
+    Create figures inside the block, since axes get their colours when they are created.
 
     Args:
-        dark: bool; light ink on a dark background.
+        dark: light ink on a dark background.
 
     Returns:
         A context manager.
@@ -71,30 +71,30 @@ def style(dark: bool = False) -> Iterator[None]:
 
 
 def plain(name: object) -> str:
-    """A name as it is: no formula between dollars, no signs that no font has."""
+    """A name as plain text: no formulas between dollars, no characters that fonts lack."""
     return escaped(name, lines=True).replace("$", r"\$")
 
 
 def is_dark(ax: Axes) -> bool:
-    """Whether light ink is wanted: by the axes' background, as lightness goes for the eye."""
+    """Whether the axes have a dark background, by its perceived lightness."""
     red, green, blue = to_rgb(paper(ax))
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def colour(ax: Axes, index: int) -> str:
-    """The colour of thing number `index`, from 0."""
+    """Colour number `index`, from 0."""
     colours = _DARK if is_dark(ax) else _LIGHT
     return colours[index % len(colours)]
 
 
 def line(ax: Axes, index: int) -> dict[str, Any]:
-    """The look of line number `index`, from 0: the first 35 differ."""
+    """The style of line number `index`, from 0; the first 35 differ."""
     look = {"color": colour(ax, index), "linestyle": _LINES[index % len(_LINES)]}
     return look | {"linewidth": 1.6}
 
 
 def marker(index: int) -> str:
-    """The marker of thing number `index`, from 0."""
+    """Marker number `index`, from 0."""
     return _MARKERS[index % len(_MARKERS)]
 
 
@@ -106,23 +106,23 @@ def ink(ax: Axes) -> str:
 def paper(ax: Axes) -> str:
     """The colour of the background."""
     axes, figure = ax.get_facecolor(), ax.get_figure()
-    # Through axes without a background that of the figure is seen.
+    # Axes without a background show that of the figure.
     return to_hex(axes if figure is None or to_rgba(axes)[3] else figure.get_facecolor())
 
 
 def shades(ax: Axes) -> LinearSegmentedColormap:
-    """From the background to grey: what lies behind must not drown what is drawn on it."""
+    """From the background to grey, for surfaces behind lines."""
     grey = "#666b75" if is_dark(ax) else "#a9aeb8"
     return LinearSegmentedColormap.from_list("shades", [grey, paper(ax)])
 
 
 def tones(ax: Axes) -> LinearSegmentedColormap:
-    """From the background to ink: images, and tables of counts."""
+    """From the background to ink, for images and tables of counts."""
     return LinearSegmentedColormap.from_list("tones", [paper(ax), ink(ax)])
 
 
 def legend(ax: Axes, count: int) -> None:
-    """Names the lines: one alone needs no legend; many stand beside the axes."""
+    """Adds a legend if there are several lines; beside the axes if there are many."""
     behind = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "framealpha": 0.75}
     if count > 6:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=True, **behind)
@@ -131,7 +131,7 @@ def legend(ax: Axes, count: int) -> None:
 
 
 def over(ax: Axes, what: str, label: str, count: int) -> Axes:
-    """Names both axes, and the lines if there are several; steps are whole numbers."""
+    """Labels the axes, and adds a legend; the x-axis has whole numbers."""
     ax.set(xlabel=what, ylabel=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.grid(alpha=0.15)

@@ -1,4 +1,4 @@
-"""Pictures of many numbers at once: activations, and sparse models."""
+"""Pictures of activations and of sparse models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,21 +19,21 @@ _TALLEST = 0.85  # of the distance between two layers
 def activation_histograms(
     ax: Axes, activations: Mapping[str, Any], label: str = "activation"
 ) -> Axes:
-    """A histogram for each layer, the lowest at the bottom, all on the same bins.
+    """Draws a histogram for each layer, the lowest at the bottom, all with the same bins.
 
-    Each is scaled to its own greatest bin: what counts is the shape, where a layer saturates or is
-    dead.
+    Each histogram is scaled to its largest bin, since its shape shows whether a layer is saturated
+    or dead.
 
     Args:
         ax: the axes to draw into.
-        activations: for each layer, from below, an array of any shape.
-        label: what the numbers are.
+        activations: an array of any shape for each layer, the lowest first.
+        label: the label of the numbers.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `activations` that are not finite arrays by name.
+        ValueError: `activations` are not finite arrays by name.
 
     Example:
         >>> import numpy as np
@@ -45,17 +45,17 @@ def activation_histograms(
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['hidden1', 'hidden2']
     """
-    named("activation_histograms", "activations", activations)
+    named("activations", activations)
     arrays = {}
     for name, values in activations.items():
-        flat = numbers("activation_histograms", f"activations[{name!r}]", np.ravel(values), "(n,)")
+        flat = numbers(f"activations[{name!r}]", np.ravel(values), "(n,)")
         if not np.all(np.isfinite(flat)):
             expected = "be finite"
             raise HyperparameterError(f"activations[{name!r}]", expected, values)
         arrays[name] = flat
     low = min(flat.min() for flat in arrays.values())
     high = max(flat.max() for flat in arrays.values())
-    # As NumPy's histogram does where all values are one.
+    # If all values are equal, the same bins as NumPy's histogram.
     edges = np.linspace(low, high, _BINS + 1) if high > low else low + np.linspace(-0.5, 0.5, 2)
     for index, flat in enumerate(arrays.values()):
         counts, _ = np.histogram(flat, edges)
@@ -70,18 +70,18 @@ def activation_histograms(
 
 @declare
 def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
-    """Accuracy against the share of weights that are zero: the higher to the right, the better.
+    """Draws accuracy against the fraction of weights that are zero.
 
     Args:
         ax: the axes to draw into.
-        points: for each name an array of shape (points, 2): the share of zeros, in [0, 1], and the
+        points: by name, arrays of shape (points, 2): the fraction of zeros, in [0, 1], and the
             accuracy in percent.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `points` that are not such arrays by name.
+        ValueError: `points` are not such arrays by name.
 
     Example:
         >>> import numpy as np
@@ -91,11 +91,11 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         >>> pictures.sparsity(Figure().subplots(), points).lines[0].get_xdata()
         array([50., 90.])
     """
-    named("sparsity", "points", points)
+    named("points", points)
     for index, (name, values) in enumerate(points.items()):
-        values = numbers("sparsity", f"points[{name!r}]", values, "(points, 2)")
+        values = numbers(f"points[{name!r}]", values, "(points, 2)")
         if np.any(values[:, 0] < 0) or np.any(values[:, 0] > 1):
-            expected = "have shares of zeros in [0, 1]"
+            expected = "have fractions of zeros in [0, 1]"
             raise HyperparameterError(f"points[{name!r}]", expected, values[:, 0])
         look: dict[str, Any] = {"marker": marker(index), "markersize": 5} | line(ax, index)
         ax.plot(100 * values[:, 0], values[:, 1], label=plain(name), **look)

@@ -1,4 +1,4 @@
-"""A report: what came of training, on one page that can be opened, printed and sent."""
+"""A training report as one HTML page."""
 
 import datetime
 import os
@@ -32,49 +32,49 @@ def report(
     text: str = "",
     command: str | None = None,
 ) -> Path:
-    r"""Writes one HTML page about runs: numbers, pictures, settings, and how to run it again.
+    r"""Writes an HTML page about runs: numbers, pictures, settings, and how to reproduce them.
 
-    The page is a file of its own, without scripts and with nothing to load: it can be opened from
-    disk, sent by mail and printed. Pictures are drawn for a light page and for a dark one. What
-    users give, names and settings included, is shown as text, never taken as HTML.
+    The page is one self-contained file without scripts, which can be opened from disk, sent by mail
+    and printed. Pictures are drawn for light and dark mode. All given texts are escaped, including
+    names and settings.
 
-    The numbers of a run are those of its best epoch; several runs of a row are seeds, shown as
-    mean and standard deviation, to the second digit of the deviation. All epochs of all runs are on
-    the page as CSV. The file appears whole or not at all, and replaces an older one.
+    The numbers of a run are those of its best epoch. Several runs of a row are seeds; the page
+    shows their mean and standard deviation, to the second digit of the deviation. All epochs of all
+    runs are on the page as CSV. The file is written atomically, and replaces an older one.
 
     Args:
-        results: a `FitResult`; or a mapping from the name of a row to one or to a sequence of them,
-            one a seed; or `None` where there are tables and figures only.
-        path: where to write; the folder must be there. Ends in `.html` by custom.
+        results: a `FitResult`; or a mapping from the name of a row to one or a sequence of them,
+            one per seed; or `None` if there are only tables and figures.
+        path: the file to write, usually `.html`; its folder must exist.
         title: the heading of the page.
-        settings: what the runs were made with, by name; values may be mappings again.
-        test: pair (x, y) of examples with integer labels that no run has seen. Each model is
-            measured on them. The one of the least validation loss gets a confusion matrix and, if
-            the inputs have the shape of grey images (squares of 8 pixels or more, as rows or not),
-            its surest mistakes.
-        tables: tables to show, by caption: a mapping for each line, all with the same keys. A
+        settings: the settings of the runs, by name; values may be mappings.
+        test: pair (x, y) of test examples with integer labels. Each model is evaluated on them. For
+            the one with the least validation loss, the page shows a confusion matrix and, if the
+            inputs are grey images (squares of 8 pixels or more, flattened or not), the mistakes of
+            which it is most certain.
+        tables: tables to show, by caption: a mapping for each row, all with the same keys. A
             sequence of numbers is shown as mean and deviation.
-        figures: pictures to show, by caption: figures of matplotlib, kept on white paper; functions
-            without arguments that make one, drawn light and dark; or paths of PNG, SVG, JPEG or
+        figures: pictures to show, by caption: figures of matplotlib, shown on white; functions
+            without arguments that return one, drawn light and dark; or paths of PNG, SVG, JPEG or
             GIF files.
-        text: what to say first, such as a conclusion; lines are kept.
-        command: how to run it again. Default: the command line of this process.
+        text: an introduction, such as a conclusion; line breaks are kept.
+        command: how to reproduce the runs. Default: the command line of this process.
 
     Returns:
         The path, as a `pathlib.Path`.
 
     Raises:
-        ValueError: nothing to show; results, tables or figures of another kind; test examples that
-            a model does not take; a path that is a folder or lies in none.
-        OSError: the page cannot be written; what was there is kept.
-        ImportError: matplotlib is not installed, and there is a picture to draw.
+        ValueError: there is nothing to show; results, tables or figures have another type; test
+            examples do not fit a model; the path is a folder, or its folder does not exist.
+        OSError: the page cannot be written; an older file is kept.
+        ImportError: there is a picture to draw, but matplotlib is not installed.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, exercise 8: learning curves, and accuracy on the test set.
 
-    Use when: runs are over, and someone else, or you in a year, should see what came of them.
-    Avoid when: curves should be watched while training; `fit` has a progress bar for that.
+    Use when: you want to share the results of runs, or to keep them.
+    Avoid when: you want to watch training; `fit` has a progress bar.
 
     Example:
         >>> import tempfile
@@ -118,7 +118,7 @@ def report(
 
 
 def _on_runs(rows: Rows, accuracy: Mapping[str, Sequence[float]]) -> Iterator[Section]:
-    """Numbers, and curves."""
+    """The numbers of the runs, and their learning curves."""
     if not rows:
         return
     several = any(len(results) > 1 for results in rows.values())
@@ -134,7 +134,7 @@ def _on_runs(rows: Rows, accuracy: Mapping[str, Sequence[float]]) -> Iterator[Se
 
 
 def _by_run(caption: str, lines: list[dict[str, Any]]) -> str:
-    """A table; of one run a line for each number, since a row alone would be wide and low."""
+    """A table with a row for each run; for a single run, with a row for each number."""
     if len(lines) > 1:
         return page.table(caption, lines)
     (_, name), *numbers = lines[0].items()
@@ -143,7 +143,7 @@ def _by_run(caption: str, lines: list[dict[str, Any]]) -> str:
 
 
 def _on_test(rows: Rows, test: Sequence[Any] | None) -> Iterator[Section]:
-    """What the best model makes of examples that it has not seen."""
+    """The predictions of the best model for the test examples."""
     if test is None:
         return
     name, number, result = _least_loss(rows)
@@ -154,7 +154,7 @@ def _on_test(rows: Rows, test: Sequence[Any] | None) -> Iterator[Section]:
         f"accuracy of {100 * (1 - wrong / len(found.labels)):.2f} %."
     )
     figures = [page.figure(drawn, told) for told, drawn in pictures.guesses(found)]
-    matrix = page.table("Class by row, what it was taken for by column", guesses.counts(found))
+    matrix = page.table("Labels by row, predictions by column", guesses.counts(found))
     yield Section(
         "Test examples",
         page.paragraph(said)
@@ -171,12 +171,12 @@ def _least_loss(rows: Rows) -> tuple[str, int, FitResult]:
 
 
 def _best_loss(result: FitResult) -> float:
-    """Of the best epoch; infinite where no loss was finite."""
+    """The loss of the best epoch; infinite if no loss was finite."""
     return float(result.history.valid_loss[result.best_epoch - 1]) if result.best_epoch else np.inf
 
 
 def _chosen(rows: Rows, name: str, number: int) -> str:
-    """Which of the runs this is about; nothing where there is but one."""
+    """Names the chosen run; empty if there is only one."""
     if len(rows) == len(rows[name]) == 1:
         return ""
     run = f", run {number}" if len(rows[name]) > 1 else ""
@@ -199,7 +199,7 @@ def _given_figures(figures: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _layers(rows: Rows) -> Iterator[Section]:
-    """The layers of the models, once for all rows that have the same."""
+    """The layers of the models; rows with equal layers share a table."""
     alike: dict[str, list[str]] = {}
     for name, results in rows.items():
         lines, total = tables.layers(results[0].model)
@@ -213,7 +213,7 @@ def _layers(rows: Rows) -> Iterator[Section]:
 
 
 def _settings(settings: Mapping[str, Any], command: str | None) -> Iterator[Section]:
-    """How it was made, and how to make it again."""
+    """The settings, the command and the versions."""
     if settings:
         lines = [
             {"setting": str(name), "value": page.described(value)}

@@ -1,34 +1,32 @@
-"""What a trained model makes of examples that it has not seen."""
+"""Predictions of a trained model for test examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
 from jaxopt_cards.data.examples import confusion_counts
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
-from jaxopt_cards.training.outcome import FitResult
 from jaxopt_cards.training.prediction import predict
 
-# A square of fewer numbers, such as the nine columns of a table, is no image.
+# Smaller squares, such as the nine columns of a table, are not taken for images.
 _LEAST_SIDE = 8
 
 
 class Guesses(NamedTuple):
-    """What one model takes the examples for."""
+    """The predictions of one model."""
 
     labels: np.ndarray  # (n,)
     guesses: np.ndarray  # (n,)
-    excess: np.ndarray  # (n,); by how much the guess's logit is above the right one's
-    images: np.ndarray | None  # (n, height, width); `None` if the inputs are no images
+    excess: np.ndarray  # (n,); the guess's logit minus that of the label
+    images: np.ndarray | None  # (n, height, width); `None` if the inputs are not images
 
 
-def accuracies(
-    rows: Mapping[str, Sequence[FitResult]], test: Sequence[Any]
-) -> dict[str, list[float]]:
-    """For each row the accuracy of each run, in percent."""
+def accuracies(rows: Rows, test: Sequence[Any]) -> dict[str, list[float]]:
+    """The accuracy of each run of each row, in percent."""
     examples = on_device("report", "test", test)
     for results in rows.values():
         check_model_fits("test", results[0].model, default_loss, examples)
@@ -39,7 +37,7 @@ def accuracies(
 
 
 def guesses(model: nnx.Module, test: Sequence[Any]) -> Guesses:
-    """Runs the model over all examples."""
+    """Evaluates the model on all examples."""
     x, labels = (np.asarray(part) for part in test)
     outputs = predict(model, x)
     took, rows = outputs.argmax(axis=1), np.arange(len(outputs))
@@ -47,7 +45,7 @@ def guesses(model: nnx.Module, test: Sequence[Any]) -> Guesses:
 
 
 def images(x: np.ndarray) -> np.ndarray | None:
-    """The inputs as grey images, if that is their shape."""
+    """The inputs as grey images, if they have such a shape."""
     if x.ndim == 4 and x.shape[-1] == 1:
         x = x[..., 0]
     if x.ndim == 2 and (side := round(x.shape[1] ** 0.5)) ** 2 == x.shape[1]:

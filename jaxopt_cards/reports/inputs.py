@@ -1,4 +1,4 @@
-"""Checks of what a report is to tell, before anything is drawn."""
+"""Checks of the arguments of a report, before anything is drawn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ Rows = dict[str, list[FitResult]]
 
 
 def checked_rows(results: Any) -> Rows:
-    """Results by the name of their row; raises unless they are such."""
+    """Results by the name of their row; raises if they have another type."""
     if results is None:
         return {}
     if isinstance(results, FitResult):
@@ -30,13 +30,13 @@ def checked_rows(results: Any) -> Rows:
 
 
 def check_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Raises unless each has lines, and these the same headings."""
+    """Raises unless each table has rows, and these have the same headings."""
     for caption, rows in tables.items():
         argument = f"tables[{caption!r}]"
         if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
             raise HyperparameterError(argument, "be a sequence of mappings", rows)
         if not rows or not rows[0]:
-            raise HyperparameterError(argument, "have a line and a column", rows)
+            raise HyperparameterError(argument, "have at least one row and one column", rows)
         if differing := [row for row in rows if list(row) != list(rows[0])]:
-            expected = f"have the headings {list(rows[0])} in each line"
+            expected = f"have the headings {list(rows[0])} in each row"
             raise HyperparameterError(argument, expected, list(differing[0]))

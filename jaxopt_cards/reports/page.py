@@ -1,4 +1,4 @@
-"""A self-contained HTML page: tables, pictures and text, all of it escaped, nothing to load."""
+"""A self-contained HTML page of tables, pictures and text, all escaped."""
 
 import base64
 import html
@@ -14,12 +14,12 @@ from jaxopt_cards.reports.page_style import STYLE
 
 NOTHING = "–"
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".gif": "image/gif"}
-# The browser itself then refuses scripts and whatever is not in the file.
+# The browser refuses scripts and anything that is not in the file.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def escape(text: str) -> str:
-    """Text as a page shows it: neither HTML nor signs that no page can hold, such as surrogates."""
+    """Text for a page, with HTML and invalid characters, such as surrogates, escaped."""
     return html.escape(escaped(text, None, lines=True))
 
 
@@ -31,13 +31,13 @@ class Section(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture as bytes; `dark` is the same for a dark page, if there is one."""
+    """A picture as bytes; `dark` is its version for dark mode, if there is one."""
 
     kind: str  # media type
     light: bytes
     dark: bytes | None
     alt: str
-    width: int | None = None  # in pixels of the page; by itself, if `None`
+    width: int | None = None  # in pixels of the page; `None`: the picture's own
 
 
 def page(title: str, written: str, text: str, sections: Sequence[Section], footer: str) -> str:
@@ -79,14 +79,14 @@ def page(title: str, written: str, text: str, sections: Sequence[Section], foote
 
 
 def paragraph(text: str, kind: str = "text") -> str:
-    """Text as it is, line by line; nothing for no text."""
+    """A paragraph that keeps line breaks; empty for empty text."""
     return f'<p class="{kind}">{escape(text)}</p>' if text else ""
 
 
 def table(caption: str, rows: Sequence[Mapping[str, Any]], total: Sequence[str] = ()) -> str:
-    """A row for each mapping, under the headings that are its keys; the first cell names the row.
+    """A row for each mapping, with its keys as headings; the first cell names the row.
 
-    A column of numbers stands to the right. `total` is a last row, set apart.
+    Columns of numbers are right-aligned. `total` is a separate last row.
     """
     numbers = {name: not any(isinstance(row[name], str) for row in rows) for name in rows[0]}
     classes = [' class="number"' if number else "" for number in numbers.values()]
@@ -96,7 +96,7 @@ def table(caption: str, rows: Sequence[Mapping[str, Any]], total: Sequence[str] 
     )
     lines = "\n".join(_row([shown(cell) for cell in row.values()], classes) for row in rows)
     foot = f"\n<tfoot>{_row(total, classes)}</tfoot>" if total else ""
-    # A region that can be scrolled must be reached by keyboard, and so needs a name.
+    # A scrollable region must be reachable by keyboard, and therefore needs a name.
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>\n'
         f"<caption>{escape(caption)}</caption>\n<thead><tr>{headings}</tr></thead>\n"
@@ -113,7 +113,7 @@ def _row(cells: Sequence[str], classes: Sequence[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A cell of a table: several numbers as mean and standard deviation."""
+    """The text of a cell; several numbers become mean and standard deviation."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -128,7 +128,7 @@ def shown(value: Any) -> str:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """`mean ± standard deviation`, to the second digit of the deviation; one value stands alone."""
+    """`mean ± standard deviation`, to the second digit of the deviation; one value without it."""
     mean = float(np.mean(values))
     if len(values) == 1 or not np.isfinite(mean):
         return shown(mean)
@@ -141,7 +141,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def described(value: Any) -> str:
-    """A setting as text: a mapping as its parts, a function by its name."""
+    """A setting as text: mappings by their items, functions by their names."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {described(part)}" for key, part in value.items())
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
@@ -150,11 +150,11 @@ def described(value: Any) -> str:
 
 
 def figure(drawn: Drawn, caption: str = "") -> str:
-    """A picture, in the colours of the page if it was drawn in both."""
+    """A picture, with light and dark versions if there are both."""
     if drawn.dark is None:
         images = _image(drawn, drawn.light, "paper")
     else:
-        # Style chooses between the two: a `<picture>` keeps its choice when it is printed.
+        # CSS chooses between the two: a `<picture>` would also print the dark one.
         images = _image(drawn, drawn.light, "light") + _image(drawn, drawn.dark, "dark")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure>{images}{below}</figure>"
@@ -167,12 +167,12 @@ def _image(drawn: Drawn, content: bytes, kind: str) -> str:
 
 
 def figures(*pictures: str) -> str:
-    """Pictures side by side where there is room."""
+    """Pictures side by side, if there is room."""
     return f'<div class="figures">{"".join(pictures)}</div>'
 
 
 def from_file(path: str | os.PathLike) -> Drawn:
-    """A picture that is on disk."""
+    """A picture from disk."""
     path = Path(path)
     if path.suffix.lower() not in _KINDS:
         raise HyperparameterError("figures", f"be files of {list(_KINDS)}", str(path))
@@ -180,28 +180,28 @@ def from_file(path: str | os.PathLike) -> Drawn:
 
 
 def details(summary: str, body: str) -> str:
-    """What is shown when asked for."""
+    """A part of the page that can be unfolded."""
     return f"<details><summary>{escape(summary)}</summary>\n{body}\n</details>"
 
 
 def preformatted(text: str, *, wrap: bool = False) -> str:
-    """Text in lines of its own, to be copied."""
+    """Preformatted text, to be copied."""
     kind = ' class="wrap"' if wrap else ""
     return f'<pre{kind} tabindex="0">{escape(text)}</pre>'
 
 
 def check_writable(path: str | os.PathLike) -> Path:
-    """Raises unless a file can come to be at the path, before anything is drawn."""
+    """Raises if a file cannot be written to the path."""
     target = Path(path)
     if target.is_dir():
         raise HyperparameterError("path", "be a file, not a folder", str(path))
     if not target.parent.is_dir():
-        raise HyperparameterError("path", "lie in a folder that is there", str(path))
+        raise HyperparameterError("path", "be in an existing folder", str(path))
     return target
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes the file or leaves what was there: a reader never sees half a page."""
+    """Writes the file atomically."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")

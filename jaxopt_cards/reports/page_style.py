@@ -1,4 +1,4 @@
-"""How a report looks: light and dark, on a wide screen, a narrow one, and on paper."""
+"""The style of a report: light and dark, for wide and narrow screens, and for print."""
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1b1f; --soft: #5c5f66;
@@ -40,7 +40,7 @@ figure img { display: block; margin-bottom: .3rem; max-width: 100%; height: auto
 figure img.dark { display: none; }
 @media screen and (prefers-color-scheme: dark) { figure img.light { display: none; }
   figure img.dark { display: block; } }
-/* Pictures that were drawn for white paper keep it. */
+/* Pictures that were drawn on white stay on white. */
 img.paper { background: #ffffff; border-radius: .4rem; padding: .4rem; }
 summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3rem; }

@@ -1,13 +1,14 @@
-"""The pictures of a report, each drawn for a light page and for a dark one."""
+"""The pictures of a report, each drawn for light and for dark mode."""
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.reports.page import Drawn, from_file
 from jaxopt_cards.training.outcome import FitResult
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from jaxopt_cards.reports.guesses import Guesses
 
-Rows = Mapping[str, Sequence[FitResult]]
-_TOGETHER = 6  # rows in one picture, each with a colour of its own and a name inside the axes
+_TOGETHER = 6  # rows in one picture, few enough for distinct colours and a legend inside
 
 
 def learning_curves(rows: Rows) -> Iterator[tuple[str, Drawn]]:
@@ -34,7 +34,7 @@ def learning_curves(rows: Rows) -> Iterator[tuple[str, Drawn]]:
 
 
 def _both_losses(results: Sequence[FitResult]) -> Iterator[tuple[str, Drawn]]:
-    """Training and validation loss of one row: how far they part is overfitting."""
+    """Training and validation loss of one row; their distance is overfitting."""
     histories = [result.history for result in results]
     runs = {
         "training": [history._replace(valid_loss=history.train_loss) for history in histories],
@@ -49,7 +49,7 @@ def _both_losses(results: Sequence[FitResult]) -> Iterator[tuple[str, Drawn]]:
 
 
 def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str, Drawn]]:
-    """One line a row, if there is a number to draw: labels that are no classes have no accuracy."""
+    """One line per row, if its numbers are finite; without classes there is no accuracy."""
     runs = {name: [result.history for result in results] for name, results in rows.items()}
     finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
     if all(finite):
@@ -64,10 +64,10 @@ def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str
 
 
 def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
-    """What the model takes for what, and the images it is most surely wrong about."""
+    """The confusion matrix, and the misclassified images."""
     labels, took = found.labels, found.guesses
     yield (
-        "Examples of each class, a row, by the class that the model takes them for, a column",
+        "Number of examples by class (rows) and prediction (columns)",
         drawn(
             lambda ax: _pictures().confusion_matrix(ax, labels, took),
             "Confusion matrix; its numbers are in the table below",
@@ -76,11 +76,11 @@ def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
     )
     wrong = int((labels != took).sum())
     if found.images is not None and wrong:
-        # By how much the wrong class is ahead: first what the model is most surely wrong about.
+        # Sorted by the margin of the wrong class: the most certain mistakes first.
         order = np.argsort(-found.excess, kind="stable")
         some = (found.images[order], labels[order], took[order])
         yield (
-            "The surest mistakes first, each with its class and what the model takes it for",
+            "The most certain mistakes first, each with its class and the prediction",
             drawn(
                 lambda ax: _pictures().misclassified(ax, *some),
                 f"Misclassified test images: {wrong} of {len(labels)} are wrong",
@@ -90,7 +90,7 @@ def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
 
 
 def drawn(draw: Callable[["Axes"], Any], alt: str, size: tuple[float, float] = (4.8, 3.3)) -> Drawn:
-    """The picture that a function draws into axes, in both colours."""
+    """The picture that a function draws into axes, light and dark."""
     from matplotlib.figure import Figure
 
     def made() -> "Figure":
@@ -102,7 +102,7 @@ def drawn(draw: Callable[["Axes"], Any], alt: str, size: tuple[float, float] = (
 
 
 def given(name: str, figure: Any) -> Drawn:
-    """A picture of the user's: a figure, a function that makes one, or a file."""
+    """A given picture: a figure, a function that returns one, or a file."""
     if hasattr(figure, "savefig"):
         width = round(96 * figure.get_figwidth())  # a page has 96 pixels to the inch
         return Drawn("image/png", _png(figure), None, f"{name}: {_alt(figure)}", width)
@@ -110,7 +110,7 @@ def given(name: str, figure: Any) -> Drawn:
         return _in_both(figure, name)
     if isinstance(figure, str | os.PathLike):
         return from_file(figure)
-    expected = "be a figure of matplotlib, a function that makes one, or the path of a picture"
+    expected = "be a figure of matplotlib, a function that returns one, or the path of a picture"
     raise HyperparameterError(f"figures[{name!r}]", expected, figure)
 
 
@@ -125,7 +125,7 @@ def _in_both(make: Callable[[], "Figure"], alt: str) -> Drawn:
 
 
 def _svg(figure: "Figure") -> bytes:
-    """Drawn so that the same figure gives the same bytes."""
+    """The figure as SVG, deterministic."""
     import matplotlib as mpl
 
     file = io.BytesIO()
@@ -141,7 +141,7 @@ def _png(figure: "Figure") -> bytes:
 
 
 def _alt(figure: "Figure") -> str:
-    """What the axes say of themselves, for those who cannot see them."""
+    """A text alternative from the titles and labels of the axes."""
     told = []
     for ax in figure.axes:
         what = " over ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
@@ -151,7 +151,7 @@ def _alt(figure: "Figure") -> str:
 
 
 def _pictures() -> Any:
-    """Our pictures, which need matplotlib."""
+    """The package's pictures, which need matplotlib."""
     from jaxopt_cards import pictures
 
     return pictures

@@ -1,4 +1,4 @@
-"""The tables of a report: what came of the runs, the layers, and where it all ran."""
+"""The tables of a report: results, layers, and versions."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.paths import named
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.inputs import array_kind
 from jaxopt_cards.training.outcome import FitResult, History
 
-Rows = Mapping[str, Sequence[FitResult]]
 Table = list[dict[str, Any]]
 _ENDED = {
     "epochs": "all epochs done",
@@ -26,7 +26,7 @@ _ENDED = {
 
 
 def quality(rows: Rows, accuracy: Mapping[str, Sequence[float]]) -> Table:
-    """How good each row is; several runs as a list of numbers."""
+    """Accuracies and losses of each row; several runs as a list of numbers."""
     several = any(len(results) > 1 for results in rows.values())
     lines = []
     for name, results in rows.items():
@@ -46,7 +46,7 @@ def quality(rows: Rows, accuracy: Mapping[str, Sequence[float]]) -> Table:
 
 
 def effort(rows: Rows) -> Table:
-    """How long each row took, and why it ended."""
+    """Epochs and seconds of each row, and why training ended."""
     return [
         {
             "run": name,
@@ -61,12 +61,12 @@ def effort(rows: Rows) -> Table:
 
 
 def _whole(numbers: list[int]) -> int | list[int]:
-    """A number alone as it is, not rounded to four digits."""
+    """A single number alone, which the page then does not round to four digits."""
     return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _best(result: FitResult) -> dict[str, float]:
-    """What was measured in the best epoch; NaN if there was none."""
+    """The measurements of the best epoch; NaN if there was none."""
     columns = result.history._asdict()
     if result.best_epoch == 0:
         return dict.fromkeys(columns, float("nan"))
@@ -74,7 +74,7 @@ def _best(result: FitResult) -> dict[str, float]:
 
 
 def troubles(rows: Rows) -> list[str]:
-    """What went wrong, run by run."""
+    """What went wrong in each run."""
     return [
         f"{name}, run {number}: {result.trouble}"
         for name, results in rows.items()
@@ -84,7 +84,7 @@ def troubles(rows: Rows) -> list[str]:
 
 
 def every_epoch(rows: Rows) -> str:
-    """All histories as CSV, every digit kept."""
+    """All histories as CSV, with all digits."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "run", "epoch", *History._fields])
@@ -96,7 +96,7 @@ def every_epoch(rows: Rows) -> str:
 
 
 def layers(model: nnx.Module) -> tuple[Table, int]:
-    """The layers that have parameters, as people count them; and how many numbers in all."""
+    """The layers that have parameters, in natural order, and the number of parameters."""
     kinds = {
         "/".join(map(str, path)): type(module).__name__ for path, module in nnx.iter_modules(model)
     }
@@ -111,24 +111,24 @@ def layers(model: nnx.Module) -> tuple[Table, int]:
             "parameters": sum(int(np.size(leaf)) for leaf in arrays[layer].values()),
             "arrays": _shapes(arrays[layer]),
         }
-        for layer in sorted(arrays, key=_as_people_count)
+        for layer in sorted(arrays, key=_natural_order)
     ]
     return lines, sum(line["parameters"] for line in lines)
 
 
-def _as_people_count(layer: str) -> list[Any]:
-    """`hidden10` comes after `hidden9`: text and numbers in turn, so that like meets like."""
+def _natural_order(layer: str) -> list[Any]:
+    """Sorts `hidden10` after `hidden9`, by comparing numbers as numbers."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
 
 
 def _shapes(arrays: Mapping[str, Any]) -> str:
-    """Names, shapes and types; the kernel before the bias."""
+    """Names, shapes and dtypes; the kernel before the bias."""
     kernel_first = sorted(arrays, key=lambda name: np.ndim(arrays[name]), reverse=True)
     return ", ".join(f"{name} {array_kind(arrays[name])}" for name in kernel_first)
 
 
 def surroundings() -> dict[str, str]:
-    """What else the results may depend on."""
+    """Versions and devices, on which results may depend."""
     devices = jax.devices()
     packages = ("jaxopt_cards", "jax", "jaxlib", "flax", "optax", "numpy")
     return {name: version(name) for name in packages} | {

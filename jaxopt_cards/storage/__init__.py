@@ -1,1 +1,1 @@
-"""What is kept on disk by this package: locks, arrays, and the environment they came from."""
+"""Storage on disk: arrays, locks, and a description of the environment."""

@@ -1,4 +1,4 @@
-"""What goes to disk: trees as plain arrays by path, text that JSON can hold, checksums of both."""
+"""Conversion for storage: trees to plain arrays by path, values to JSON, and checksums of both."""
 
 import errno
 import json
@@ -19,20 +19,20 @@ MOST_METADATA = 2**26  # bytes of JSON that are read; about 200,000 arrays
 
 
 def plain_arrays(tree: PyTree) -> dict[str, Any]:
-    """A flat dictionary: Orbax then has no containers to guess, and keys are plain integers."""
+    """The tree as a flat dictionary of arrays, for Orbax; random keys become integers."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     for path, leaf in leaves:
         if not isinstance(leaf, jax.Array | np.ndarray) or leaf.dtype == object:
             raise HyperparameterError(f"leaf {path_name(path)!r}", "be an array", leaf)
     arrays = {path_name(path): _plain(leaf) for path, leaf in leaves}
     if not arrays or len(arrays) < len(leaves):
-        kind = "have arrays, each with a path of its own"
+        kind = "have arrays, each with its own path"
         raise HyperparameterError("the tree", kind, [path_name(path) for path, _ in leaves])
     return arrays
 
 
 def with_keys(arrays: dict[str, Any], like: PyTree) -> PyTree:
-    """The tree again, with random keys where `like` has them."""
+    """Rebuilds the tree, with random keys where `like` has them."""
     leaves = [
         jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
         for array, leaf in zip(arrays.values(), jax.tree.leaves(like), strict=True)
@@ -49,22 +49,22 @@ def described(tree: PyTree) -> list[str]:
 
 
 def checksum(tree: PyTree) -> int:
-    """CRC-32 of all arrays of a tree, one after the other."""
+    """CRC-32 of all arrays of a tree in order."""
     crc = 0
     for leaf in jax.tree.leaves(tree):
-        # As bytes, without a copy: bfloat16 has no buffer that zlib could read.
+        # As bytes, without a copy: zlib cannot read the buffer of bfloat16.
         plain = np.ascontiguousarray(_plain(leaf)).reshape(-1)
         crc = zlib.crc32(plain.view(np.uint8).data, crc)
     return crc
 
 
 def json_checksum(value: Any) -> int:
-    """CRC-32 of the text that JSON makes of a value; the same once it was read again."""
+    """CRC-32 of a value's JSON text; the same after a round trip."""
     return zlib.crc32(json.dumps(value).encode())
 
 
 def as_json(argument: str, value: Any) -> Any:
-    """The value as it will be read again: lists for tuples, text for the keys of dictionaries."""
+    """The value after a round trip through JSON: tuples become lists, and keys strings."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):
@@ -72,7 +72,7 @@ def as_json(argument: str, value: Any) -> Any:
 
 
 def check_same_arrays(saved: list[str], wanted: list[str]) -> None:
-    """Raises unless what was saved has the paths, shapes and dtypes of what is wanted."""
+    """Raises unless the saved arrays have the same paths, shapes and dtypes."""
     if wanted != saved:
         raise NamedError(
             f"the checkpoint is of another model or optimizer; only in it:"
@@ -82,7 +82,7 @@ def check_same_arrays(saved: list[str], wanted: list[str]) -> None:
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two dictionaries, compared as text since NaN is not equal to NaN."""
+    """Differences between two dictionaries, compared as text because NaN is not equal to NaN."""
     return [
         f"{name}: saved {saved.get(name)!r}, now {now.get(name)!r}"
         for name in now | saved
@@ -91,9 +91,9 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def if_full(error: BaseException) -> str:
-    """A hint for an error of writing, if it is, or comes of, a disk or a quota that is full."""
+    """A hint for a write error that was caused by a full disk or quota."""
     full = (errno.ENOSPC, errno.EDQUOT)
-    texts = [os.strerror(number) for number in full]  # all that tensorstore keeps of it
+    texts = [os.strerror(number) for number in full]  # tensorstore keeps only the text
     cause: BaseException | None = error
     while cause is not None:
         if getattr(cause, "errno", None) in full or any(text in str(cause) for text in texts):
@@ -103,7 +103,7 @@ def if_full(error: BaseException) -> str:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is a random key of JAX, which neither NumPy nor Orbax knows."""
+    """Whether it is a random key of JAX, which NumPy and Orbax do not support."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

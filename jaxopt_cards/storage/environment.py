@@ -1,4 +1,4 @@
-"""What the last bits of a result depend on besides the program and its inputs."""
+"""What bit-identical results depend on, besides the program and its inputs."""
 
 import os
 from importlib import metadata
@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 
-# These decide how a program is written down, so that its text can be compared only if they agree.
+# The text of a program depends on these, and can be compared only if they are the same.
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jaxopt_cards")
 
 
 def environment(compiler_options: dict[str, Any]) -> dict[str, Any]:
-    """Versions, devices, threads and compiler options, as JSON can hold them."""
+    """Versions, devices, threads and compiler options, as JSON values."""
     versions = {name: _version(name) for name in LIBRARIES}
     device = jax.devices()[0]
     about: dict[str, Any] = {"platform": device.platform, "device": device.device_kind}
@@ -31,7 +31,7 @@ def _version(library: str) -> str:
 
 
 def _threads() -> int:
-    """How many threads XLA's client for the CPU makes: as it counts them itself."""
+    """The number of threads of XLA's CPU client, determined in the same way as there."""
     asked = os.environ.get("PJRT_NPROC", "")
     if asked.isdecimal() and int(asked):
         return int(asked)
@@ -41,7 +41,7 @@ def _threads() -> int:
 
 
 def _processor() -> str:
-    """The name of the processor, whose instructions XLA compiles for, where Linux tells it."""
+    """The name of the processor for which XLA compiles, if Linux provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -51,6 +51,6 @@ def _processor() -> str:
 
 
 def _flags(value: str) -> list[str]:
-    """All flags but those that write files and the number of devices, which is compared apart."""
+    """All flags except those for dumps and the number of devices, which is compared elsewhere."""
     idle = ("--xla_dump", "--xla_force_host_platform_device_count")
     return [flag for flag in value.split() if not flag.startswith(idle)]

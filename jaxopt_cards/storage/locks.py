@@ -1,4 +1,4 @@
-"""Locks between processes, which vanish with their process however it ends."""
+"""Locks between processes, which are released when their process ends in any way."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows, where nothing is locked
     fcntl = None
 
-WAIT = 60.0  # seconds; the work that is done under such a lock takes far less
+WAIT = 60.0  # seconds; work under such a lock takes far less
 _POLL = 0.005
 
 
@@ -27,10 +27,10 @@ class InUseError(NamedOSError):
 
 @contextlib.contextmanager
 def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Holds a lock on a folder: against writers if `shared`, otherwise against readers as well.
+    """Holds a lock on a folder: against writers if `shared`, otherwise also against readers.
 
-    Does nothing where there are no locks: on Windows, on some network drives, and for a folder that
-    does not exist.
+    Does nothing where locks are not available: on Windows, on some network drives, and for a folder
+    that does not exist.
     """
     descriptor = None
     try:
@@ -48,23 +48,23 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 class FileLock:
-    """A lock on a file, which is made for it and removed when the lock is released."""
+    """A lock on a file, which is created for it and removed on release."""
 
     def __init__(self, file: Path):
-        """Takes the lock at once, or raises `InUseError`, which names the process that holds it."""
+        """Acquires the lock or raises `InUseError`, which names the process that holds it."""
         self._file = file
         self._stream: IO[str] | None = None
         while fcntl is not None and self._stream is None:
             try:
                 stream = file.open("a+")
             except OSError:
-                return  # writing into that folder will fail, too, and its error says why
+                return  # writing to that folder will fail, too, with an error that says why
             if not _wait(stream.fileno(), shared=False, seconds=0):
                 with stream:
                     raise InUseError(f"is in use by another process{_owner(stream)}", errno.EAGAIN)
             if _is_at(file, stream):
                 self._stream = stream
-                with contextlib.suppress(OSError):  # a full disk
+                with contextlib.suppress(OSError):  # if the disk is full
                     stream.truncate(0)
                     stream.write(f"{os.getpid()}\n")
                     stream.flush()
@@ -72,7 +72,7 @@ class FileLock:
                 stream.close()
 
     def release(self) -> None:
-        """Gives the lock back; more than once does nothing."""
+        """Releases the lock; calling it again does nothing."""
         if self._stream is not None:
             self._file.unlink(missing_ok=True)
             self._stream.close()
@@ -86,7 +86,7 @@ def _owner(stream: IO[str]) -> str:
 
 
 def _is_at(file: Path, stream: IO[str]) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Whether the open file still has that name."""
     try:
         return os.path.samestat(file.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def _is_at(file: Path, stream: IO[str]) -> bool:
 
 
 def _wait(descriptor: int, shared: bool, seconds: float) -> bool:
-    """Whether the lock was taken within so many seconds, or the file system has no locks."""
+    """Whether the lock was acquired in time, or the file system has no locks."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     last = time.monotonic() + seconds
     while True:

@@ -8,6 +8,6 @@ _public, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    if name == "report":  # it was here before it had a package of its own
+    if name == "report":  # moved to `reports` in 0.2.0
         return _importlib.import_module("jaxopt_cards.reports").report
     return _public(name)

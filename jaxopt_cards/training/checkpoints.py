@@ -49,8 +49,8 @@ class Checkpointer:
         identity: dictionary that JSON can hold, such as seed and settings. A checkpoint with
             another one is refused. Default: only names, shapes and dtypes of the arrays are
             compared.
-        max_to_keep: whole number > 0; older checkpoints are deleted. Default: 2, so that one is
-            left if the last is damaged.
+        max_to_keep: how many checkpoints to keep; older ones are deleted. Default: 2, so that one
+            is left if the last is damaged.
 
     Returns:
         An object with `save(step, tree, notes)`, `restore(like)`, `wait()` and `close()`.
@@ -124,7 +124,7 @@ class Checkpointer:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for what was saved; an error of the block comes first, with ours as a note."""
+        """Waits for pending writes; an error of the block comes first, with ours as a note."""
         try:
             self.close()
         except OSError as failure:
@@ -134,7 +134,7 @@ class Checkpointer:
 
     @named_as("Checkpointer")
     def close(self) -> None:
-        """Waits until what was saved is on disk, and ends Orbax's threads."""
+        """Waits for pending writes, and ends Orbax's threads."""
         try:
             self.wait()
         finally:
@@ -145,7 +145,7 @@ class Checkpointer:
 
     @named_as("Checkpointer")
     def wait(self) -> None:
-        """Waits until what was saved is on disk; raises `OSError` if it could not be written."""
+        """Waits for pending writes; raises `OSError` if one failed."""
         with self._writing():
             self._manager.wait_until_finished()
 
@@ -166,7 +166,7 @@ class Checkpointer:
                     run=self._args.StandardSave(arrays),
                     about=self._args.JsonSave({"about": about, "checksum": json_checksum(about)}),
                 ),
-                force=True,  # Orbax would leave out, without a word, what it finds not worth saving
+                force=True,  # otherwise Orbax silently skips some steps
             )
 
     @named_as("Checkpointer")
@@ -269,7 +269,7 @@ class Checkpointer:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Makes of any error while writing one that says where, and what is left."""
+        """Turns errors while writing into one that says where, and which checkpoint is left."""
         try:
             yield
         except Exception as error:
@@ -373,7 +373,7 @@ class FitCheckpointer(Checkpointer):
     """
 
     _function, _argument = "fit", "checkpoints"
-    _unlike = ""  # what the last checkpoint that was looked at may differ in
+    _unlike = ""  # differences of the last checkpoint that was tried
 
     def restore(self, like: PyTree) -> tuple[int, PyTree, Any] | None:
         """As in `Checkpointer`; warns if results may not be bit-identical."""

@@ -55,15 +55,15 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
             learning rate that makes a gradient transformation: `jaxopt_cards.adamw`.
         learning_rate: number, or schedule; first argument of the optimizer.
         optimizer_kwargs: its other arguments, by name: `{"weight_decay": 1e-4}`.
-        batch_size: whole number > 0; all examples if there are fewer.
-        epochs: whole number > 0; the largest number of epochs.
-        patience: whole number > 0, as in `fit`, or `None`: never stop early. Default: Géron's 20.
+        batch_size: int in [1, inf); all examples if there are fewer.
+        epochs: int in [1, inf); the largest number of epochs.
+        patience: int in [1, inf), as in `fit`, or `None`: never stop early. Default: Géron's 20.
         validation_fraction: float in [0, 1); share of the examples that `fit` sets aside for early
             stopping, in proportion to the classes. The first example of each class is never set
             aside. With 0 the loss on the training set is used instead.
-        random_state: seed of weights, noise, order and validation set: whole number or
+        random_state: seed of weights, noise, order and validation set: integer or
             `numpy.random.RandomState`; `None` gives other numbers in each call.
-        progress: bool; as in `fit`.
+        progress: as in `fit`.
 
     Returns:
         An estimator with `fit(X, y, sample_weight=None, valid=None)`, `predict`, `predict_proba`,

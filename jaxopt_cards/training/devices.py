@@ -1,4 +1,4 @@
-"""Where arrays lie when there is more than one device: JAX's own meshes and shardings."""
+"""Placement of arrays on several devices, by JAX's meshes and shardings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,27 +23,27 @@ class Placement:
     r"""How `fit` and `fit_many` spread a run over several devices.
 
     Every batch is spread over the mesh's first axis, and the losses are those of one device up to
-    rounding. Parameters, and what the optimizer keeps of them, lie whole on every device unless a
-    rule says otherwise. `fit_many` spreads its runs over all devices instead.
+    rounding. Parameters and optimizer state are replicated unless a rule matches. `fit_many`
+    spreads its runs over all devices instead.
 
     Args:
         mesh: a `jax.sharding.Mesh`, also over several hosts.
-        sharding: from regular expressions over the parameters' paths to `PartitionSpec`, such as
-            `{"kernel": P(None, "model")}`. The first one that matches counts.
+        sharding: maps regular expressions over the parameters' paths to `PartitionSpec`, such as
+            `{"kernel": P(None, "model")}`. The first match counts.
 
     Returns:
-        What `placement=` takes.
+        A value for `placement=`.
 
     Raises:
-        ValueError: no mesh, or a rule that is not a `PartitionSpec`; in `fit`, a rule that matches
-            no parameter or does not suit its shape.
+        ValueError: `mesh` is not a mesh, or a rule is not a `PartitionSpec`; in `fit`, a rule
+            matches no parameter or does not fit its shape.
 
     References:
         Yuanzhong Xu et al. (2021), GSPMD: General and Scalable Parallelization for ML Computation
         Graphs.
 
     Use when: a batch or the model is too large for one device, or there are several hosts.
-    Avoid when: one device is enough; a mesh by itself says the same as `Placement(mesh)`.
+    Avoid when: one device is enough; a mesh alone is equivalent to `Placement(mesh)`.
 
     Example:
         >>> import jax
@@ -59,7 +59,7 @@ class Placement:
         """Checks the rules; the arguments are described with the class."""
         if not isinstance(mesh, Mesh):
             raise HyperparameterError("mesh", "be a jax.sharding.Mesh", mesh)
-        # XLA chooses how arrays lie inside of the program, whatever the axes were made for.
+        # XLA chooses the shardings inside the program, whatever types the axes had.
         automatic = (AxisType.Auto,) * len(mesh.axis_names)
         self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
         for spec in (sharding or {}).values():
@@ -86,10 +86,10 @@ class Placement:
         return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
 
     def shardings(self, tree: PyTree, params: PyTree) -> PyTree:
-        """How a tree with parameters and what an optimizer keeps of them lies, as the rules say.
+        """The shardings of a tree of parameters and optimizer state, by the rules.
 
         A leaf is a parameter's if its path ends in the parameter's and it has the same shape; the
-        rest lies whole on every device.
+        rest is replicated.
         """
         shapes = dict(zip(path_names(params), map(jnp.shape, jax.tree.leaves(params)), strict=True))
         for pattern in self._rules:
@@ -130,7 +130,7 @@ def as_placement(placement: Any) -> Placement | None:
 
 
 def placed(tree: PyTree, shardings: PyTree) -> PyTree:
-    """The tree on its devices; what lies there already stays."""
+    """The tree on its devices; arrays already there are not copied."""
     return jax.tree.map(
         lambda leaf, sharding: (
             leaf if getattr(leaf, "sharding", None) == sharding else _put(leaf, sharding)

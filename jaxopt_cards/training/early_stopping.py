@@ -31,7 +31,7 @@ class EarlyStopping:
         .. math:: \text{stop}_t = \Big[t - \arg\min_{s \le t} v_s \ge \text{patience}\Big]
 
     Args:
-        patience: whole number > 0; number of values without improvement before it stops.
+        patience: int in [1, inf); number of values without improvement before it stops.
         min_delta: float in [0, inf); the amount by which a value must fall to count.
 
     Returns:

@@ -35,7 +35,7 @@ class Program(NamedTuple):
     regularizer: Callable[[PyTree], jax.Array] | None = None  # of the trained parameters
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # of a key and inputs
     plateau: optax.GradientTransformation | None = None  # scales updates by the validation loss
-    batch_sharding: Any = None  # how the rows of a batch lie on the devices
+    batch_sharding: Any = None  # of the rows of a batch
 
 
 class Options(NamedTuple):
@@ -290,10 +290,10 @@ def _kept(
 
 
 def compiler_options() -> dict[str, Any]:
-    """What XLA is told about compiling epochs.
+    """Options of XLA for compiling epochs.
 
-    On the CPU it may use registers as wide as there are: by itself it takes half of those of
-    AVX-512, and an epoch of the chapter's network takes 15 % longer. Others know no such option.
+    On a CPU, vectors may be as wide as the hardware's: by default XLA uses half the width of
+    AVX-512, and an epoch of Géron's network takes 15 % longer. Other backends lack this option.
     """
     return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
 

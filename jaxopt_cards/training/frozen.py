@@ -91,7 +91,7 @@ def _paths_of(model: nnx.Module, mask: Any, argument: str = "mask") -> str:
 
 
 def filter_of(trainable: Any, model: nnx.Module) -> Any:
-    """The NNX filter of what is trained, from one or from a mask as of `select`."""
+    """The NNX filter of the trained parameters, from a filter or a mask as in `select`."""
     if isinstance(trainable, Frozen):
         return trainable.of(model)
     if _is_filter(trainable):

@@ -14,7 +14,7 @@ from jaxopt_cards.storage.environment import LIBRARIES, environment
 from jaxopt_cards.training import epoch_program
 
 WHOLE = "the epoch as a whole"
-_NOTED = {"programs", "environment"}  # what is not compared as a whole
+_NOTED = {"programs", "environment"}  # not compared as a whole
 
 
 def identity(

@@ -134,7 +134,7 @@ def check_range(what: str, array: Any) -> None:
 
 
 def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
-    least = np.finfo(np.float32).tiny  # processors take what is smaller for 0
+    least = np.finfo(np.float32).tiny  # processors flush smaller numbers to 0
     real = jnp.issubdtype(weight.dtype, jnp.floating) or weight.dtype.kind in "biu"
     if real and weight.shape == (n,):
         # From NumPy's arrays of 64 bits straight to float32, so that large integers are not cut.

@@ -79,9 +79,9 @@ def fit_many(
         valid: pair (x, y), or (x, y, weight), shared by all runs.
         folds: instead of `valid`: for each run the rows of `train` to train on and the rows to
             validate on, as scikit-learn's splitters give them. Weights apply to both.
-        batch_size: whole number > 0, or one for each run.
+        batch_size: int in [1, inf), or one for each run.
         seeds: for each run the seed of the order of the examples. Default: 0 for all.
-        side_by_side: whole number > 0; how many runs share each operation, under `vmap`. Parts of
+        side_by_side: int in [1, inf); how many runs share each operation, under `vmap`. Parts of
             this size follow each other in the same program. Default: the whole group, but 1 on a
             CPU, where the operations of one run keep the cores busy and early stopping saves more.
         placement: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.

@@ -65,7 +65,7 @@ def fit_online(
         model: any NNX module; not changed.
         tx: any gradient transformation.
         batches: pairs (x, y), or (x, y, weight) with numbers >= 0; the first is the longest.
-        seed: whole number >= 0; seed of `augment`.
+        seed: int in [0, inf); seed of `augment`.
         settings: `loss`, `regularizer`, `augment` and `trainable` as in `fit`.
 
     Returns:

@@ -54,7 +54,7 @@ class FitResult:
 
 
 def trouble_in(history: Any, measured: Measured | None, params: Any) -> str:
-    """What to know of the losses of all epochs that are not finite; empty if there are none."""
+    """A warning about losses that are not finite; empty if all are finite."""
     bad = [number for number, (_, loss, *_) in enumerate(history, 1) if not np.isfinite(loss)]
     trained = np.isfinite(history[-1][0])
     if trained and not bad:

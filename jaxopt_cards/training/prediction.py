@@ -28,7 +28,7 @@ def predict(
     Args:
         model: any NNX module that maps a batch of inputs to outputs.
         x: inputs, shape (n, ...): an array, or one that is mapped from a file.
-        batch_size: whole number > 0; number of inputs that are in memory at a time.
+        batch_size: number of inputs that are in memory at a time.
 
     Returns:
         A NumPy array of the outputs, such as logits, with a row for each input. If the model

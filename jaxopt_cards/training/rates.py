@@ -78,11 +78,11 @@ def learning_rate_range(
         make_tx: function of `learning_rate` that makes a transformation: `adam`, or a chain.
         train: pair (x, y).
         valid: pair (x, y).
-        low: float in (0, inf); the first rate.
-        high: float in (0, inf); the last rate, above the first.
-        points: whole number >= 2; number of rates, evenly spaced on a log axis.
-        batch_size: whole number > 0.
-        seed: whole number >= 0; seed of the order of the examples, the same in all runs.
+        low: the first rate.
+        high: the last rate, above the first.
+        points: number of rates, evenly spaced on a log axis.
+        batch_size: int in [1, inf); examples per batch.
+        seed: int in [0, inf); seed of the order of the examples, the same in all runs.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs` of each run, 1 by default; `patience`, `loss`, `regularizer`, `augment`,

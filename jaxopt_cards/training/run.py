@@ -48,7 +48,7 @@ class _Start(NamedTuple):
     run: epoch_program.Run
     inputs: tuple  # frozen parameters, training and validation data, random key
     place: Callable[[epoch_program.Run], epoch_program.Run]  # lays a run on the devices
-    identity: Callable[[], dict[str, Any]]  # what a checkpoint must be of
+    identity: Callable[[], dict[str, Any]]  # what a checkpoint must match
 
 
 REFUSED = {
@@ -98,15 +98,15 @@ def fit(
             of examples and the mean weight of all training examples, not by the sum of its own
             weights: so the weighted mean loss is minimised at every batch size.
         valid: pair (x, y), or (x, y, weight), for early stopping and the choice of the best epoch.
-        batch_size: whole number > 0, at most the number of training examples; 32 by default. No
+        batch_size: int in [1, inf), at most the number of training examples; 32 by default. No
             example is dropped: the last batch of an epoch is filled up with other examples at
             weight zero, which only batch normalisation sees. Its loss is the mean over its own
             examples, as in PyTorch and Keras, so each of them counts for more; the order is new in
             each epoch.
-        epochs: whole number > 0; the largest number of epochs. Default: 100.
-        patience: whole number > 0; stop after this many epochs without a lower validation loss.
+        epochs: int in [1, inf); the largest number of epochs. Default: 100.
+        patience: int in [1, inf); stop after this many epochs without a lower validation loss.
             Default: never. Exercise 8 of Géron's chapter 11 takes 20.
-        seed: whole number >= 0; seed of the order of the examples, 0 by default. The model has its
+        seed: int in [0, inf); seed of the order of the examples, 0 by default. The model has its
             own seed for its weights.
         loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
             integer labels.
@@ -211,7 +211,7 @@ def _start(
     placement: Placement | None,
     settings: Mapping[str, Any],
 ) -> _Start:
-    """Checks what the user gave, and puts it on the device."""
+    """Checks the arguments, and puts arrays on the device."""
     check_model(model)
     given = (
         on_device("fit", "train", train, weighted=True),
@@ -232,7 +232,7 @@ def _start(
     if opt_state is not None:
         check_opt_state(opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
-    run = jax.tree.map(jnp.copy, run)  # in arrays of its own: the compiled epoch reuses them
+    run = jax.tree.map(jnp.copy, run)  # copies, since the compiled epoch donates its arguments
     inputs = (frozen, *(data.relative() for data in given), jax.random.key(seed))
     place = _unchanged
     if placement:
@@ -289,7 +289,7 @@ def _result(
     compile_seconds: float,
     measured: epoch_program.Measured | None,
 ) -> FitResult:
-    """What came of the epochs; says what was wrong, if the losses did not stay finite."""
+    """The result of the epochs; warns if losses were not finite."""
     trouble = trouble_in(history, measured, run.model.params)
     if int(run.best_epoch) == 0:
         raise NotFiniteError(f"the validation loss was never finite. {trouble}")

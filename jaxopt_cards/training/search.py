@@ -89,10 +89,10 @@ def cross_validate(
         make_model: `make_model(rngs=...)` returns a new NNX module. Each fold has its own seed.
         tx: any gradient transformation.
         train: pair (x, y), or (x, y, weight).
-        cv: whole number >= 2, the number of folds, which are shuffled and stratified by label; or
+        cv: int in [2, inf), the number of folds, which are shuffled and stratified by label; or
             a splitter of scikit-learn.
-        seed: whole number >= 0; seed of the folds, the weights and the order of the examples.
-        batch_size: whole number > 0.
+        seed: int in [0, inf); seed of the folds, the weights and the order of the examples.
+        batch_size: int in [1, inf); examples per batch.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
@@ -158,14 +158,14 @@ def random_search(
             `{"learning_rate": scipy.stats.loguniform(1e-4, 1e-1), "units": [(50,), (100,)]}`.
             `batch_size` may be one of them.
         train: pair (x, y), or (x, y, weight).
-        candidates: whole number > 0; how many to draw. A smaller grid is tried completely.
+        candidates: how many to draw. A smaller grid is tried completely.
         cv: as in `cross_validate`; or a pair (x, y), one validation set for all candidates.
-        halving: whole number > 1; the factor of successive halving: all candidates are trained for
+        halving: int in [2, inf); the factor of successive halving: all candidates are trained for
             a few epochs, the best one in `halving` of them starts again with `halving` times as
             many, and so on up to `epochs`. Default: all candidates are trained for `epochs`.
         by: "valid_loss" or "valid_accuracy"; the column by which the table is sorted.
-        seed: whole number >= 0; seed of candidates, folds, weights and the order of the examples.
-        batch_size: whole number > 0, if `space` has none.
+        seed: int in [0, inf); seed of candidates, folds, weights and the order of the examples.
+        batch_size: int in [1, inf), if `space` has none.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
@@ -231,7 +231,7 @@ def random_search(
 
 
 def _check_make_model(make_model: Any) -> None:
-    """Raises unless it is a function; a module can be called, too, but with inputs."""
+    """Raises unless it is a function; a module is callable too, but with inputs."""
     if not callable(make_model) or isinstance(make_model, nnx.Module):
         expected = "be a function that returns a module"
         raise HyperparameterError("make_model", expected, make_model)
@@ -315,7 +315,9 @@ def _taken(
     """Which hyperparameters the model takes, and which the transformation."""
     of_model, of_tx = _parameters(make_model), _parameters(make_tx)
     to_tx = [key for key in candidate if key in of_tx]
-    anything = "**" in of_model  # then the model takes what the transformation does not
+    anything = (
+        "**" in of_model
+    )  # then the model takes the arguments that the transformation does not
     to_model = [
         key
         for key in candidate

@@ -1,4 +1,4 @@
-"""The settings that `fit`, `fit_many` and what is built on them share, and their checks."""
+"""The settings that `fit`, `fit_many` and the functions built on them share, and their checks."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict
@@ -51,7 +51,7 @@ FIT = {"batch_size": 32, "seed": 0} | RUN
 
 
 def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
-    """What is added to a plain epoch, if it can be what it says."""
+    """Checks and gathers the options of the epoch program."""
     for argument in ("regularizer", "augment"):
         value = settings[argument]
         if value is not None and not callable(value):

@@ -25,7 +25,7 @@ from jaxopt_cards.transfer.pretraining import (
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """The mean over the features of each example."""
+    """The mean squared error of each example."""
     return jnp.mean((outputs - targets) ** 2, axis=-1)
 
 
@@ -43,12 +43,12 @@ def pretrain_autoencoder(
     loss: Loss = squared_error,
     progress: bool = True,
 ) -> Pretrained:
-    r"""Pretrains hidden layers without labels: each learns to restore its input from a spoilt one.
+    r"""Pretrains hidden layers without labels, as a stack of denoising autoencoders.
 
-    From below, each layer gets a linear decoder, which is thrown away afterwards, and is trained to
-    give back its input where a share of it was set to zero. The layers below are frozen and their
-    outputs, without noise, are computed once. Dropout and DropConnect of the model are left out
-    meanwhile; batch normalisation is trained along. The model given is not changed.
+    The layers are trained one by one, the lowest first. Each gets a temporary linear decoder, and
+    learns to reconstruct its input, of which a fraction was set to zero. The layers below are
+    frozen; their outputs, without noise, are computed once. The model's dropout and DropConnect are
+    not applied; its batch normalisation is trained. The given model is not changed.
 
     Equation:
         .. math:: \min_{W, b, W', b'}\ \mathrm{E}\,
@@ -60,36 +60,38 @@ def pretrain_autoencoder(
 
     Args:
         model: a `layers.MLP`.
-        tx: any gradient transformation, such as `adam(1e-3)`; begun anew for each layer.
+        tx: any gradient transformation, such as `adam(1e-3)`; each layer starts with a new state.
         x: inputs, shape (n, features).
-        noise: float in [0, 1); share of each input that is set to zero. The paper tries 0.1, 0.25
-            and 0.4; 0 is a plain autoencoder.
-        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
-        epochs: whole number > 0; for each layer. The best by the loss without noise is kept.
-        batch_size: whole number > 0, at most n.
-        seed: whole number >= 0; seed of decoders, order and noise.
-        loss: `loss(outputs, inputs)` returns one number an example, of the decoder's linear output.
+        noise: fraction of inputs set to zero. The paper tries 0.1, 0.25 and 0.4; 0 is a plain
+            autoencoder.
+        upto: int in [1, inf); the last hidden layer to pretrain. Default: all.
+        epochs: int in [1, inf); number of epochs for each layer. The best by
+            the loss without noise is kept.
+        batch_size: int in [1, inf), at most n; examples per batch.
+        seed: int in [0, inf); seed of decoders, order and noise.
+        loss: function `loss(outputs, inputs)` that returns one number per example.
             Default: mean squared error.
-        progress: bool; as in `training.fit`.
+        progress: as in `training.fit`.
 
     Returns:
         A `Pretrained`: `model`, a copy with pretrained hidden layers, and `losses`, for each layer
         an array of the loss without noise after each epoch.
 
     State:
-        While it trains, that of `training.fit` for one layer and its decoder.
+        During training, that of `training.fit` for one layer and its decoder.
 
     Raises:
-        ValueError: not an MLP with hidden layers; `x` empty, not finite or of another width; a
-            number outside its range.
+        ValueError: the model is not an MLP with hidden layers; `x` is empty, not finite or has
+            another width; a number is outside its range.
         FloatingPointError: the loss was never finite.
 
     References:
         Pascal Vincent et al. (2010), Stacked Denoising Autoencoders. Yoshua Bengio et al. (2007),
-        Greedy Layer-Wise Training of Deep Networks. Chapter 11, "Unsupervised Pretraining".
+        Greedy Layer-Wise Training of Deep Networks. Géron (2017), chapter 11, "Unsupervised
+        Pretraining".
 
-    Use when: labels are few, inputs are many, and no trained network is at hand.
-    Avoid when: labels are many: modern initialisation and optimizers need no pretraining.
+    Use when: there are few labels, many inputs, and no trained network.
+    Avoid when: there are many labels; modern initialisation and optimizers need no pretraining.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -128,17 +130,17 @@ def pretrain_autoencoder(
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """Sets a share of the inputs to zero; a class, so that equal rates share a program."""
+    """Sets a fraction of the inputs to zero; a class, so that equal rates share a program."""
 
     rate: float
 
     def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
-        """The inputs, spoilt."""
+        """Returns the masked inputs."""
         return jnp.where(jax.random.bernoulli(key, 1 - self.rate, x.shape), x, jnp.zeros_like(x))
 
 
 def _autoencoder(model: MLP, index: int, rngs: nnx.Rngs) -> MLP:
-    """A network of this one hidden layer whose output layer is the decoder."""
+    """A network of this hidden layer, with the decoder as its output layer."""
     layer = hidden(model, index)
     width = layer.in_features
     one = MLP(width, width, (layer.out_features,), model.activation, rngs=rngs)
@@ -148,7 +150,7 @@ def _autoencoder(model: MLP, index: int, rngs: nnx.Rngs) -> MLP:
 
 
 def _copy_layer(one: Any, model: MLP, index: int) -> None:
-    """Gives the model what its layer has learnt."""
+    """Copies the trained layer into the model."""
     for end, part in parts_of(model, index).items():
         learnt = nnx.state(parts_of(one, 1)[end], nnx.Any(nnx.Param, nnx.BatchStat))
         nnx.update(part, learnt)

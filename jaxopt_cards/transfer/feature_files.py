@@ -1,4 +1,4 @@
-"""Features on disk: found again by what they were made of, and proven whole before use."""
+"""Cached features on disk, found by a fingerprint of their inputs and verified before use."""
 
 import contextlib
 import hashlib
@@ -25,15 +25,15 @@ _MAX_MANIFEST = 2**16  # bytes
 
 
 def fingerprint(run: Any, arguments: tuple[Any, Any], x: np.ndarray) -> str:
-    """SHA-256 of all that features depend on: the program, the arrays it reads, and the inputs."""
+    """SHA-256 of everything that features depend on: the program, its arrays, and the inputs."""
     digest = hashlib.sha256()
-    # Another compiler, processor or number of threads rounds otherwise: such features would not be
-    # those of a run in memory.
+    # Another compiler, processor or number of threads rounds differently, so that the features
+    # would differ from those computed in memory.
     about = environment({})
-    for library in ("flax", "optax", "jaxopt_cards"):  # whose work is in the program's text
+    for library in ("flax", "optax", "jaxopt_cards"):  # whose effect is in the program's text
         del about[library]
     digest.update(json.dumps(about).encode())
-    # The program's text has all settings of the layers, and of JAX, that make a difference.
+    # The program's text contains all relevant settings of the layers and of JAX.
     digest.update(run.lower(*arguments).as_text().encode())
     for array in _arrays_read(run, arguments):
         _add(digest, np.asarray(jax.random.key_data(array) if is_key(array) else array))
@@ -48,24 +48,24 @@ def on_disk(
     shape: tuple[int, ...],
     dtype: Any,
 ) -> np.ndarray:
-    """The features of that key, mapped from their file; written first if they are not there."""
+    """The features with that key, mapped from their file, which is written first if missing."""
     folder = Path(directory)
     if folder.exists() and not folder.is_dir():
         raise HyperparameterError("directory", "be a folder", str(folder))
     file = folder / f"features-{key}.npy"
-    # NumPy's format does not know bfloat16: its bits are stored as whole numbers.
+    # NumPy's format does not support bfloat16: its bits are stored as integers.
     stored = np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
     features = _found(file, shape, stored)
     if features is None:
         _write(file, batches, shape, stored)
         features = _found(file, shape, stored)
     if features is None:
-        raise NamedOSError(f"{escaped(file)} is not what was just written to it")
+        raise NamedOSError(f"{escaped(file)} differs from what was just written to it")
     return features.view(dtype)
 
 
 def _arrays_read(run: Any, arguments: tuple[Any, Any]) -> list[Any]:
-    """Those arrays of the model that reach the program; the layers above do not."""
+    """The arrays of the model that the program reads; it does not read those of higher layers."""
     program = jax.make_jaxpr(run.__wrapped__)(*arguments)
     read = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
     read |= {id(variable) for variable in program.jaxpr.outvars}
@@ -76,7 +76,7 @@ def _arrays_read(run: Any, arguments: tuple[Any, Any]) -> list[Any]:
 
 
 def _add(digest: Any, array: np.ndarray) -> None:
-    """Adds an array, a few rows at a time: it may be mapped from a file larger than memory."""
+    """Adds an array, a few rows at a time, since it may be a mapped file larger than memory."""
     digest.update(f"{array.dtype}{array.shape}".encode())
     rows = array.reshape(1) if array.ndim == 0 else array
     for start in range(0, len(rows), ROWS_AT_A_TIME):
@@ -84,12 +84,12 @@ def _add(digest: Any, array: np.ndarray) -> None:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    # As bytes, without a copy: bfloat16 has no buffer of its own.
+    # As bytes, without a copy: bfloat16 does not support the buffer protocol.
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
-    """The first bytes of the `.npy` file of such an array."""
+    """The header of an `.npy` file with such an array."""
     stream = io.BytesIO()
     about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, about)
@@ -101,15 +101,15 @@ def _manifest(file: Path) -> Path:
 
 
 def _about(file: Path, shape: tuple[int, ...], dtype: Any, crc: int) -> dict[str, Any]:
-    """What the manifest says of a file."""
+    """The contents of the manifest."""
     about = {"format": 1, "file": file.name, "shape": list(shape), "dtype": str(dtype)}
     return about | {"crc32": crc}
 
 
 def _found(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
-    """The features in a file, if they are those that were written to it to the last bit."""
+    """The features in a file, if they have the checksum in the manifest."""
     try:
-        # Another process may replace both meanwhile; what is open stays what it is.
+        # Another process may replace both files later; open files do not change.
         with locked(file.parent, shared=True), _manifest(file).open("rb") as manifest:
             features = _mapped(file, shape, dtype)
             about = json.loads(manifest.read(_MAX_MANIFEST))
@@ -124,23 +124,23 @@ def _found(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
 
 
 def _mapped(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
-    """The array in a file of just this shape and dtype."""
+    """The array in a file, if it has exactly this shape and dtype."""
     header = _header(shape, dtype)
     size = len(header) + int(np.prod(shape)) * dtype.itemsize
     with file.open("rb") as stream:
-        # The header is compared, not read: nothing in the file is believed.
+        # The header is compared, not parsed: the file is not trusted.
         if stream.read(len(header)) != header or os.fstat(stream.fileno()).st_size != size:
             return None
         return np.memmap(stream, dtype, mode="r", offset=len(header), shape=shape)
 
 
 def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dtype: Any) -> None:
-    """Writes the features, then what proves them whole; each appears at once or not at all."""
+    """Writes the features and their manifest, each atomically."""
     crc = 0
 
     def write_features(stream: BinaryIO) -> None:
         nonlocal crc
-        # By plain writing, not through a map: on a full disk that would kill the process (SIGBUS).
+        # Not through a memory map: on a full disk, that would kill the process (SIGBUS).
         stream.write(_header(shape, dtype))
         for rows in batches:
             crc = zlib.crc32(_bytes(rows), crc)
@@ -154,7 +154,7 @@ def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dt
         with (
             _written(file.parent, write_features) as features,
             _written(file.parent, write_manifest) as manifest,
-            # Of two processes that write the same features, no one sees a file of each.
+            # Two processes that write the same features must not mix their files.
             locked(file.parent),
         ):
             features.replace(file)
@@ -169,7 +169,7 @@ def _write(file: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...], dt
 
 @contextlib.contextmanager
 def _written(folder: Path, write: Callable[[BinaryIO], None]) -> Iterator[Path]:
-    """A file under a temporary name, whole and on the disk; removed unless it gets another name."""
+    """A complete file under a temporary name; removed unless it is renamed."""
     part = folder / f".features-{uuid.uuid4().hex}"
     try:
         with part.open("xb") as stream:

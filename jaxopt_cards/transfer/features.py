@@ -1,4 +1,4 @@
-"""The frozen lower part of a network, run once."""
+"""Cached outputs of frozen lower layers."""
 
 import os
 from typing import Annotated, Any, NamedTuple
@@ -26,47 +26,45 @@ def cache_features(
     batch_size: Annotated[int, "[1, inf)"] = 1000,
     directory: str | os.PathLike | None = None,
 ) -> Examples:
-    r"""Runs the lower layers over all inputs once, so that training need not.
+    r"""Computes the outputs of the lower layers for all inputs once, for use in training.
 
-    The outputs of hidden layer `upto`, with the labels as they were. Training the layers above on
-    them gives the same parameters as training the whole network with the lower layers frozen, up to
-    the rounding of float32: a matrix product of a thousand rows adds up in another order than one
-    of twenty. Where all hidden layers are cached, the layer above is `model.logits`: train it by
-    itself.
+    Returns the outputs of hidden layer `upto`, with the unchanged labels. Training the layers above
+    on them gives the same parameters as training the whole network with the lower layers frozen, up
+    to the rounding of float32, since matrix products of other sizes sum in another order. If all
+    hidden layers are cached, train the output layer, `model.logits`.
 
-    The lower layers run in eval mode, whatever the model's: dropout drops nothing and batch
-    normalisation uses its running statistics, which do not move. Features of augmented inputs
-    cannot be cached, since they are others in each epoch.
+    The lower layers run in eval mode: without dropout, and with the running statistics of batch
+    normalisation, which do not change. Features of augmented inputs cannot be cached, since they
+    differ in each epoch.
 
-    In a folder the features outlive the process: the next call with the same inputs and the same
-    lower layers finds them. Their file's name holds a SHA-256 of the program of the lower layers,
-    of the arrays it reads and of the inputs, so that nothing stale is used; the layers above and
-    the labels do not count. Beside it lies a JSON file with the CRC-32 of the features, which is
-    compared before they are used. What is damaged or half written is computed again. A process
-    killed while it writes leaves a hidden `.features-*` file, never read, to be deleted by hand.
+    With `directory`, the features are kept on disk, and used again for the same inputs and the same
+    lower layers. The name of the file contains a SHA-256 of the program of the lower layers, of its
+    arrays and of the inputs, but not of higher layers or labels. A JSON file has the CRC-32 of the
+    features, which is verified before use. Damaged or incomplete files are computed again. A
+    process that is killed while it writes leaves a hidden `.features-*` file, which you may delete.
 
     Args:
         model: NNX module with a method `features(x, upto)`, such as `layers.MLP`.
-        upto: whole number > 0; the last layer to run.
-        data: pair (x, y). Weights of examples stay outside: `(*cache_features(...), weight)`.
-        batch_size: whole number > 0; rows at a time, so that memory suffices.
-        directory: folder for the features, made if it is not there. Default: none, in memory.
+        upto: the last layer to compute.
+        data: pair (x, y). Add weights of examples to the result: `(*cache_features(...), weight)`.
+        batch_size: rows per batch, which limits memory.
+        directory: folder for the features, created if missing. Default: in memory.
 
     Returns:
-        `Examples` with `x` of shape (n, units of that layer): in memory, or with `directory` a
+        `Examples` with `x` of shape (n, units of that layer), in memory or, with `directory`, a
         read-only `numpy.memmap`.
 
     Raises:
-        ValueError: the layer does not exist, data are not finite or do not fit the model,
+        ValueError: the layer does not exist; data are not finite or do not fit the model;
             `directory` is a file.
-        OSError: the features could not be written, as when the disk is full; no half file is left.
+        OSError: the features could not be written, for example because the disk is full.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Caching the Frozen Layers" and exercise 9.3.
 
-    Use when: lower layers are frozen and training takes several epochs.
-    Avoid when: inputs are augmented, or lower layers drop units or normalise by the batch.
+    Use when: lower layers are frozen, and you train for several epochs.
+    Avoid when: inputs are augmented, or lower layers need dropout or batch statistics.
 
     Example:
         >>> import numpy as np
@@ -104,26 +102,23 @@ def _checked(data: Any) -> tuple[np.ndarray, np.ndarray]:
         x, y = (np.asarray(array) for array in data)
     except (TypeError, ValueError):
         raise NamedError(
-            "data must be (x, y), arrays of numbers, got "
-            f"{type(data).__name__}; put weights beside them: (*cache_features(...), weight)",
+            f"data must be (x, y), arrays of numbers, got {type(data).__name__}; "
+            "add weights to the result: (*cache_features(...), weight)",
         ) from None
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(x) != len(y):
         raise NamedError(
-            f"data must have as many inputs as labels, and some, got the shapes "
+            f"data must have equally many inputs and labels, at least one, got the shapes "
             f"{x.shape} and {y.shape}",
         )
     return x, y
 
 
 def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
-    """Raises if a number is not finite or would be cut, as `fit` does.
-
-    A few rows at a time, to spare memory.
-    """
+    """Raises if a number is not finite or out of range, as `fit` does; by batches of rows."""
     check_range(f"the {name} of data", array)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return
-    # As JAX will see them: a large float64 is infinite in float32.
+    # In JAX's dtype: a large float64 is infinite in float32.
     dtype = jax.dtypes.canonicalize_dtype(array.dtype)
     for start in range(0, len(array), rows):
         with np.errstate(over="ignore"):
@@ -138,7 +133,7 @@ def _check_finite(name: str, array: np.ndarray, rows: int) -> None:
 
 
 def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
-    """The lower layers of a copy in eval mode, if they take such rows."""
+    """The lower layers of a copy in eval mode; raises if they do not accept such rows."""
     if not (isinstance(model, nnx.Module) and callable(getattr(model, "features", None))):
         raise NamedError(
             "model must be an nnx.Module with a method features(x, upto), got "
@@ -151,7 +146,7 @@ def _lower_part(model: Any, upto: int, rows: np.ndarray) -> _Lower:
     try:
         features = jax.eval_shape(lower, state, rows)
     except HyperparameterError:
-        raise  # of a layer that is not there
+        raise  # for a layer that does not exist
     except (TypeError, ValueError) as error:
         raise NamedError(
             f"the model does not take inputs of the shape {rows.shape[1:]}: {error}",

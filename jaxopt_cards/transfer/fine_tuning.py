@@ -1,4 +1,4 @@
-"""Fine-tuning as one call: the head first, then all layers, the lower ones at smaller rates."""
+"""Fine-tuning: first the head, then all layers, with smaller rates for lower layers."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ MakeTx = Callable[[Any], optax.GradientTransformation]
 
 
 class FineTuneSettings(TypedDict, total=False):
-    """What each stage shares with `fit`; described there."""
+    """The arguments of `fit` that all stages share; described there."""
 
     batch_size: Annotated[int, "[1, inf)"]
     seed: int
@@ -72,59 +72,62 @@ def fine_tune(
     checkpoints: Checkpoints | str | Path | None = None,
     **settings: Unpack[FineTuneSettings],
 ) -> FitResult:
-    r"""Fine-tunes a pretrained network: its head first, then all of it at discriminative rates.
+    r"""Fine-tunes a pretrained network: first its head, then all layers at discriminative rates.
 
-    First only the head is trained, at `base_lr`; then everything, the top layer at half of
-    `base_lr`, the lowest at `lr_mult` times less, those in between at rates of a geometric series.
-    Each stage is a cycle of warm-up and cosine decay. The meaning and the numbers are fastai's,
-    without its cycle of Adam's momentum; they suit thousands of steps. With a few hundred, raise
-    `base_lr` and lower `lr_mult`. Moments are kept from stage to stage.
+    First, only the head is trained, at `base_lr`. Then all layers are trained: the top layer at
+    half of `base_lr`, the lowest at a rate `lr_mult` times smaller, and those in between at rates
+    of a geometric series. Each stage is a cycle of warm-up and cosine decay. Defaults and cycles
+    are fastai's, without its cycle of Adam's momentum, and suit thousands of steps. For a few
+    hundred steps, raise `base_lr` and lower `lr_mult`. The optimizer's moments are kept between
+    stages.
 
     Equation:
         .. math:: \eta^{(l)}_t = \eta_t\, m^{-(L - l) / (L - 1)}
 
-        with :math:`m` = `lr_mult`, :math:`L` layers of which :math:`l = 1` is the lowest,
+        with :math:`m` = `lr_mult`, :math:`L` the number of layers, :math:`l = 1` the lowest,
         :math:`\eta_t` the cycle's rate.
 
     Args:
-        model: NNX module with a fresh head, as `replace_head` makes it; not changed.
+        model: NNX module with a new head, as from `replace_head`; not changed.
         make_tx: function from a schedule to an optimizer, such as `adam` or a `functools.partial`
-            of `adamw`. Keep one function for many calls: what is compiled is then shared.
+            of `adamw`. Pass the same function in repeated calls to share compiled programs.
         train: as in `fit`.
         valid: as in `fit`.
-        epochs: whole number > 0; epochs after those of `freeze_epochs`.
-        freeze_epochs: whole number > 0; epochs for the head alone.
-        base_lr: float in (0, inf); the highest rate of the head's first stage.
-        lr_mult: float in [1, inf); how many times smaller the lowest layer's rate is.
-        head: regular expression over paths; what is trained first.
+        epochs: number of epochs after the `freeze_epochs`.
+        freeze_epochs: number of epochs in which only the head is trained.
+        base_lr: the highest rate of the first stage.
+        lr_mult: the ratio of the top layer's rate to the lowest layer's.
+        head: regular expression over paths; the parameters to train first.
         order: regular expressions over paths, from the bottom to the top; each parameter matches
             one, as in `layerwise_decay`. Default: the layers of an `MLP`.
-        schedule: `unfreeze_schedule(...)` instead of head first, then all; it must end before
-            `epochs`, which then counts all epochs, and `freeze_epochs` and `head` have no meaning.
-        checkpoints: as in `fit`. To continue, the call must be the same; each stage has a folder of
-            its own inside, `stage0`, `stage1` and so on. SIGTERM also ends the run between stages.
+        schedule: `unfreeze_schedule(...)`, to unfreeze layers step by step. Its last stage must
+            start before `epochs`, which is then the number of all epochs. `freeze_epochs` and
+            `head` are not used.
+        checkpoints: as in `fit`, but all arguments must be the same to resume; each stage has a
+            subfolder, `stage0`, `stage1`, …. SIGTERM is handled between stages, too.
         settings: `batch_size`, `loss`, `regularizer`, `augment`, `plateau`, `placement` and
-            `progress` as in `fit`; `seed`, from which each stage has another order of the examples.
+            `progress` as in `fit`; `seed`, from which the order of the examples in each stage is
+            derived.
 
     Returns:
-        A `FitResult` of all stages together; its `model` is the best of them all. Where a later
-        stage diverges, it is that of the stages until then, with `stopped` "not finite", `trouble`
-        and a `RuntimeWarning`: nothing that was trained is lost.
+        A `FitResult` of all stages together; its `model` is the best of all stages. If a later
+        stage diverges, it has the results of the stages before, with `stopped` "not finite",
+        `trouble` and a `RuntimeWarning`.
 
     State:
-        As `fit`, stage by stage.
+        That of `fit`, for one stage at a time.
 
     Raises:
-        ValueError: a number outside its range; no `order` where the model is no `MLP`; else as
-            `fit`.
-        FloatingPointError: the validation loss was never finite in the first stage.
+        ValueError: a number is outside its range; `order` is missing and the model is not an `MLP`;
+            or as in `fit`.
+        FloatingPointError: no validation loss of the first stage was finite.
 
     References:
-        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Chapter 11,
-        "Tweaking, Dropping, or Replacing the Upper Layers".
+        Jeremy Howard, Sylvain Gugger (2020), fastai: A Layered API for Deep Learning. Géron (2017),
+        chapter 11, "Tweaking, Dropping, or Replacing the Upper Layers".
 
-    Use when: there is a trained network and a small set for a similar task.
-    Avoid when: the features are to stay as they are; `freeze` them, or `cache_features`.
+    Use when: you have a network trained on a similar task, and a small data set.
+    Avoid when: the lower layers should not change; use `freeze` or `cache_features`.
 
     Example:
         >>> from flax import nnx
@@ -146,7 +149,7 @@ def fine_tune(
             epochs += freeze_epochs
         size = on_device("fine_tune", "train", train, weighted=True).size
         lengths = _lengths(schedule, epochs)
-        # A stage counts its epochs from 0; it must not repeat the order of the last one.
+        # Each stage counts its epochs from 0; its order of examples must differ.
         seeds = [shared["seed"] * len(lengths) + stage for stage in range(len(lengths))]
         check_seed("seed times the number of stages", seeds[-1])
         steps = -(-size // shared["batch_size"])  # of an epoch
@@ -179,7 +182,7 @@ def fine_tune(
 def _start(
     model: nnx.Module, tx: optax.GradientTransformation, results: list[FitResult], trainable: Any
 ) -> tuple[Any, optax.OptState | None]:
-    """The model and the optimizer's state that a stage starts with: those of the last one."""
+    """The model and the optimizer's state with which a stage starts."""
     if not results:
         return model, None
     last = results[-1].last
@@ -188,7 +191,7 @@ def _start(
 
 
 def _check_functions(make_tx: Any, schedule: Any) -> None:
-    """Raises unless they are functions of the kinds that they must be."""
+    """Raises unless `make_tx` is a function and `schedule` an `UnfreezeSchedule`."""
     if not callable(make_tx) or not isinstance(make_tx, Hashable):
         raise HyperparameterError(
             "make_tx",
@@ -200,7 +203,7 @@ def _check_functions(make_tx: Any, schedule: Any) -> None:
 
 
 def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
-    """How many epochs each stage has."""
+    """The number of epochs of each stage."""
     starts = [start for start, _ in schedule.stages]
     if starts[-1] >= epochs:
         raise HyperparameterError("epochs", f"be more than {starts[-1]}", epochs)
@@ -208,7 +211,7 @@ def _lengths(schedule: UnfreezeSchedule, epochs: int) -> list[int]:
 
 
 def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
-    """What is trained in each stage: more than in the one before."""
+    """The filters of the stages; raises if a stage adds no parameters."""
     names = path_names(nnx.state(model, nnx.Param))
     filters: list[Any] = []
     before = 0
@@ -233,10 +236,10 @@ def _optimizer(
     order: tuple[str, ...],
     names: tuple[tuple[str, ...], ...],
 ) -> optax.GradientTransformation:
-    """The optimizer of the last of these stages, where parameters have these paths.
+    """The optimizer of the last of these stages, for parameters with these paths.
 
-    What joined in one stage has a state of its own, whose steps are counted from there: Adam's
-    correction for moments that begin at zero would be wrong under a count of other parameters.
+    The parameters added in one stage have their own state and count of steps: Adam's bias
+    correction for new moments would be wrong with the count of other parameters.
     """
     begins = np.cumsum([0, *(steps for steps, _ in cycles)]).tolist()
     rates = optax.join_schedules(
@@ -245,14 +248,14 @@ def _optimizer(
 
     def of_stage(begin: int) -> optax.GradientTransformation:
         def rate(count: Any) -> Any:
-            with jax.numpy_dtype_promotion("standard"):  # Optax's cycle mixes bool and float
+            with jax.numpy_dtype_promotion("standard"):  # Optax's schedule mixes bool and float
                 return rates(count + begin)
 
         with names_kept():
             return make_tx(rate)
 
     def joined(params: Any) -> Any:
-        """In which stage each parameter joined: the first that matches one of its paths."""
+        """The stage that added each parameter: the first that matches one of its paths."""
         paths = {path: places for places in names for path in places}
 
         def one(path: Any, _: Any) -> int:
@@ -267,7 +270,7 @@ def _optimizer(
 
 
 def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
-    """Fastai's cycles: the head's is nearly all warm-up, later ones are mostly cosine decay."""
+    """Fastai's cycles: that of the head is mostly warm-up, later ones are mostly cosine decay."""
     warm_up, div = (0.99, 25.0) if first else (0.3, 5.0)
     return optax.cosine_onecycle_schedule(
         steps, peak, pct_start=warm_up, div_factor=div, final_div_factor=1e5 / div
@@ -275,22 +278,22 @@ def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
 
 
 def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
-    """The patterns of the layers; those of an `MLP` with their normalisation and activation."""
+    """The patterns of the layers; for an `MLP`, with their normalisation and activation."""
     if order is None and isinstance(model, MLP):
         return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/")
     if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
         names = path_names(nnx.state(model, nnx.Param))
         raise HyperparameterError(
             "order",
-            f"list patterns of the layers from the bottom to the top; there are {names}",
+            f"list patterns of the layers from the bottom to the top; the paths are {names}",
             order,
         )
     return tuple(order)
 
 
 def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
-    """The stages before one whose validation loss was never finite, with a warning."""
-    trouble = f"stage {stage} gave nothing, and the result is that of those before it: {error}"
+    """The result of the stages before one without a finite validation loss, with a warning."""
+    trouble = f"stage {stage} failed; the result is that of the stages before it: {error}"
     warn(f"fine_tune: {trouble}")
     whole = _together(results)
     return dataclasses.replace(
@@ -299,7 +302,7 @@ def _without_stage(results: list[FitResult], stage: int, error: Exception) -> Fi
 
 
 def _together(results: list[FitResult]) -> FitResult:
-    """Stages as one run, of which each goes on where the one before ended."""
+    """Combines the results of consecutive stages."""
     histories = [result.history for result in results]
     losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
     best = int(np.argmin(losses))

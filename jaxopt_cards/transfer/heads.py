@@ -1,4 +1,4 @@
-"""The upper end of a trained network: a new head, fewer hidden layers, more of them."""
+"""Changes to the upper layers of a trained network: a new head, fewer or more hidden layers."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -32,11 +32,11 @@ def replace_head(
     name: str = "logits",
     kernel_init: nnx.Initializer = he_normal,
 ) -> _Model:
-    r"""Gives a network a fresh output layer for another task.
+    r"""Gives a network a new output layer for another task.
 
-    The new dense layer has the old one's input width, dtypes and use of a bias. All other layers
-    are kept as they are; the model given is not changed. A head that the model has under several
-    names stays one layer: it is replaced under each of them.
+    The new dense layer has the input width and the dtypes of the old one, and a bias if that has
+    one. All other layers are kept. The given model is not changed. A head that the model has under
+    several names is replaced under all of them.
 
     Equation:
         .. math:: f_{\text{new}}(x) = h(x)\, W_{\text{new}} + b_{\text{new}}
@@ -45,9 +45,9 @@ def replace_head(
 
     Args:
         model: NNX module with a dense layer `name`.
-        out_features: whole number > 0; classes of the new task.
+        out_features: number of classes of the new task.
         rngs: `nnx.Rngs`, the source of the new weights.
-        name: attribute of the output layer; of a `layers.MLP` only `"logits"`.
+        name: attribute of the output layer; in a `layers.MLP` only `"logits"`.
         kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
 
     Returns:
@@ -57,15 +57,15 @@ def replace_head(
         Parameters `logits/kernel` and `logits/bias`, new.
 
     Raises:
-        ValueError: the model has no dense layer of that name, or it is a hidden layer of an MLP; a
-            width that is not a whole number > 0.
+        ValueError: the model has no dense layer of that name, or it is a hidden layer of an MLP;
+            `out_features` is outside its range.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Reusing Pretrained Layers" and exercise 9.1.
 
-    Use when: the new task has other classes.
-    Avoid when: upper hidden layers go as well: `drop_layers`; or some are added: `insert_layers`.
+    Use when: the new task has different classes.
+    Avoid when: you remove hidden layers (use `drop_layers`) or add some (use `insert_layers`).
 
     Example:
         >>> from flax import nnx
@@ -94,11 +94,11 @@ def replace_head(
 
 
 def _head_of(model: nnx.Module, name: Any) -> nnx.Linear:
-    """The dense layer of that name; of an MLP only the last, as others feed the next layer."""
+    """The dense layer of that name; in an MLP only the last, since others feed the next layer."""
     dense = {key: layer for key, layer in vars(model).items() if isinstance(layer, nnx.Linear)}
     if isinstance(model, MLP):
         dense = {key: layer for key, layer in dense.items() if key == "logits"}
-    if name not in list(dense):  # of a list: the name may be no text
+    if name not in list(dense):  # in a list: the name may not be hashable
         raise HyperparameterError("name", f"be a dense output layer, one of {list(dense)}", name)
     return dense[name]
 
@@ -112,10 +112,10 @@ def drop_layers(
     rngs: nnx.Rngs,
     kernel_init: nnx.Initializer = he_normal,
 ) -> _MLP:
-    r"""Cuts a network off above a hidden layer, and gives it a fresh output layer there.
+    r"""Removes the layers above a hidden layer, and adds a new output layer.
 
-    Hidden layers 1 to `upto` are kept with their weights, running statistics and activations;
-    dropout and its rates stay. The model given is not changed.
+    Hidden layers 1 to `upto` are kept with their weights, running statistics and activations, and
+    so are dropout and its rates. The given model is not changed.
 
     Equation:
         .. math:: f_{\text{new}}(x) = h_k(x)\, W_{\text{new}} + b_{\text{new}}
@@ -124,26 +124,26 @@ def drop_layers(
 
     Args:
         model: a `layers.MLP`.
-        upto: whole number >= 0, at most the hidden layers that there are; the last one to keep.
-        out_features: whole number > 0; classes of the new task. Default: as many as before.
+        upto: int in [0, inf), at most the number of hidden layers; the last one to keep.
+        out_features: int in [1, inf); number of classes. Default: as many as before.
         rngs: `nnx.Rngs`, the source of the new weights.
         kernel_init: initialiser of the new kernel; default He's. The bias starts at zero.
 
     Returns:
-        An MLP of `upto` hidden layers, in training mode.
+        An MLP with `upto` hidden layers, in training mode.
 
     State:
         Parameters `logits/kernel` and `logits/bias`, new.
 
     Raises:
-        ValueError: the model is no `MLP`, or a number outside its range.
+        ValueError: the model is not an `MLP`, or a number is outside its range.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Tweaking, Dropping, or Replacing the Upper Layers" and exercise 9.4.
 
-    Use when: the tasks differ so much that the upper layers do not help.
-    Avoid when: you do not know how many layers help; `reuse_layers` tries them all.
+    Use when: the tasks differ so much that the upper layers do not help the new one.
+    Avoid when: you do not know how many layers help; `reuse_layers` tries all numbers.
 
     Example:
         >>> from flax import nnx
@@ -167,12 +167,12 @@ def insert_layers(
     rngs: nnx.Rngs,
     kernel_init: nnx.Initializer = he_normal,
 ) -> _MLP:
-    r"""Puts new hidden layers on top of those of a network, and a fresh output layer above them.
+    r"""Adds new hidden layers above those of a network, and a new output layer.
 
-    The new layers have the network's activation and, if it has any hidden layer with it, batch
-    normalisation; its dropout and DropConnect apply to them as well. The layers below are kept with
-    their weights and running statistics. The model given is not changed. To replace upper layers,
-    insert into what `drop_layers` returns.
+    The new layers have the network's activation and, if its first hidden layer has it, batch
+    normalisation. Its dropout and DropConnect apply to them as well. The layers below are kept with
+    their weights and running statistics. The given model is not changed. To replace upper layers,
+    call `drop_layers` first.
 
     Equation:
         .. math:: f_{\text{new}}(x) = g_{\text{new}}(h_n(x))
@@ -181,26 +181,26 @@ def insert_layers(
 
     Args:
         model: a `layers.MLP`.
-        units: whole numbers > 0, at least one; widths of the new hidden layers, from below.
-        out_features: whole number > 0; classes of the new task. Default: as many as before.
-        rngs: `nnx.Rngs`, the source of the new weights, drawn from below.
+        units: positive integers, at least one; widths of the new hidden layers, the lowest first.
+        out_features: int in [1, inf); number of classes. Default: as many as before.
+        rngs: `nnx.Rngs`, the source of the new weights.
         kernel_init: initialiser of the new kernels; default He's. Biases start at zero.
 
     Returns:
-        An MLP of so many hidden layers more, in training mode.
+        An MLP with more hidden layers, in training mode.
 
     State:
         Parameters `hidden6/kernel`, `hidden6/bias`, …, `logits/kernel` and `logits/bias`, new.
 
     Raises:
-        ValueError: the model is no `MLP`, or a width that is not a whole number > 0.
+        ValueError: the model is not an `MLP`, or a width is not a positive integer.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Tweaking, Dropping, or Replacing the Upper Layers".
 
-    Use when: there are labels enough for more layers than the trained network has.
-    Avoid when: labels are few: each new layer has to be learned from them alone.
+    Use when: there are enough labels to train more layers than the network has.
+    Avoid when: there are few labels, since new layers are trained from scratch.
 
     Example:
         >>> from flax import nnx
@@ -227,7 +227,7 @@ def _with_top(
     kernel_init: nnx.Initializer,
     rngs: nnx.Rngs,
 ) -> _MLP:
-    """The lower layers of a copy, and above them those of a new MLP."""
+    """A copy of the lower layers, with the layers of a new MLP above them."""
     if out_features is None:
         out_features = model.logits.out_features
     check_count("out_features", out_features)
@@ -248,5 +248,5 @@ def _with_top(
         for end, part in parts_of(top, index).items():
             setattr(new, f"hidden{upto + index}{end}", part)
     new.depth, new.logits = upto + len(units), top.logits
-    new.train()  # new layers are, and a network is of one mode
+    new.train()  # like the new layers, so that all have the same mode
     return new

@@ -1,4 +1,4 @@
-"""Batch normalisation that an array freezes, so that frozen and free ones share a program."""
+"""Batch normalisation frozen by an array, so that frozen and trained ones share a program."""
 
 import inspect
 from typing import Any
@@ -11,13 +11,13 @@ from jaxopt_cards.layers import MLP
 
 
 class _Hold(nnx.Variable):
-    """Whether a normalisation is frozen: an array, so that all members have one program."""
+    """Whether a normalisation is frozen; an array, so that all members share a program."""
 
 
 class _HeldNorm(nnx.BatchNorm):
-    """Batch normalisation that an array, not the graph, tells to keep its statistics.
+    """Batch normalisation whose statistics are frozen by an array, not by the graph.
 
-    The arguments and the variables are those of the normalisation it stands for.
+    It has the arguments and the variables of the normalisation that it replaces.
     """
 
     def __init__(self, norm: nnx.BatchNorm, hold: bool):
@@ -25,12 +25,12 @@ class _HeldNorm(nnx.BatchNorm):
         arguments = {name: value for name, value in vars(norm).items() if name in names}
         super().__init__(**arguments, rngs=nnx.Rngs(0))
         for name, value in vars(norm).items():
-            if isinstance(value, nnx.Variable):  # itself: another layer may share it
+            if isinstance(value, nnx.Variable):  # not a copy: another layer may share it
                 setattr(self, name, value)
         self.hold = _Hold(jnp.asarray(hold))
 
     def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-        """By the running statistics where they are frozen, else by the batch, which moves them."""
+        """Uses the running statistics if frozen, else those of the batch, and updates them."""
         by_running = super().__call__(x, use_running_average=True)
         if self.use_running_average:
             return by_running
@@ -42,9 +42,9 @@ class _HeldNorm(nnx.BatchNorm):
 
 
 def held(network: MLP, depth: int) -> MLP:
-    """A copy whose normalisations are told by arrays which of them are frozen."""
+    """A copy whose normalisations are frozen up to a depth, by arrays."""
     told = nnx.clone(network)
-    made: dict[int, _HeldNorm] = {}  # one that several layers share is frozen with the lowest
+    made: dict[int, _HeldNorm] = {}  # a shared one is frozen with its lowest layer
     for index in range(1, network.depth + 1):
         norm = getattr(told, f"hidden{index}_norm", None)
         if norm is not None:
@@ -54,7 +54,7 @@ def held(network: MLP, depth: int) -> MLP:
 
 
 def released(network: MLP, trained: nnx.Module) -> MLP:
-    """A plain network with what was trained."""
+    """A plain network with the trained parameters and statistics."""
     plain = nnx.clone(network)
     nnx.update(plain, nnx.state(trained, nnx.Not(_Hold)))
     plain.eval()

@@ -1,4 +1,4 @@
-"""The hidden layers of an MLP, one by one."""
+"""Access to the hidden layers of an MLP."""
 
 from typing import Any
 
@@ -9,41 +9,41 @@ from jaxopt_cards.layers import MLP
 
 
 def check_mlp(model: Any) -> None:
-    """Raises unless the model is an MLP, whose layers are known by name."""
+    """Raises unless the model is an MLP, whose layers have known names."""
     if not isinstance(model, MLP):
         raise HyperparameterError("model", "be a layers.MLP", type(model).__name__)
 
 
 def check_upto(argument: str, upto: Any, model: MLP, *, least: int = 0) -> None:
-    """Raises unless the model has so many hidden layers."""
+    """Raises unless the model has that many hidden layers."""
     check_count(argument, upto, least=least)
     if upto > model.depth:
-        expected = f"be at most the {model.depth} hidden layers of the model"
+        expected = f"be at most {model.depth}, the hidden layers of the model"
         raise HyperparameterError(argument, expected, upto)
 
 
 def check_rngs(rngs: Any) -> None:
-    """Raises unless new weights can be drawn from it."""
+    """Raises unless it can be used to draw new weights."""
     if not isinstance(rngs, nnx.Rngs):
         raise HyperparameterError("rngs", "be an nnx.Rngs", rngs)
 
 
 def dense_layers(model: MLP) -> list[Any]:
-    """The dense layers from below: those of the hidden layers, and the output layer."""
+    """The dense layers, the lowest first, with the output layer."""
     return [*(getattr(model, f"hidden{i + 1}") for i in range(model.depth)), model.logits]
 
 
 def parts_of(model: MLP, index: int) -> dict[str, Any]:
-    """What hidden layer `index` is made of: dense, normalisation and activation if any.
+    """The parts of hidden layer `index`: dense, and normalisation and activation if it has any.
 
-    By the ends of the attributes' names, which follow `hidden1`: the same for all layers.
+    The keys are the suffixes of the attributes' names, which are the same for all layers.
     """
     ends = {end: f"hidden{index}{end}" for end in ("", "_norm", "_activation")}
     return {end: getattr(model, name) for end, name in ends.items() if hasattr(model, name)}
 
 
 def look_of(model: MLP) -> dict[str, Any]:
-    """The arguments that give new layers the look of the model's hidden layers."""
+    """The arguments that make new layers like the model's hidden layers."""
     norm = getattr(model, "hidden1_norm", None)
     momentum = {} if norm is None else {"batch_norm_momentum": norm.momentum}
     return {"activation": model.activation, "batch_norm": norm is not None, **momentum}

@@ -1,4 +1,4 @@
-"""What the zoo knows of a model: read from JSON that anyone may have written."""
+"""Cards of models in a zoo: JSON from untrusted sources, validated field by field."""
 
 import dataclasses
 import datetime
@@ -20,14 +20,14 @@ DTYPE_NAMES = [np.dtype(dtype).name for dtype in DTYPES.values()]
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What a zoo says of a model; `Zoo.store` writes it as JSON."""
+    """The description of a model in a zoo; `Zoo.store` writes it as JSON."""
 
     name: str  # of the folder
-    data: str  # what the model was trained and measured on
-    accuracy: float  # in [0, 1], on data held out
+    data: str  # what the model was trained and evaluated on
+    accuracy: float  # in [0, 1], on held-out data
     description: str
     kind: str  # the model's class
-    settings: dict[str, Any] | None  # arguments of `layers.MLP`; None where it cannot be told
+    settings: dict[str, Any] | None  # arguments of `layers.MLP`; None if unknown
     arrays: dict[str, str]  # path: dtype[shape]
     sha256: str  # of the file of weights
     size: int  # of the file of weights, bytes
@@ -42,7 +42,7 @@ class ModelCard:
 
 
 def card_from(text: bytes, name: str) -> ModelCard:
-    """The card in a JSON text; `ValueError` says what is wrong with it."""
+    """The card in a JSON text; raises `ValueError` if it is not valid."""
     try:
         check_json(text, 10 * len(text) + SLACK)
         fields = json.loads(text, parse_constant=_refused, object_pairs_hook=_distinct)
@@ -53,7 +53,7 @@ def card_from(text: bytes, name: str) -> ModelCard:
     if not isinstance(fields, dict):
         raise ValueError(f"it must be an object, got {reprlib.repr(fields)}")
     if differing := sorted(fields.keys() ^ CHECKS.keys()):
-        some = reprlib.repr(differing)  # shortened: there may be a million
+        some = reprlib.repr(differing)  # shortened, since there may be a million
         raise ValueError(f"its fields must be {sorted(CHECKS)}; missing or unknown: {some}")
     for field, (expected, check) in CHECKS.items():
         if not check(fields[field]):
@@ -63,19 +63,19 @@ def card_from(text: bytes, name: str) -> ModelCard:
 
 
 def text_of(card: ModelCard) -> bytes:
-    """The card's text, if it can be read again: paths may be odd, or too many."""
+    """The card's text; raises unless it can be read again, as for invalid or too many paths."""
     text = card.to_json().encode()
     try:
         if len(text) > MAX_CARD_BYTES:
             raise ValueError(f"it has {len(text):,} bytes, at most {MAX_CARD_BYTES:,} are allowed")
         card_from(text, card.name)
     except ValueError as error:
-        raise NamedError(f"no card can hold this model: {error}") from error
+        raise NamedError(f"this model cannot be described on a card: {error}") from error
     return text
 
 
 def _refused(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which JSON does not know")
+    raise ValueError(f"it has {constant}, which is not valid JSON")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def is_text(value: Any, most: int = 500, lines: bool = False) -> bool:
-    """Whether it is text that a terminal shows and does not obey."""
+    """Whether it is printable text, without control characters for a terminal."""
     shown = value.replace("\n", "") if lines and isinstance(value, str) else value
     return isinstance(shown, str) and len(value) <= most and shown.isprintable()
 
@@ -166,7 +166,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "format": ("be 1, or a newer jaxopt_cards is needed", lambda value: _is_whole(value, 1, 1)),
+    "format": ("be 1; others need a newer jaxopt_cards", lambda value: _is_whole(value, 1, 1)),
     "data": ("be one line of printable text", lambda value: is_text(value) and bool(value)),
     "accuracy": ("be a number in [0, 1]", _is_share),
     "description": ("be printable text", lambda value: is_text(value, 10_000, lines=True)),

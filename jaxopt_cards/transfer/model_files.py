@@ -1,4 +1,4 @@
-"""Models as arrays by path in safetensors, and the settings that build an MLP again."""
+"""Models as arrays by path in safetensors, and the settings that rebuild an MLP."""
 
 import itertools
 from typing import Any
@@ -23,26 +23,26 @@ _RATES = ("dropout", "input_dropout", "drop_connect")
 
 
 def described(arrays: dict[str, Any]) -> dict[str, str]:
-    """Path, dtype and shape of arrays, as a card has them."""
+    """Paths, dtypes and shapes of arrays, as on a card."""
     return {path: f"{array.dtype}{list(array.shape)}" for path, array in sorted(arrays.items())}
 
 
 def to_bytes(arrays: dict[str, Any]) -> bytes:
     """The contents of a safetensors file."""
     safetensors = optional("safetensors.numpy")
-    # Rows one after the other: the library takes the memory of an array as it lies.
+    # In C order: the library writes the memory of an array as it is.
     plain = {path: np.asarray(array, order="C") for path, array in arrays.items()}
     for path, array in plain.items():
         if str(array.dtype) not in DTYPE_NAMES:
-            expected = f"have a dtype that safetensors knows, one of {DTYPE_NAMES}"
+            expected = f"have a dtype of safetensors, one of {DTYPE_NAMES}"
             raise HyperparameterError(f"the array {path!r}", expected, str(array.dtype))
     return safetensors.save(plain, metadata={"format": "flax"})
 
 
 def from_bytes(contents: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; `ValueError` says what is wrong with it."""
+    """The arrays of a safetensors file; raises `ValueError` if it is not valid."""
     safetensors = optional("safetensors")
-    # Of each array it says no more than the card, and where it lies.
+    # For each array, it has what the card has, and an offset.
     if (length := int.from_bytes(contents[:8], "little")) > 2 * MAX_CARD_BYTES:
         raise ValueError(f"its header has {length:,} bytes, more than any card can describe")
     try:
@@ -51,7 +51,7 @@ def from_bytes(contents: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"it is not a whole safetensors file: {escaped(error)}") from None
     for path, _ in tensors:
         if not is_text(path):
-            raise ValueError(f"an array has the name {path[:50]!r}, which is not a path")
+            raise ValueError(f"the name of an array must be a path, got {path[:50]!r}")
     try:
         return dict(array_of(*entry) for entry in tensors)
     except UnfitError as error:
@@ -59,19 +59,19 @@ def from_bytes(contents: bytes) -> dict[str, np.ndarray]:
 
 
 def arrays_of(model: Any) -> dict[str, Any]:
-    """Parameters, statistics and rates by path: all but the streams of random numbers."""
+    """Parameters, statistics and rates by path, without random streams."""
     return plain_arrays(_parts(model)[2])
 
 
 def filled(model: nnx.Module, arrays: dict[str, np.ndarray]) -> Any:
-    """A copy of the model, in eval mode, with these arrays, which must have its paths."""
+    """A copy of the model in eval mode, filled with arrays of the same paths."""
     graph, streams, rest = _parts(model)
     leaves = [as_it_is(arrays[path]) for path in path_names(rest)]
     return nnx.merge(graph, streams, jax.tree.unflatten(jax.tree.structure(rest), leaves))
 
 
 def settings_of(model: Any) -> dict[str, Any] | None:
-    """The arguments that build the same MLP again; `None` if there are none."""
+    """The arguments that rebuild the same MLP; `None` if there are none."""
     if type(model) is not MLP:
         return None
     activations = [name for name, found in ACTIVATIONS.items() if found is model.activation]
@@ -91,7 +91,7 @@ def settings_of(model: Any) -> dict[str, Any] | None:
         }
     except (AttributeError, TypeError):  # layers were replaced, or models are stacked
         return None
-    # Layers may have been changed one by one: only a model of the same graph counts.
+    # Single layers may have been changed: the rebuilt model must have the same graph.
     again, given = (_parts(each) for each in (nnx.eval_shape(lambda: built(settings)), model))
     same = again[0] == given[0] and described(dict(named(again[2]))) == described(
         dict(named(given[2]))
@@ -100,15 +100,15 @@ def settings_of(model: Any) -> dict[str, Any] | None:
 
 
 def built(settings: dict[str, Any]) -> MLP:
-    """The MLP of these settings, with weights of no meaning."""
+    """An MLP with these settings and arbitrary weights."""
     rates = {f"{name}_rate": settings[f"{name}_rate"] for name in _RATES}
-    # An array keeps the layer also at a rate of 0.
+    # An array keeps the layer even if the rate is 0.
     rates = {name: 0.0 if rate is None else np.array(rate, "f4") for name, rate in rates.items()}
     return MLP(**(settings | rates), rngs=nnx.Rngs(0))
 
 
 def built_from(card: ModelCard) -> nnx.Module:
-    """The MLP that the card describes, once it is sure to be no larger than its arrays."""
+    """The MLP that the card describes; first checks that it is not larger than its arrays."""
     settings = card.settings or {}
     widths = [settings["in_features"], *settings["units"], settings["out_features"]]
     for index, shape in enumerate(itertools.pairwise(widths), start=1):
@@ -120,7 +120,7 @@ def built_from(card: ModelCard) -> nnx.Module:
 
 
 def check_same(saved: dict[str, str], wanted: dict[str, str], where: str, other: str) -> None:
-    """Raises, with all differences, unless paths, dtypes and shapes are the same."""
+    """Raises with all differences unless paths, dtypes and shapes are the same."""
     differing = [
         f"{path}: {where} has {saved.get(path)}, {other} {wanted.get(path)}"
         for path in sorted(saved | wanted)
@@ -128,11 +128,11 @@ def check_same(saved: dict[str, str], wanted: dict[str, str], where: str, other:
     ]
     if differing:
         more = "" if len(differing) <= 20 else f"\n  and {len(differing) - 20} more"
-        raise ValueError(f"other arrays:{listed(differing[:20])}{more}")
+        raise ValueError(f"the arrays differ:{listed(differing[:20])}{more}")
 
 
 def check_ranges(model: nnx.Module, arrays: dict[str, Any]) -> None:
-    """Raises unless rates and variances have values that such things can have."""
+    """Raises unless rates and variances are within their ranges."""
     for path, variable in _variables(model):
         is_rate = isinstance(variable, Rate)
         is_variance = isinstance(variable, nnx.BatchStat) and path.rpartition("/")[2] == "var"
@@ -144,7 +144,7 @@ def check_ranges(model: nnx.Module, arrays: dict[str, Any]) -> None:
 
 
 def check_rates(model: nnx.Module, arrays: dict[str, Any]) -> None:
-    """Raises unless the rates are those of the model, which was built by its card."""
+    """Raises unless the rates are those of the model that was built from the card."""
     for path, variable in _variables(model):
         if isinstance(variable, Rate) and not np.array_equal(arrays[path], variable[...]):
             raise ValueError(
@@ -153,7 +153,7 @@ def check_rates(model: nnx.Module, arrays: dict[str, Any]) -> None:
 
 
 def _variables(model: nnx.Module) -> list[tuple[str, Any]]:
-    """All variables but random streams, by path."""
+    """All variables except random streams, by path."""
 
     def is_variable(leaf):
         return isinstance(leaf, nnx.Variable)
@@ -171,5 +171,5 @@ def _parts(model: nnx.Module) -> tuple[Any, Any, Any]:
 
 
 def _rate(dropout: Any) -> float | None:
-    # By way of its shortest text, so that the card says 0.2 for the float32 next to it.
+    # Through its shortest text, so that the card has 0.2 and not the nearest float32.
     return None if dropout is None else float(str(np.float32(dropout.rate[...])))

@@ -1,4 +1,4 @@
-"""What pretraining layer by layer shares: the walk up the layers, its checks, its result."""
+"""Greedy layer-wise pretraining: the loop over layers, its checks, and its result."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -18,7 +18,7 @@ _Model = TypeVar("_Model", bound=MLP)
 
 
 class Pretrained(NamedTuple):
-    """What pretraining layer by layer returns."""
+    """The result of layer-wise pretraining."""
 
     model: Any  # a copy of the model with pretrained hidden layers
     losses: tuple[np.ndarray, ...]  # for each layer, its loss after each epoch, float64
@@ -31,7 +31,7 @@ def greedily(
     train_layer: Callable[[_Model, int, jax.Array], tuple[nnx.Module, np.ndarray]],
     copy_layer: Callable[[nnx.Module, _Model, int], None],
 ) -> Pretrained:
-    """Trains layer after layer, each on the outputs of the one below, which are computed once."""
+    """Trains the layers one by one, each on the outputs of the layer below, computed once."""
     model, losses = nnx.clone(model), []
     for index in range(1, upto + 1):
         trained, of_layer = train_layer(model, index, x)
@@ -44,7 +44,7 @@ def greedily(
 
 
 def checked_depth(model: Any, upto: int | None) -> int:
-    """How many layers to pretrain, if the model has them."""
+    """The number of layers to pretrain; raises if the model does not have them."""
     check_mlp(model)
     if model.depth == 0:
         raise HyperparameterError("model", "have hidden layers", model)
@@ -54,15 +54,15 @@ def checked_depth(model: Any, upto: int | None) -> int:
 
 
 def checked_inputs(function: str, model: MLP, x: Any) -> jax.Array:
-    """The inputs on the device, if the model takes them."""
+    """The inputs on the device; raises if the model does not accept them."""
     x = on_device(function, "x", (x, np.zeros(np.shape(x)[:1], np.int32))).x
     width = hidden(model, 1).in_features
     if x.ndim != 2 or x.shape[1] != width or not jnp.issubdtype(x.dtype, jnp.floating):
         got = f"{x.dtype}{list(x.shape)}"
-        raise HyperparameterError("x", f"be of floating point, shape (n, {width})", got)
+        raise HyperparameterError("x", f"be floating-point, of shape (n, {width})", got)
     return x
 
 
 def hidden(model: MLP, index: int) -> Any:
-    """The dense layer of this number, from 1."""
+    """The dense layer with this number, from 1."""
     return getattr(model, f"hidden{index}")

@@ -1,4 +1,4 @@
-"""Ranking: the good above the bad."""
+"""A ranking loss."""
 
 from typing import Annotated
 
@@ -14,10 +14,10 @@ from jaxopt_cards.core.declaration import declare
 def margin_ranking_loss(
     good: jax.Array, bad: jax.Array, margin: Annotated[ArrayLike, "[0, inf)"] = 1.0
 ) -> jax.Array:
-    r"""Asks the score of the good example to be above that of the bad one by a margin.
+    r"""Computes a hinge loss that ranks good examples above bad ones by a margin.
 
-    What matters is the order of two scores, not their values: no classes, no probabilities. Where
-    the margin is kept, loss and gradient are zero.
+    The loss depends only on the difference of two scores. It needs no classes and no probabilities.
+    If the good score is higher by the margin or more, loss and gradient are zero.
 
     Equation:
         .. math:: \ell = \max(0, m - s_{\text{good}} + s_{\text{bad}})
@@ -26,22 +26,22 @@ def margin_ranking_loss(
 
     Args:
         good: scores of good examples, floating point, any shape.
-        bad: scores of the bad examples beside them, the same shape and dtype.
-        margin: float in [0, inf); how much higher the good score should be. The paper's 1.
+        bad: scores of the corresponding bad examples, of the same shape and dtype.
+        margin: by how much the good score should be higher. The paper's 1.
 
     Returns:
         An array of losses, one for each pair.
 
     Raises:
-        ValueError: shapes or dtypes differ, or are not of floating point; a margin outside its
-            range.
+        ValueError: shapes or dtypes differ, or dtypes are not floating-point; the margin is outside
+            its range.
 
     References:
         Ronan Collobert, Jason Weston (2008), A Unified Architecture for Natural Language
-        Processing. Chapter 11, "Pretraining on an Auxiliary Task".
+        Processing. Géron (2017), chapter 11, "Pretraining on an Auxiliary Task".
 
-    Use when: bad examples are easily made, as by `data.corrupted`, and a score is to be learnt.
-    Avoid when: the score is to be a probability; train a classifier.
+    Use when: you can make bad examples, for example with `data.corrupted`, and need only a score.
+    Avoid when: the score should be a probability; train a classifier.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,7 +53,7 @@ def margin_ranking_loss(
     good, bad = jnp.asarray(good), jnp.asarray(bad)
     check_float_dtype("the dtype of good", good.dtype)
     if (good.shape, good.dtype) != (bad.shape, bad.dtype):
-        expected = f"be scores {good.dtype}{list(good.shape)} as good is"
+        expected = f"have the dtype and shape of good, {good.dtype}{list(good.shape)}"
         got = f"{bad.dtype}{list(bad.shape)}"
         raise HyperparameterError("bad", expected, got)
     return jax.nn.relu(jnp.asarray(margin, good.dtype) - good + bad)

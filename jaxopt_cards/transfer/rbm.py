@@ -41,12 +41,12 @@ def pretrain_rbm(
 ) -> Pretrained:
     r"""Pretrains hidden layers without labels, as a stack of restricted Boltzmann machines.
 
-    Each layer becomes the upper half of a machine of zeros and ones, trained by contrastive
-    divergence: up and down `k` times from the data, and the free energy is lowered at the data and
-    raised where that led. The probabilities of its hidden units are the data of the next. Weights
-    begin anew, with standard deviation 0.01, and visible biases at the log odds of the data. The
-    layers fit a network of logistic activation; under another one they are but a beginning. The
-    model given is not changed.
+    Each layer is trained as the hidden units of a binary machine, by contrastive divergence: `k`
+    steps of Gibbs sampling start from the data, then the free energy is lowered at the data and
+    raised at the samples. The probabilities of the hidden units are the data of the next layer. The
+    weights start anew with standard deviation 0.01, and the visible biases at the log odds of the
+    data. The layers suit networks with logistic activation; for others they are only an
+    initialisation. The given model is not changed.
 
     Equation:
         .. math::
@@ -56,43 +56,43 @@ def pretrain_rbm(
             g &= \nabla F(v^{(0)}) - \nabla F(v^{(k)})
 
         with :math:`v^{(0)}` the data, :math:`\sigma` the logistic function, :math:`W, b` kernel and
-        bias of the layer, :math:`a` the visible biases, which are thrown away.
+        bias of the layer, :math:`a` the visible biases, which are discarded.
 
     Args:
         model: a `layers.MLP` without batch normalisation.
-        tx: any gradient transformation; it is given the parameters `kernel`, `hidden_bias` and
-            `visible_bias`, and begun anew for each layer. Hinton's guide: `momentum(0.1)`, the
-            momentum raised from 0.5 to 0.9, and a decay of 2e-4 of the kernel alone.
-        x: inputs in [0, 1], taken as probabilities, shape (n, features).
-        k: whole number > 0; steps of the Markov chain. Hinton's 1; more come nearer to the gradient
-            of the likelihood.
-        upto: whole number > 0; the last hidden layer to pretrain. Default: all.
-        epochs: whole number > 0; for each layer. Hinton and Salakhutdinov's 10.
-        batch_size: whole number > 0, at most n.
-        seed: whole number >= 0; seed of weights, order and chains.
-        progress: bool; as in `training.fit`. The training loss is the free energy of the data minus
-            that of the chain's end, the validation loss the error of reconstruction.
+        tx: any gradient transformation; each layer starts with a new state. The parameters are
+            `kernel`, `hidden_bias` and `visible_bias`. Hinton's guide: `momentum(0.1)`, with
+            momentum raised from 0.5 to 0.9, and decay of 2e-4 for the kernel only.
+        x: inputs in [0, 1], used as probabilities, shape (n, features).
+        k: steps of the Markov chain. Hinton's 1; more steps approximate the gradient of the
+            likelihood better.
+        upto: int in [1, inf); the last hidden layer to pretrain. Default: all.
+        epochs: number of epochs for each layer. Hinton and Salakhutdinov's 10.
+        batch_size: examples per batch, at most n.
+        seed: int in [0, inf); seed of weights, order and chains.
+        progress: as in `training.fit`. The training loss is the free energy of the data minus
+            that of the samples, the validation loss is the reconstruction error.
 
     Returns:
         A `Pretrained`: `model`, a copy with pretrained hidden layers, and `losses`, for each layer
         an array of the mean squared error of reconstruction after each epoch.
 
     State:
-        While it trains, that of `training.fit` for one machine.
+        During training, that of `training.fit` for one machine.
 
     Raises:
-        ValueError: not an MLP with hidden layers and biases; `x` empty, outside [0, 1] or of
-            another width; a number outside its range.
-        FloatingPointError: an error or a free energy that is not finite.
+        ValueError: the model is not an MLP with hidden layers and biases; `x` is empty, outside
+            [0, 1] or has another width; a number is outside its range.
+        FloatingPointError: a reconstruction error or a free energy is not finite.
 
     References:
         Geoffrey Hinton (2002), Training Products of Experts by Minimizing Contrastive Divergence.
         Geoffrey Hinton, Simon Osindero, Yee-Whye Teh (2006), A Fast Learning Algorithm for Deep
         Belief Nets. Geoffrey Hinton (2010), A Practical Guide to Training Restricted Boltzmann
-        Machines. Chapter 11, "Unsupervised Pretraining".
+        Machines. Géron (2017), chapter 11, "Unsupervised Pretraining".
 
-    Use when: inputs are near zero or one, activations logistic, labels few.
-    Avoid when: activations are ELU or ReLU; `pretrain_autoencoder` trains these as they are.
+    Use when: inputs are near 0 or 1, activations are logistic, and there are few labels.
+    Avoid when: activations are ELU or ReLU; `pretrain_autoencoder` trains with these.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -138,16 +138,16 @@ def _trained(
     seed: int,
     progress: bool,
 ) -> tuple[nnx.Module, np.ndarray]:
-    """The machine after the last epoch, in eval mode, and its error after each.
+    """The machine after the last epoch, in eval mode, and its error after each epoch.
 
-    Not by `fit`, which keeps the epoch of the least error: that of reconstruction rises at first,
-    while the likelihood rises too.
+    Not with `fit`, which keeps the epoch with the least error: the reconstruction error may rise at
+    first, although the likelihood rises too.
     """
     examples = epoch_program.Data(x, jnp.zeros(len(x), jnp.int32))
     program, arrays, frozen = epoch_program.prepared(
         rbm, nnx.Param, _as_it_is, batch_size, epoch_program.Options()
     )
-    # In arrays of its own, since the compiled epoch reuses them.
+    # Copies, since the compiled epoch donates its arguments.
     run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
     errors = []
     with Reporter(epochs, shown=progress) as reporter:
@@ -165,16 +165,16 @@ def _trained(
 
 
 class RBM(Noisy):
-    """A restricted Boltzmann machine, of which `fit` makes its own loss.
+    """A restricted Boltzmann machine that returns its own loss.
 
-    In training the output is, for each example, a number whose gradient is that of contrastive
-    divergence; in eval mode the error of reconstruction, since the likelihood is out of reach.
+    In training mode, the output for each example is a number whose gradient is that of contrastive
+    divergence. In eval mode it is the reconstruction error, since the likelihood is intractable.
     """
 
     def __init__(self, x: jax.Array, units: int, k: int, *, rngs: nnx.Rngs):
-        """Makes the weights as Hinton's guide says, for these data."""
+        """Initialises the weights for these data as in Hinton's guide."""
         super().__init__(rngs)
-        # One more zero and one more one than there are, as some pixels are always zero.
+        # Counts one more zero and one, since some pixels are always zero.
         share = (jnp.sum(x, axis=0) + 1) / (len(x) + 2)
         weights = 0.01 * jax.random.normal(rngs.params(), (x.shape[1], units), x.dtype)
         self.kernel = nnx.Param(weights)
@@ -183,7 +183,7 @@ class RBM(Noisy):
         self.k = k
 
     def __call__(self, v: jax.Array) -> jax.Array:
-        """One number an example."""
+        """One number per example."""
         key = self.next_key()
         if key is None:
             return jnp.mean((v - self.below(self.features(v, 1))) ** 2, axis=-1)
@@ -191,7 +191,7 @@ class RBM(Noisy):
         return self.free_energy(v) - self.free_energy(end)
 
     def features(self, v: jax.Array, upto: int) -> jax.Array:
-        """The probabilities of the hidden units; with `upto` 0 the input."""
+        """The probabilities of the hidden units; the input if `upto` is 0."""
         return jax.nn.sigmoid(self._input(v)) if upto else v
 
     def below(self, h: jax.Array) -> jax.Array:
@@ -227,7 +227,7 @@ def _as_it_is(outputs: jax.Array, _: jax.Array) -> jax.Array:
 
 
 def _copy_layer(rbm: Any, model: MLP, index: int) -> None:
-    """Gives the model's layer the weights of the machine."""
+    """Copies the weights of the machine into the model."""
     layer = hidden(model, index)
     for name, learnt in (("kernel", rbm.kernel), ("bias", rbm.hidden_bias)):
         getattr(layer, name)[...] = np.asarray(learnt[...], layer.param_dtype)

@@ -1,4 +1,4 @@
-"""What `restore` says of each parameter."""
+"""The report of `restore`."""
 
 import dataclasses
 
@@ -7,17 +7,17 @@ from jaxopt_cards.core.checks import escaped
 
 @dataclasses.dataclass(frozen=True)
 class RestoreReport:
-    """What became of each parameter: `print` it.
+    """What was done with each parameter; print it.
 
     Attributes:
-        taken: from paths to those that they were saved under.
-        skipped: from paths to why they were left alone.
-        refused: from paths to why what was saved does not fit.
-        cast: from paths to the dtype that was saved, where `cast=True` changed it.
-        unused: what else was saved.
-        warnings: from paths, of an array or of a layer, to what is ambiguous about it: the axes of
-            a square kernel, a transposed convolution that needs `transpose_kernel=True`, or the
-            epsilon of a normalisation.
+        taken: maps paths to the paths under which they were saved.
+        skipped: maps paths to the reason why they were not restored.
+        refused: maps paths to the reason why the saved array does not fit.
+        cast: maps paths to the saved dtype, if `cast=True` changed it.
+        unused: the other saved paths.
+        warnings: maps paths of arrays or layers to what is ambiguous: the axes of a square kernel,
+            a transposed convolution that needs `transpose_kernel=True`, or the epsilon of a
+            normalisation.
     """
 
     taken: dict[str, str]
@@ -28,7 +28,7 @@ class RestoreReport:
     warnings: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        """One line a path."""
+        """One line per path."""
         lines = [
             f"taken    {path}"
             + (f" from {origin}" if origin != path else "")
@@ -37,7 +37,7 @@ class RestoreReport:
         ]
         lines += [f"skipped  {path}: {why}" for path, why in self.skipped.items()]
         lines += [f"refused  {path}: {why}" for path, why in self.refused.items()]
-        lines += [f"unused   {path} was saved, but taken by nothing" for path in self.unused]
+        lines += [f"unused   {path} was saved, but not used" for path in self.unused]
         paths: dict[str, list[str]] = {}
         for path, why in self.warnings.items():
             paths.setdefault(why, []).append(path)
@@ -46,6 +46,6 @@ class RestoreReport:
 
 
 def _few(names: list[str]) -> str:
-    """The first of some names, and how many there are."""
+    """The first three names, and the number of the others."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -1,4 +1,4 @@
-"""Restores a part of a tree of parameters from another tree or a file, with a report."""
+"""Restoring of parameters from another tree or a file, with a report."""
 
 import dataclasses
 import os
@@ -41,20 +41,21 @@ def restore(
     cast: bool = False,
     max_bytes: int = 2**33,
 ) -> tuple[PyTree, RestoreReport]:
-    r"""Replaces the parameters that a mask selects by saved ones of the same path.
+    r"""Replaces the parameters that a mask selects by the saved ones with the same path.
 
-    Works on any two trees: NNX modules or states, Linen's dictionaries, what `from_torch` and its
-    like return; or with the path of a file or folder, whose format is told by what is in it. An
-    array of another shape or dtype is refused, never cut, padded or, unless asked for, cast. The
-    report tells what became of every path. Of an NNX module, running statistics are restored too;
-    dropout rates and random streams, which are not weights, never are.
+    The trees may be NNX modules or states, Linen's dictionaries, or results of functions such as
+    `from_torch`. `checkpoint` may also be the path of a file or folder, whose format is recognised
+    by its contents. Arrays with another shape or dtype are refused, and never cut, padded or,
+    without `cast`, cast. The report has an entry for every path. In an NNX module, running
+    statistics are restored, too; dropout rates and random streams are not.
 
-    A parameter that a module has in several places, as an embedding that is the output layer, too,
-    stays one. It is chosen if one of its places is, and taken from whichever path was saved.
+    A parameter that a module has in several places, such as an embedding that is also the output
+    layer, stays one parameter. It is chosen if one of its places is, and taken from whichever path
+    was saved.
 
-    What a file does not tell is in `report.warnings`: how a square kernel lies, that a transposed
-    convolution of PyTorch or Keras needs `transpose_kernel=True`, and which epsilon a normalisation
-    had, as far as the model's differs.
+    `report.warnings` lists what a file does not contain: the order of the axes of a square kernel,
+    whether a transposed convolution needs `transpose_kernel=True`, and the epsilon of a
+    normalisation, if the model's may differ.
 
     Equation:
         .. math:: \theta_p \leftarrow \tilde\theta_{r(p)} \quad\text{where the mask selects } p
@@ -62,38 +63,37 @@ def restore(
         with :math:`\tilde\theta` = `checkpoint` and :math:`r` = `rename`.
 
     Args:
-        params: the tree to fill: an NNX module, a state, a dictionary.
+        params: the tree to fill: an NNX module, a state or a dictionary.
         checkpoint: the tree to take from, or a path: a file that `from_numpy`, `from_safetensors`,
-            `from_torch` or `from_keras` reads, a folder of Orbax, or the checkpoints of
-            `training.fit`, of which the best model is taken: all of it but what was frozen. That of
+            `from_torch` or `from_keras` can read, a folder of Orbax, or the checkpoints of
+            `training.fit`, which has the best model without its frozen parameters. That of
             `fine_tune` has such a folder for each stage: `stage0`, `stage1`, ….
         mask: which parameters, as in `select`: a regular expression over the paths of `params`,
             such as `"hidden[123]"`, a tree of bools, or a function of `params` to one. Default:
             all.
-        rename: regular expressions and their replacements, applied in turn to the paths of
-            `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
-            `{"^": "state_dict/"}`. The report shows the outcome.
-        cast: bool; numbers of floating point are taken in another precision, such as float64 for
-            float32 or float32 for bfloat16, unless they would become infinite.
-        max_bytes: whole number > 0; files and folders that declare more are not read.
+        rename: regular expressions and their replacements, applied one after another to the paths
+            of `params` (not of the file) to get those of `checkpoint`: `{"^hidden": "layer"}`,
+            `{"^": "state_dict/"}`. The report shows the result.
+        cast: whether to cast floating-point numbers, such as float64 to float32 or float32 to
+            bfloat16, unless they would become infinite.
+        max_bytes: int in [1, inf); files and folders that declare more are refused.
 
     Returns:
-        `(params, report)`: the tree filled, of the same structure, and a `RestoreReport`.
+        `(params, report)`: the filled tree, with the same structure, and a `RestoreReport`.
 
     Raises:
-        ValueError: a mask that does not fit; a pattern of `rename` matches no path; a replacement
-            is not text, or names a group that its pattern does not have; a leaf is neither a number
-            nor an array of numbers; nothing at all could be taken; two paths of one parameter were
-            saved with other numbers; a file or folder is damaged, too large or of an unknown
-            format.
-        OSError: there is no such file, or it may not be read.
+        ValueError: the mask is invalid; a pattern of `rename` matches no path; a replacement is not
+            text, or has a group that its pattern lacks; a leaf is neither a number nor an array of
+            numbers; nothing could be restored; two paths of one parameter were saved with different
+            values; a file or folder is damaged, too large or in an unknown format.
+        OSError: the file does not exist or cannot be read.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Reusing a TensorFlow Model": restoring `hidden[123]`.
 
-    Use when: the lower layers of a network should start from a trained one.
-    Avoid when: a whole run should go on; `training.fit` resumes from its own checkpoints.
+    Use when: some layers of a network should start from a trained one.
+    Avoid when: you want to resume a run; `training.fit` resumes from its own checkpoints.
 
     Example:
         >>> from flax import nnx
@@ -106,10 +106,10 @@ def restore(
         taken    hidden1/kernel
         skipped  logits/bias: not selected by the mask
         skipped  logits/kernel: not selected by the mask
-        unused   hidden2/bias was saved, but taken by nothing
-        unused   hidden2/kernel was saved, but taken by nothing
-        unused   logits/bias was saved, but taken by nothing
-        unused   logits/kernel was saved, but taken by nothing
+        unused   hidden2/bias was saved, but not used
+        unused   hidden2/kernel was saved, but not used
+        unused   logits/bias was saved, but not used
+        unused   logits/kernel was saved, but not used
     """
     for argument, tree in (("params", params), ("checkpoint", checkpoint)):
         if tree is None:
@@ -121,7 +121,7 @@ def restore(
     about = source_of(checkpoint)
     saved = checkpoint
     if isinstance(checkpoint, str | os.PathLike):
-        saved, about = load("restore", checkpoint, max_bytes)
+        saved, about = load(checkpoint, max_bytes)
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     report = RestoreReport({}, {}, {})
     no_weights = _no_weights(params)
@@ -129,7 +129,7 @@ def restore(
     filled: dict[int, Any] = {}
     leaves = zip(places, jax.tree.leaves(params), chosen, strict=True)
     for (number, names), leaf, wanted in leaves:
-        if number in filled:  # by the first place of the same parameter
+        if number in filled:  # from another path of the same parameter
             continue
         why = no_weights.get(names[0]) if wanted else "not selected by the mask"
         report.skipped.update(dict.fromkeys(names, why) if why else {})
@@ -143,14 +143,14 @@ def restore(
         warnings=warnings_of(params, shapes, report.taken, about),
     )
     if not report.taken:
-        raise NamedError(f"nothing could be taken:\n{report}\nSaved were the paths{listed(source)}")
+        raise NamedError(f"nothing was restored:\n{report}\nThe saved paths are{listed(source)}")
     return _rebuilt(params, places, filled), report
 
 
 def _one(
     leaf: Any, origins: dict[str, str], source: dict[str, Any], cast: bool, report: RestoreReport
 ) -> Any:
-    """What was saved for a parameter under one of its paths, or the parameter as it is."""
+    """The array saved under one of a parameter's paths, or else the parameter itself."""
     found = {}
     for name, origin in origins.items():
         if origin not in source:
@@ -158,7 +158,7 @@ def _one(
         _check_numbers("params", name, leaf)
         _check_numbers("checkpoint", origin, source[origin])
         if [hasattr(x, "dtype") and is_key(x) for x in (leaf, source[origin])] == [True, False]:
-            report.skipped[name] = "a random key is no weight"
+            report.skipped[name] = "a random key is not a weight"
             continue
         array = in_precision(source[origin], leaf) if cast else source[origin]
         if why := misfit(leaf, array):
@@ -178,15 +178,15 @@ def _one(
             report.taken[name] = origin if name in found else origins[first]
         if name in found and not is_same(found[name], found[first]):
             raise NamedError(
-                f"{first} and {name} are one parameter of the model, but what was saved "
-                f"under {escaped(origins[first])} and {escaped(origin)} differs; take one of them "
+                f"{first} and {name} are one parameter of the model, but the arrays saved "
+                f"under {escaped(origins[first])} and {escaped(origin)} differ; choose one of them "
                 "with rename",
             )
     return as_it_is(found[first])
 
 
 def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTree:
-    """The tree with other arrays; `jax.tree` would give each place of a parameter its own."""
+    """The tree with new arrays; shared parameters stay shared, as `jax.tree` would not do."""
     if len(filled) == len(places):
         return jax.tree.unflatten(jax.tree.structure(params), filled.values())
     by_path = {name: filled[number] for number, names in places for name in names}
@@ -196,7 +196,7 @@ def _rebuilt(params: PyTree, places: list[Any], filled: dict[int, Any]) -> PyTre
 
 
 def _origins(names: list[str], rename: Any) -> dict[str, str]:
-    """For each path the path it was saved under; each pattern must occur in some path."""
+    """The saved path of each path; raises if a pattern matches none."""
     if not isinstance(rename or {}, Mapping):
         raise NamedError(f"rename must map patterns to replacements, got {rename!r}")
     origins = {name: name for name in names}
@@ -218,8 +218,8 @@ def _origins(names: list[str], rename: Any) -> dict[str, str]:
 
 
 def _no_weights(params: Any) -> dict[str, str]:
-    """What an NNX module has beside parameters and statistics, by path, and why it stays."""
-    reasons = {nnx.RngState: "a random stream is no weight", Rate: "a rate is no weight"}
+    """The variables of an NNX module that are not restored, by path, with the reason."""
+    reasons = {nnx.RngState: "a random stream is not a weight", Rate: "a rate is not a weight"}
     kinds = tuple(reasons)
     variables = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda v: isinstance(v, kinds))
     return {
@@ -232,6 +232,6 @@ def _no_weights(params: Any) -> dict[str, str]:
 
 def _check_numbers(argument: str, path: str, leaf: Any) -> None:
     """Raises unless a leaf is a number, an array of numbers, or a random key."""
-    # A random key's dtype has no kind; those without numbers are Python's objects, texts and times.
+    # The dtype of a random key has no kind; objects, strings and times are not numbers.
     if getattr(dtype_of(leaf), "kind", "f") in "OSUmM":
         raise HyperparameterError(f"{argument} at {path!r}", "be an array", leaf)

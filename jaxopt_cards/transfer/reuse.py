@@ -1,4 +1,4 @@
-"""How many layers to reuse: every number of them as a member of one population."""
+"""A search for the number of layers to reuse, as one population."""
 
 import dataclasses
 import functools
@@ -33,15 +33,15 @@ from jaxopt_cards.transfer.mlp_parts import (
 
 @dataclasses.dataclass(frozen=True)
 class ReuseResult(SearchResult):
-    """What `reuse_layers` returns; `print` it.
+    """The result of `reuse_layers`; print it.
 
     Attributes:
         table: one row for each depth, in ascending order: `rank`, `depth`, the means and standard
             deviations over seeds of `valid_loss` and `valid_accuracy` in the best epoch, and the
             mean `best_epoch`.
-        best: `{"depth": …}`, of the least mean validation loss.
-        model: the best model of that depth, an MLP in eval mode.
-        results: for each depth a `FitResult` for each seed.
+        best: `{"depth": …}`, with the least mean validation loss.
+        model: the best model with that depth, an MLP in eval mode.
+        results: for each depth, a `FitResult` for each seed.
     """
 
     model: nnx.Module
@@ -65,16 +65,16 @@ def reuse_layers(
     kernel_init: nnx.Initializer = he_normal,
     **settings: Any,
 ) -> ReuseResult:
-    r"""Tells how many of a network's lower layers to reuse, by training with each number of them.
+    r"""Finds out how many lower layers of a network to reuse, by training with each number of them.
 
-    Every candidate has the network's architecture and a head for the new task. Of the candidate of
-    depth k the lower k hidden layers are copied, with their running statistics; all else is new,
-    and the same for all depths of a seed. Each gives what `fit` with `freeze` gives alone, up to
-    the rounding of float32: neither weight decay nor the batch moves a frozen layer.
+    Every candidate has the network's architecture and a head for the new task. In the candidate of
+    depth k, the lower k hidden layers are copies, with their running statistics. All other weights
+    are new, and the same for all depths of a seed. Each candidate gives the same results as `fit`
+    with `freeze`, up to the rounding of float32.
 
-    All candidates are members of one population, compiled once. The price of one program: frozen
-    layers still have gradients and an optimizer state, both thrown away, so that every depth costs
-    as much as training all layers; alone, with `freeze` or `cache_features`, it costs less.
+    All candidates are members of one population, compiled once. In this one program, frozen layers
+    still have gradients and an optimizer state, which are not used, so every depth costs as much as
+    training all layers. A single run with `freeze` or `cache_features` costs less.
 
     Equation:
         .. math:: k^* = \arg\min_{k} \frac{1}{|S|} \sum_{s \in S}
@@ -82,42 +82,42 @@ def reuse_layers(
             \Delta\theta_l \leftarrow [\,l > k\,]\, \Delta\theta_l
 
         with :math:`\tilde\theta_l` the network's layer :math:`l`, :math:`\theta^{(s)}` the new
-        weights of seed :math:`s`; the second is what freezes.
+        weights of seed :math:`s`; the second formula freezes the layers.
 
     Args:
         model: a trained `layers.MLP`; not changed.
-        tx: any gradient transformation. If it draws random numbers for each array, as `add_noise`
-            does, frozen layers have theirs, and runs alone have others.
-        out_features: whole number > 0; classes of the new task.
+        tx: any gradient transformation. If it draws random numbers for each array, like
+            `add_noise`, results differ from those of `fit`, since frozen layers draw them, too.
+        out_features: number of classes of the new task.
         train: as in `fit`.
-        valid: pair (x, y); chooses the best epoch and the best depth.
-        depths: whole numbers >= 0, each once; how many layers to reuse. Default: 0, none, to all.
-        freeze: bool; whether the layers reused stay as they are. False: they are trained, too.
-        seeds: whole numbers >= 0, each once; every depth is trained with each of them: of the new
-            weights, `nnx.Rngs(seed)`, and of the examples' order.
+        valid: pair (x, y), by which the best epoch and the best depth are chosen.
+        depths: different integers >= 0; how many layers to reuse. Default: from 0 to all.
+        freeze: whether the reused layers are frozen. If False, they are trained, too.
+        seeds: different integers >= 0; each depth is trained with each of them. They seed the
+            new weights, with `nnx.Rngs(seed)`, and the examples' order.
         batch_size: as in `fit`.
         epochs: as in `fit`.
         patience: as in `fit`.
         kernel_init: initialiser of the new kernels; default He's.
-        settings: by name, as in `fit_many`: `loss`, `augment`, `side_by_side`, `progress`, … A
-            `regularizer` is also given the frozen parameters.
+        settings: other arguments of `fit_many`: `loss`, `augment`, `side_by_side`, `progress`, … A
+            `regularizer` also gets the frozen parameters.
 
     Returns:
         A `ReuseResult`: `table`, `best`, `model`, `results`, `save(path)`.
 
     State:
-        As for `fit_many`, of `len(depths) * len(seeds)` runs.
+        That of `fit_many` for `len(depths) * len(seeds)` runs.
 
     Raises:
-        ValueError: the model is no `MLP`, a depth above its hidden layers; else as `fit_many`.
-        FloatingPointError: the validation loss was finite for no depth.
+        ValueError: the model is not an `MLP`; a depth exceeds its layers; or as in `fit_many`.
+        FloatingPointError: no depth has a finite validation loss.
 
     References:
-        Jason Yosinski et al. (2014), How transferable are features in deep neural networks? Chapter
-        11, "Tweaking, Dropping, or Replacing the Upper Layers" and exercise 9.4.
+        Jason Yosinski et al. (2014), How transferable are features in deep neural networks? Géron
+        (2017), chapter 11, "Tweaking, Dropping, or Replacing the Upper Layers" and exercise 9.4.
 
-    Use when: a trained network is there, and it is open how much of it the new task can use.
-    Avoid when: the network is large: try two or three depths with `freeze`, which costs less.
+    Use when: you have a trained network, and do not know how many of its layers to reuse.
+    Avoid when: the network is large; try two or three depths with `freeze`, which costs less.
 
     Example:
         >>> import jaxopt_cards as jc
@@ -164,15 +164,15 @@ def reuse_layers(
 
 
 def _distinct(argument: str, values: Any) -> list[int]:
-    """The whole numbers >= 0 of a list, unless it is none, empty, or has one twice."""
+    """The numbers of a list; raises unless they are one or more different whole numbers >= 0."""
     values = values.tolist() if isinstance(values, np.ndarray) else values
     is_list = isinstance(values, Sequence) and not isinstance(values, str)
     numbers = list(values) if is_list else []
     for number in numbers:
         check_count(f"each of {argument}", number, least=0)
-    numbers = [operator.index(number) for number in numbers]  # arrays of one have no hash
+    numbers = [operator.index(number) for number in numbers]  # arrays are not hashable
     if not numbers or len(set(numbers)) < len(numbers):
-        expected = "be a list of whole numbers, each of them once"
+        expected = "be a list of different whole numbers"
         raise HyperparameterError(argument, expected, values)
     return numbers
 
@@ -180,7 +180,7 @@ def _distinct(argument: str, values: Any) -> list[int]:
 def _network(
     model: MLP, out_features: int, kernel_init: nnx.Initializer, depth: int, seed: int
 ) -> MLP:
-    """A new network of the model's architecture whose lower layers are copies of the model's."""
+    """A new network with the model's architecture and copies of its lower layers."""
     dense = dense_layers(model)
     noise: dict[str, Any] = {
         f"{name}_rate": jnp.copy(getattr(model, name).rate[...])
@@ -196,11 +196,11 @@ def _network(
         **look_of(model),
         **noise,
     )
-    copied = nnx.clone(model)  # as a whole: layers may share parameters
+    copied = nnx.clone(model)  # the whole model, since layers may share parameters
     for index in range(1, depth + 1):
         for end, part in parts_of(copied, index).items():
             name = f"hidden{index}{end}"
-            # Noise is the seed's: runs of several seeds are to differ in it.
+            # Random streams come from the seed, so that runs of several seeds differ.
             nnx.update(part, nnx.state(getattr(network, name), nnx.RngState))
             setattr(network, name, part)
     return network
@@ -208,16 +208,16 @@ def _network(
 
 @functools.lru_cache(maxsize=64)  # one object for each, so that programs are compiled once
 def _freezing(tx: optax.GradientTransformation) -> MakeTx:
-    """A function of the depth: the transformation of the layers above it.
+    """A function from the depth to a transformation that trains only the layers above it.
 
-    Before `tx`, or a clip by the global norm would count frozen layers; and after it, or weight
-    decay would move them.
+    Updates of frozen layers are set to zero before `tx`, so that a global norm does not count them,
+    and after it, so that weight decay does not change them.
     """
     return lambda depth: optax.chain(_only_above(depth), tx, _only_above(depth))
 
 
 def _only_above(depth: Any) -> optax.GradientTransformation:
-    """Sets the updates of the hidden layers up to a depth, maybe traced, to zero."""
+    """Sets the updates of the hidden layers up to a depth, which may be traced, to zero."""
 
     def one(path: Any, update: jax.Array) -> jax.Array:
         layer = re.match(r"hidden(\d+)[_/]", path_name(path))
@@ -227,12 +227,12 @@ def _only_above(depth: Any) -> optax.GradientTransformation:
 
 
 def _compared(results: dict[int, list[FitResult]]) -> ReuseResult:
-    """The table, and the best of it."""
+    """The table, and the best model."""
     rows = [{"depth": depth} | scores(runs) for depth, runs in results.items()]
     losses = np.nan_to_num([row["valid_loss"] for row in rows], nan=np.inf)
     if not np.isfinite(losses).any():
         trouble = next(iter(results.values()))[0].trouble
-        raise NotFiniteError(f"valid_loss is finite for no depth: {trouble}")
+        raise NotFiniteError(f"no depth has a finite valid_loss: {trouble}")
     order = np.argsort(losses, stable=True).tolist()
     table = [{"rank": order.index(index) + 1} | row for index, row in enumerate(rows)]
     best = rows[order[0]]["depth"]

@@ -1,4 +1,4 @@
-"""Unfreezing step by step: what trains from which epoch on, and what becomes of the moments."""
+"""Gradual unfreezing: the parameters trained in each epoch, and their optimizer state."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from jaxopt_cards.training.inputs import array_kind
 
 @dataclasses.dataclass(frozen=True)
 class UnfreezeSchedule:
-    """What `unfreeze_schedule` returns: call it with an epoch, from 0, for the filter of then."""
+    """The result of `unfreeze_schedule`: a function from the epoch, from 0, to an NNX filter."""
 
-    stages: tuple[tuple[int, Any], ...]  # first epoch, and a mask of what it adds
+    stages: tuple[tuple[int, Any], ...]  # first epoch, and a mask of the added parameters
     batch_stats: bool = True
 
     def __call__(self, epoch: int) -> Frozen:
@@ -29,35 +29,34 @@ class UnfreezeSchedule:
 
 @declare
 def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) -> UnfreezeSchedule:
-    r"""Says which parameters are trained from which epoch on, by masks.
+    r"""Makes a schedule that unfreezes parameters by epoch, by masks.
 
     Each stage adds parameters to those of the stages before. `fine_tune` follows the schedule, and
-    keeps the moments of what was trained already.
+    keeps the moments of the parameters that were trained before.
 
     Equation:
         .. math:: \Theta_e = \bigcup_{s \le e} \{\theta_p : r_s \text{ selects } p\}
 
-        with :math:`r_s` the mask of the stage that begins in epoch :math:`s`.
+        with :math:`r_s` the mask of the stage that starts in epoch :math:`s`.
 
     Args:
-        stages: from epochs, whole numbers in ascending order beginning with 0, to masks as
-            those of `freeze`: `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches
-            all.
-        batch_stats: whether batch normalisation that is still frozen keeps its statistics, as in
+        stages: maps epochs, integers in ascending order from 0, to masks as in `freeze`:
+            `{0: "logits", 5: "hidden[45]", 10: ""}`. The empty pattern matches all.
+        batch_stats: whether the statistics of frozen batch normalisation are frozen, as in
             `freeze`.
 
     Returns:
-        An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters as of `freeze`.
+        An `UnfreezeSchedule`: a function from epochs, from 0, to NNX filters like `freeze`'s.
 
     Raises:
-        ValueError: epochs that do not begin with 0 or do not ascend, or a mask that is none.
+        ValueError: the epochs do not start with 0 or are not in ascending order; a mask is invalid.
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
-        Classification, section 3.3, "Gradual unfreezing". Chapter 11, exercise 9.5.
+        Classification, section 3.3, "Gradual unfreezing". Géron (2017), chapter 11, exercise 9.5.
 
-    Use when: the upper layers must find their place before the lower ones may move.
-    Avoid when: head first, then all is enough: the default of `fine_tune`.
+    Use when: upper layers should adapt before lower ones are trained.
+    Avoid when: first the head, then all layers is enough, which is the default of `fine_tune`.
 
     Example:
         >>> from flax import nnx
@@ -78,30 +77,30 @@ def unfreeze_schedule(stages: Mapping[int, Any], *, batch_stats: bool = True) ->
 
 @declare
 def migrate_state(opt_state: Any, new_state: Any) -> Any:
-    r"""Carries the optimizer's moments over to a run that trains other parameters.
+    r"""Transfers an optimizer's moments to a run that trains other parameters.
 
-    Where both states have an array of one path, shape and dtype, the new state takes the old one's;
-    elsewhere it keeps its own. Counts of steps are arrays as well, and are carried over: Adam then
-    takes the zero moments of new parameters for settled ones, and its first steps with them are
-    three times too long. Give new parameters a state of their own by `optax.partition`, as
-    `fine_tune` does, or warm the rate up.
+    If both states have an array with the same path, shape and dtype, the new state takes the old
+    one's; otherwise it keeps its own. Step counts are transferred as well. Adam then does not
+    correct the bias of the zero moments of new parameters, so its first steps with them are three
+    times too long. To avoid this, give new parameters their own state with `optax.partition`, as
+    `fine_tune` does, or warm up the learning rate.
 
     Args:
         opt_state: the state to take from: `FitResult.opt_state`.
-        new_state: the state to fill: `tx.init(params)` with the parameters that now are trained.
+        new_state: the state to fill: `tx.init(params)` with the parameters to train now.
 
     Returns:
         A state like `new_state`.
 
     Raises:
-        ValueError: the states have not a single array in common.
+        ValueError: the states have no array in common.
 
     References:
         Jeremy Howard, Sebastian Ruder (2018), Universal Language Model Fine-tuning for Text
         Classification.
 
-    Use when: parameters are unfrozen, or frozen, in the middle of a training of your own.
-    Avoid when: `fine_tune` does the same for you.
+    Use when: you unfreeze or freeze parameters in your own training loop.
+    Avoid when: you use `fine_tune`, which does this.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_cards as jc

@@ -1,4 +1,4 @@
-"""A folder of trained models, each with a card that says what it is."""
+"""A folder of trained models, each with a card that describes it."""
 
 import contextlib
 import datetime
@@ -41,31 +41,30 @@ from jaxopt_cards.transfer.zoo_folder import (
     write,
 )
 
-_Cards = list[ModelCard]  # in the class, `list` is its method
+_Cards = list[ModelCard]  # inside the class, `list` is a method
 _LIBRARIES = ("jaxopt_cards", "jax", "flax", "numpy", "safetensors")
 
 
 class Zoo:
-    r"""Stores trained models in a folder, each with its card, and finds and loads them again.
+    r"""Stores trained models with cards in a folder, finds them and loads them.
 
-    A model is a folder of two files, both open formats: `weights.safetensors` has the arrays under
-    flat names such as `hidden1/kernel`, which any reader of safetensors opens; `card.json` is UTF-8
-    text with `format` (1), `data`, `accuracy`, `description`, `kind` (the model's class),
-    `settings` (arguments that build a `layers.MLP` again, or null), `arrays` (path: dtype and
-    shape), `sha256` and `size` of the file of weights, `created` and `versions` of the libraries.
-    `print(zoo)` shows the cards as a table.
+    A model is a folder with two files in open formats. `weights.safetensors` has the arrays under
+    flat names such as `hidden1/kernel`. `card.json` is UTF-8 text with `format` (1), `data`,
+    `accuracy`, `description`, `kind` (the model's class), `settings` (arguments that rebuild a
+    `layers.MLP`, or null), `arrays` (path: dtype and shape), `sha256` and `size` of the weights
+    file, `created` and `versions` of the libraries. `print(zoo)` shows the cards as a table.
 
-    Models of strangers are safe to load: nothing in them is run, sizes are limited, links are not
-    followed, and all that a card says is checked. The SHA-256 tells damage; it does not tell who
-    made a model. Stored are parameters, running statistics and rates of dropout, not streams of
-    random numbers.
+    Untrusted models are safe to load: nothing in them is executed, sizes are limited, links are not
+    followed, and all fields of a card are validated. The SHA-256 detects damage, but does not
+    authenticate the author. Parameters, running statistics and dropout rates are stored, but not
+    random streams.
 
-    Several processes may store, replace and load models at once: a lock on the folder, where the
-    system has one, lets each see whole models only.
+    Several processes may store, replace and load models at the same time. A lock on the folder, if
+    the system supports it, ensures that each sees only complete models.
 
     Args:
-        directory: folder of the models; made when the first one is stored.
-        max_bytes: whole number > 0; files of weights that are larger are not read. Default: 8 GiB.
+        directory: folder of the models; created when the first one is stored.
+        max_bytes: larger weights files are refused. Default: 8 GiB.
 
     Returns:
         An object with `store`, `load`, `card`, `list` and `find`.
@@ -74,18 +73,18 @@ class Zoo:
         On disk, the arrays of each model.
 
     Raises:
-        ValueError: an invalid, taken or unknown name; a card or weights that are damaged, or do not
-            fit together or the model (the message names the file); rates outside of [0, 1), and
-            variances below zero or infinite.
-        OSError: a model could not be written, as when the disk is full; nothing of it is left.
+        ValueError: a name is invalid, taken or unknown; a card or weights are damaged, or do not
+            fit each other or the model; rates are outside [0, 1), or variances negative or
+            infinite.
+        OSError: a model could not be written, for example because the disk is full.
         ImportError: safetensors is not installed.
 
     References:
         Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
         11, "Model Zoos". Margaret Mitchell et al. (2019), Model Cards for Model Reporting.
 
-    Use when: models are to be found again by what they can do, or handed to others.
-    Avoid when: a run is to go on; `training.fit` has checkpoints with the optimizer's state.
+    Use when: you want to find models by their data and accuracy, or to share them.
+    Avoid when: you want to resume a run; `training.fit` has checkpoints with optimizer states.
 
     Example:
         >>> import tempfile
@@ -103,7 +102,7 @@ class Zoo:
     def __init__(
         self, directory: str | os.PathLike, *, max_bytes: Annotated[int, "[1, inf)"] = 2**33
     ):
-        """Looks at the folder; the arguments are described with the class."""
+        """Checks the folder; see the class for the arguments."""
         self._directory, self._max_bytes = Path(directory), max_bytes
         if self._directory.exists() and not self._directory.is_dir():
             raise HyperparameterError("directory", "be a folder", str(directory))
@@ -119,10 +118,10 @@ class Zoo:
         description: str = "",
         replace: bool = False,
     ) -> ModelCard:
-        """Writes a model and its card; a name that is taken is refused unless `replace`.
+        """Writes a model and its card; raises if the name is taken, unless `replace` is True.
 
-        The folder appears at once, when both files are whole. A process killed before that leaves a
-        hidden `.storing-*`, never read, to be deleted by hand.
+        The folder is written atomically. A process that is killed before leaves a hidden
+        `.storing-*` folder, which you may delete.
         """
         check_free(self._directory, name, replace)
         if not isinstance(model, nnx.Module):
@@ -135,7 +134,7 @@ class Zoo:
         try:
             check_ranges(model, arrays)
         except ValueError as error:
-            raise NamedError(f"no zoo can hold this model: {error}") from None
+            raise NamedError(f"this model cannot be stored: {error}") from None
         weights = to_bytes(arrays)
         card = ModelCard(
             name=name,
@@ -156,29 +155,29 @@ class Zoo:
 
     @declare
     def load(self, name: str, into: nnx.Module | None = None) -> Any:
-        """The model, in eval mode, with the bits that were stored.
+        """Returns the model in eval mode, with exactly the stored values.
 
-        `into` is a model of the same layers, which is copied and filled; an MLP as it was made
-        needs none: its card has the settings.
+        `into` is a model with the same layers, which is copied and filled. It is not needed for an
+        unchanged `layers.MLP`, since its card has the settings.
         """
         if into is not None and not isinstance(into, nnx.Module):
             raise HyperparameterError("into", "be an nnx.Module", type(into))
-        # Another process may replace the model meanwhile; a file that is open stays what it is.
+        # Another process may replace the model later; an open file does not change.
         with locked(self._directory, shared=True):
-            folder, card = self._folder_and_card("Zoo.load", name)
+            folder, card = self._folder_and_card(name)
             file = folder / "weights.safetensors"
             with _telling(file, "cannot be used"):
                 stream = plain_file(file, self._max_bytes)
         with stream:
             if into is None and card.settings is None:
                 raise NamedError(
-                    f"the card of {name!r} cannot tell how to build a {card.kind}: make "
-                    "one and give it as `into`",
+                    f"the card of {name!r} has no settings to build a {card.kind}: create one and "
+                    "pass it as `into`",
                 )
             with _telling(file, "cannot be used"):
                 arrays = self._arrays(stream, card)
         with _telling(folder / "card.json", "does not fit"):
-            check_same(described(arrays), card.arrays, "the file of weights", "the card")
+            check_same(described(arrays), card.arrays, "the weights file", "the card")
             model = built_from(card) if into is None else into
             ours = described(arrays_of(model))
             check_same(card.arrays, ours, "the card", "the model")
@@ -189,8 +188,8 @@ class Zoo:
 
     @declare
     def card(self, name: str) -> ModelCard:
-        """What is known of a model."""
-        return self._folder_and_card("Zoo.card", name)[1]
+        """Returns the card of a model."""
+        return self._folder_and_card(name)[1]
 
     @declare
     def find(
@@ -200,10 +199,10 @@ class Zoo:
         data: str = "",
         min_accuracy: Annotated[float, "[0, 1]"] = 0.0,
     ) -> _Cards:
-        """The cards that fit, best accuracy first.
+        """Returns the matching cards, the best accuracy first.
 
-        `wanted` is a regular expression, searched for in names, or a function of a card; `data` is
-        a regular expression, searched for in what the card says of its data.
+        `wanted` is a regular expression, searched for in names, or a function of a card. `data` is
+        a regular expression, searched for in the cards' `data`.
         """
         named = wanted if callable(wanted) else _searched("name", wanted)
         about = _searched("data", data)
@@ -212,26 +211,26 @@ class Zoo:
 
     @declare
     def list(self) -> _Cards:
-        """All cards, by name; those that cannot be read are named in a warning and left out."""
+        """Returns all cards, sorted by name, and warns of those that cannot be read."""
         cards, damaged = [], []
-        # A folder that is renamed while a directory is read may be missing from what was read.
+        # A folder that is renamed while the directory is listed may be missing from the list.
         with locked(self._directory, shared=True):
             names = model_names(self._directory)
         for name in names:
             try:
-                cards.append(self._folder_and_card("Zoo.list", name)[1])
+                cards.append(self._folder_and_card(name)[1])
             except (ValueError, OSError) as error:
                 damaged.append(str(error))
         if damaged:
-            warn(f"Zoo.list: left out what cannot be read:{listed(damaged)}")
+            warn(f"Zoo.list: left out models that cannot be read:{listed(damaged)}")
         return cards
 
     def __repr__(self) -> str:
-        """Which folder it is."""
+        """Names the folder."""
         return f"Zoo({str(self._directory)!r})"
 
     def __str__(self) -> str:
-        """The cards as a table."""
+        """Returns the cards as a table."""
         names = ("name", "data", "accuracy", "model", "arrays", "MB", "created")
         numbers = ("arrays", "MB")
         columns = [{"header": n, "justify": "right" if n in numbers else "left"} for n in names]
@@ -249,16 +248,16 @@ class Zoo:
         ]
         return printed(rows, *columns, width=120)
 
-    def _folder_and_card(self, function: str, name: str) -> tuple[Path, ModelCard]:
-        """Where a model is, and what is known of it."""
+    def _folder_and_card(self, name: str) -> tuple[Path, ModelCard]:
+        """The folder of a model, and its card."""
         with locked(self._directory, shared=True):
-            folder = folder_of(self._directory, function, name)
+            folder = folder_of(self._directory, name)
             file = folder / "card.json"
             with _telling(file, "is not a valid card"):
                 return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)
 
     def _arrays(self, stream: BinaryIO, card: ModelCard) -> dict[str, Any]:
-        """The arrays of a file that is, to the last bit, the one that the card tells of."""
+        """The arrays of a file; raises unless it has the size and SHA-256 on the card."""
         contents = read_whole(stream)
         found = hashlib.sha256(contents).hexdigest()
         if (len(contents), found) != (card.size, card.sha256):
@@ -271,7 +270,7 @@ class Zoo:
 
 @contextlib.contextmanager
 def _telling(file: Path, what: str) -> Iterator[None]:
-    """Adds the function and the file to what is wrong with it."""
+    """Adds the file to the message of an error."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The zoo's folder: names that lead nowhere else, and folders that appear at once."""
+"""The zoo's folder: safe names, and folders that are written atomically."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_name(name: Any) -> None:
-    """Raises unless it is the name of a folder, and no path."""
+    """Raises unless it is the name of a folder and not a path."""
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         expected = "be at most 100 letters, digits, '.', '_' and '-', the first a letter or digit"
         raise HyperparameterError("name", expected, name)
@@ -31,7 +31,7 @@ def check_free(directory: Path, name: Any, replace: bool) -> None:
     if (taken or name in model_names(directory)) and not replace:
         raise _taken(name)
     if taken:
-        folder_of(directory, "Zoo.store", name)
+        folder_of(directory, name)
 
 
 def _taken(name: str) -> HyperparameterError:
@@ -39,7 +39,7 @@ def _taken(name: str) -> HyperparameterError:
 
 
 def model_names(directory: Path) -> list[str]:
-    """The models there are; also those of which only the version to be replaced is left."""
+    """The names of the models; also those with only a version that was being replaced."""
     if not directory.is_dir():
         return []
     folders = (path.name for path in directory.iterdir() if path.is_dir())
@@ -47,27 +47,27 @@ def model_names(directory: Path) -> list[str]:
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def folder_of(directory: Path, function: str, name: str) -> Path:
-    """The folder of a model; the former one, if a process was killed while it replaced it."""
+def folder_of(directory: Path, name: str) -> Path:
+    """The folder of a model, or its former version if a process was killed while replacing it."""
     check_name(name)
     folder, former = directory / name, directory / f".replaced-{name}"
     if not os.path.lexists(folder) and os.path.lexists(former):
         folder = former
     if folder.is_symlink():
-        raise NamedError(f"{escaped(folder)} is a link, which may lead anywhere")
+        raise NamedError(f"{escaped(folder)} is a link; links are not followed")
     if not folder.is_dir():
         there = listed(model_names(directory))
         at = escaped(directory)
-        raise NamedError(f"no model {name!r} in {at}; there are{there}")
+        raise NamedError(f"no model {name!r} in {at}; the models are{there}")
     return folder
 
 
 def plain_file(file: Path, most: int) -> BinaryIO:
-    """A plain file, opened; neither a link nor a pipe, and not too long."""
+    """Opens a regular file; raises for links, pipes and files that are too long."""
     try:
         if not stat.S_ISREG(file.lstat().st_mode):
-            raise ValueError("it is not a plain file; a link, for one, may lead anywhere")
-        # Asked again of what is opened: it may have been replaced meanwhile.
+            raise ValueError("it is not a regular file; links are not followed")
+        # Checked again after opening: the file may have been replaced.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         descriptor = os.open(file, flags | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def plain_file(file: Path, most: int) -> BinaryIO:
         closing.enter_context(stream)
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is not a plain file")
+            raise ValueError("it is not a regular file")
         if about.st_size > most:
             raise ValueError(f"it has {about.st_size:,} bytes, at most {most:,} are allowed")
         closing.pop_all()
@@ -85,13 +85,13 @@ def plain_file(file: Path, most: int) -> BinaryIO:
 
 
 def read_whole(stream: BinaryIO) -> bytes:
-    """All bytes of a plain file; what is asked for is what is there, not what may be there."""
+    """All bytes of a file; allocates its actual size."""
     with stream:
         return stream.read(os.fstat(stream.fileno()).st_size)
 
 
 def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) -> None:
-    """Writes a folder under a temporary name, and renames it when it is whole."""
+    """Writes a folder under a temporary name, and renames it when it is complete."""
     part = directory / f".storing-{uuid.uuid4().hex}"
     try:
         part.mkdir(parents=True)
@@ -100,7 +100,7 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
                 stream.write(contents)
                 stream.flush()
                 os.fsync(stream.fileno())
-        # Once more: another process may have stored a model meanwhile.
+        # Checked again: another process may have stored a model with this name.
         with locked(directory):
             check_free(directory, name, replace)
             if replace:
@@ -116,9 +116,9 @@ def write(directory: Path, name: str, files: dict[str, bytes], replace: bool) ->
 
 
 def _add(part: Path, target: Path) -> None:
-    """Gives a folder its name; refused if another writer took it, where there are no locks."""
+    """Renames a folder; raises if another process took the name, where there are no locks."""
     try:
-        part.rename(target)  # which itself fails if there is a folder that is not empty
+        part.rename(target)  # fails if the target is a folder that is not empty
     except OSError:
         if os.path.lexists(target):
             raise _taken(target.name) from None
@@ -126,7 +126,7 @@ def _add(part: Path, target: Path) -> None:
 
 
 def _replace(part: Path, target: Path, former: Path) -> None:
-    """Gives a folder its name; a folder of that name goes once the new one is in its place."""
+    """Renames a folder, and deletes the one that it replaces."""
     if os.path.lexists(target):
         shutil.rmtree(former, ignore_errors=True)
         target.rename(former)

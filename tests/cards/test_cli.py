@@ -124,7 +124,7 @@ def test_compare_as_json(run):
     ("arguments", "message"),
     [
         (["show", "adabuond"], "got 'adabuond'; nearest: adabound"),
-        (["show", "chain"], "chain is Optax's own"),
+        (["show", "chain"], "chain is a function of Optax"),
         (["compare", "adam", "sdg"], "got 'sdg'; nearest: sgd"),
         (["compare", "adam"], "give two names or more"),
         (["lits"], "Did you mean 'list'?"),

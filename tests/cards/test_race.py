@@ -95,13 +95,13 @@ def test_line_searches_and_wrappers_race_as_well():
     [
         (("rosenbork", ["sgd"]), "'rosenbork'; nearest: rosenbrock"),
         (("bowl", ["adm"]), "'adm'; nearest: adam"),
-        (("bowl", ["adam:beta=0.9"]), "adam: has no argument 'beta'"),
+        (("bowl", ["adam:beta=0.9"]), "adam: there is no argument 'beta'"),
         (("bowl", ["adam:b1=1.5"]), "adam: b1 must lie in [0, 1), got 1.5"),
         (("bowl", ["clip:1.0"]), "has no learning rate"),
         (("bowl", ["sgd"], 0), "race: steps must be a whole number >= 1, got 0"),
         (("bowl", ["sgd"], 10, (1.0,)), "race: start must be two finite numbers"),
         (("bowl", ["sgd"], 10, (1.0, np.nan)), "race: start must be two finite numbers"),
-        (("bowl", ["sgd"], 10, (1e30, 0.0)), "start must be where the surface is finite"),
+        (("bowl", ["sgd"], 10, (1e30, 0.0)), "start must be a point with finite height"),
         (("bowl", ["scale:abc"]), "'scale:abc' does not work here"),
     ],
 )

@@ -127,7 +127,7 @@ def test_numbers_survive_the_text(x, tmp_path_factory):
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("1,2,a\n3,b\n", {}, "line 2: 3 columns expected, got 2"),
+        ("1,2,a\n3,b\n", {}, "line 2: expected 3 columns, got 2"),
         ("x,y,c\n1,2,a\n3,oops,b\n", {}, "line 3, column y: 'oops' is not a number"),
         ("1,2,a\n3,,b\n", {}, "line 2, column 2: '' is not a number"),
         ("1,nan,a\n", {}, "line 1, column 2: 'nan' is not finite"),
@@ -140,14 +140,14 @@ def test_numbers_survive_the_text(x, tmp_path_factory):
         ("1,2\n1,2\n", {"label": "z"}, "its columns have no names"),
         ("x,x\n1,2\n", {"label": "x"}, "--label must name one column"),
         ("a,b\n1,2\n", {"header": False}, "'a' is not a number"),
-        ("", {}, "there must be rows with two columns"),
-        ("x,y\n", {}, "there must be rows with two columns"),
-        ("1\n2\n", {}, "there must be rows with two columns"),
-        ("1,a\n2,a\n", {}, "two classes or more"),
+        ("", {}, "there must be rows with two or more columns"),
+        ("x,y\n", {}, "there must be rows with two or more columns"),
+        ("1\n2\n", {}, "there must be rows with two or more columns"),
+        ("1,a\n2,a\n", {}, "two or more classes"),
         ("1,a\n2,b\n", {}, "too few to draw"),
         ("1,0.5\n2,b\n", {}, "too few to draw"),
-        ('1,"a\n', {}, "no table of text"),
-        (b"\xff\xfe1,2", {}, "no table of text"),
+        ('1,"a\n', {}, "not a text table"),
+        (b"\xff\xfe1,2", {}, "not a text table"),
     ],
 )
 def test_mistakes_in_a_table_are_told_by_line(tmp_path, text, options, words):
@@ -169,10 +169,10 @@ def test_mistakes_in_a_table_are_told_by_line(tmp_path, text, options, words):
         ({"x": X[:, 0], "y": Y}, "x must be numbers of shape (n, ...)"),
         ({"x": X.astype(str), "y": Y}, "x must be numbers"),
         ({"x": np.where(np.arange(50)[:, None] == 7, np.nan, X), "y": Y}, "in row 7"),
-        ({"x": X, "y": Y * 0}, "two classes or more"),
-        ({"x": X, "y": np.array([None] * 50)}, "no file of plain arrays"),
+        ({"x": X, "y": Y * 0}, "two or more classes"),
+        ({"x": X, "y": np.array([None] * 50)}, "not a file of plain arrays"),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y}, "the same shape"),
-        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)}, "or words"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)}, "all words"),
     ],
 )
 def test_mistakes_in_arrays_are_told(tmp_path, arrays, words):
@@ -187,7 +187,7 @@ def test_pickles_are_never_run(tmp_path):
             return (tmp_path.joinpath("sprung").touch, ())
 
     path = save(tmp_path, x=np.array([Trap()], dtype=object), y=np.zeros(1))
-    with pytest.raises(ValueError, match="no file of plain arrays"):
+    with pytest.raises(ValueError, match="not a file of plain arrays"):
         load(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -208,5 +208,5 @@ def test_what_is_no_data_is_told(name, words):
 def test_what_is_no_archive_is_told(tmp_path):
     np.save(tmp_path / "one.npy", X)
     for contents in (b"", b"PK\x03\x04broken", b"text", (tmp_path / "one.npy").read_bytes()):
-        with pytest.raises(ValueError, match="no file of plain arrays"):
+        with pytest.raises(ValueError, match="not a file of plain arrays"):
             load(write(tmp_path, contents, "data.npz"))

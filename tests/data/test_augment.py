@@ -306,7 +306,7 @@ def test_equal_settings_are_one_function_to_the_compiler():
         ({"hue": 0.6}, r"augment: hue must lie in \[0, 0.5\]"),
         ({"flip": 0.5}, r"augment: flip must be True or False, got 0.5"),
         ({"crop": 1.5}, r"augment: crop must be a whole number >= 0, got 1.5"),
-        ({"crop": 13}, r"augment: crop must be below the sides of \(13, 16\), got 13"),
+        ({"crop": 13}, r"augment: crop must be below height and width of \(13, 16\), got 13"),
         ({"image_shape": 784}, r"augment: image_shape must be \(height, width\) or .*, got 784"),
         ({"image_shape": (784,)}, r"augment: image_shape must be \(height, width\) or"),
         ({"image_shape": (28, 0)}, r"augment: each of image_shape must be a whole number >= 1"),
@@ -322,7 +322,7 @@ def test_bad_arguments(arguments, message):
     [
         (NOISE[None, :5], {}, r"augment: x must have shape \(batch, 208\) or \(batch, 13, 16\)"),
         (NOISE, {"image_shape": (*SIZE, 3)}, r"or \(batch, 13, 16, 3\), got \(13, 16, 3\)"),
-        (NOISE[None] > 0.5, {}, r"augment: x must be of floating point, got 'bool'"),
+        (NOISE[None] > 0.5, {}, r"augment: x must be floating-point, got 'bool'"),
         (NOISE[None, ..., 0], {"hue": 0.1}, r"augment: x must have 3 channels for .*\(1, 13, 16\)"),
         (NOISE[None, ..., :2], {"saturation": 0.1}, r"augment: x must have 3 channels"),
     ],

@@ -102,7 +102,7 @@ def test_a_damaged_file_is_named_and_never_used(small, how, compressed):
     if compressed:
         compress(small)
     with pytest.raises(
-        ValueError, match=rf"t10k-images.* is not MNIST's .* with MD5 {_mnist._TEST_X.md5}"
+        ValueError, match=rf"t10k-images.* is not MNIST's .* with MD5 sum {_mnist._TEST_X.md5}"
     ):
         data.mnist(small)
 
@@ -170,8 +170,8 @@ class Slow(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("contents", "it was not there after 0.5 s"),
-        ("headers", "it was not there after 0.5 s"),
+        ("contents", "it did not arrive within 0.5 s"),
+        ("headers", "it did not arrive within 0.5 s"),
         ("length", r"it is longer than [0-9,]+ bytes"),
     ],
 )

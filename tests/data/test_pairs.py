@@ -1,4 +1,4 @@
-"""Auxiliary tasks from data alone: pairs of one class or two, whole images and spoilt ones."""
+"""Auxiliary tasks from data alone: pairs of the same class or of two, and corrupted images."""
 
 import numpy as np
 import pytest
@@ -107,17 +107,20 @@ UNEQUAL = data.Examples(NUMBERED.x, CLASSES[:9])
     [
         (lambda: data.pairs(NUMBERED, 1), r"pairs: n must be a whole number >= 2, got 1"),
         (lambda: data.pairs(NUMBERED, 2, seed=-1), r"pairs: seed must be a whole number >= 0"),
-        (lambda: data.pairs(ONE_CLASS, 2), r"pairs: examples must have two classes .*\{0: 10\}"),
-        (lambda: data.pairs(LONELY, 2), r"each of two examples or more, got \{0: 9, 1: 1\}"),
+        (
+            lambda: data.pairs(ONE_CLASS, 2),
+            r"pairs: examples must have two or more classes .*\{0: 10\}",
+        ),
+        (lambda: data.pairs(LONELY, 2), r"with two or more examples each, got \{0: 9, 1: 1\}"),
         (lambda: data.pairs(UNEQUAL, 2), r"pairs: examples must have x of shape .*\(9,\)"),
         (lambda: data.corrupted(UNEQUAL), r"corrupted: examples must have x of shape .*\(9,\)"),
         (
             lambda: data.corrupted(NUMBERED),
-            r"corrupted: examples must have x of shape \(2 or more, 784\), got \(10, 1\)",
+            r"corrupted: examples must have x of shape \(n >= 2, 784\), got \(10, 1\)",
         ),
         (
             lambda: data.corrupted(data.Examples(NUMBERED.x[:1], CLASSES[:1]), image_shape=(1, 1)),
-            r"corrupted: examples must have x of shape \(2 or more, 1\), got \(1, 1\)",
+            r"corrupted: examples must have x of shape \(n >= 2, 1\), got \(1, 1\)",
         ),
         (
             lambda: data.corrupted(NUMBERED, image_shape=(8, 8, 1)),

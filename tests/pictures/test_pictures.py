@@ -245,7 +245,7 @@ def test_a_confusion_matrix_counts(pairs):
             lambda ax: pictures.activation_histograms(ax, {"a": [np.nan]}),
             "activations['a'] must be finite",
         ),
-        (lambda ax: pictures.sparsity(ax, {"a": [[50.0, 90.0]]}), "shares of zeros in [0, 1]"),
+        (lambda ax: pictures.sparsity(ax, {"a": [[50.0, 90.0]]}), "fractions of zeros in [0, 1]"),
         (
             lambda ax: pictures.sparsity(ax, {"a": [[0.5, 90.0, 1.0]]}),
             "must be numbers of shape (points, 2), got 'float64 of shape (1, 3)'",
@@ -264,10 +264,13 @@ def test_a_confusion_matrix_counts(pairs):
         ),
         (
             lambda ax: pictures.misclassified(ax, np.zeros((1, 4)), [0], [1], ["one"]),
-            "misclassified: classes must name 2 classes at least",
+            "misclassified: classes must name at least 2 classes",
         ),
-        (lambda ax: pictures.misclassified(ax, np.zeros((2, 4)), [0], [1]), "labels must be 2"),
-        (lambda ax: pictures.confusion_matrix(ax, [0, 1], [0]), "guesses must be 2"),
+        (
+            lambda ax: pictures.misclassified(ax, np.zeros((2, 4)), [0], [1]),
+            "labels must have 2 elements",
+        ),
+        (lambda ax: pictures.confusion_matrix(ax, [0, 1], [0]), "guesses must have 2 elements"),
         (lambda ax: pictures.confusion_matrix(ax, [0.5], [0]), "labels must be whole numbers"),
         (lambda ax: pictures.confusion_matrix(ax, [-1], [0]), "labels must be whole numbers"),
     ],

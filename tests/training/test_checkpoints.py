@@ -454,10 +454,10 @@ def test_runs_in_threads_have_checkpoints_too(tmp_path):
         (lambda c: c.save(0.5, tree(1)), "Checkpointer: step must be a whole number >= 0, got 0.5"),
         (lambda c: c.save(3, tree(1)), "step must be above 3, which is saved already, got 3"),
         (lambda c: c.save(4, {"x": 1.0}), "leaf 'x' must be an array, got 1.0"),
-        (lambda c: c.save(4, {}), "the tree must have arrays, each with a path of its own"),
+        (lambda c: c.save(4, {}), "the tree must have arrays, each with its own path"),
         (
             lambda c: c.save(4, {"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}),
-            r"each with a path of its own, got \['a/b', 'a/b'\]",
+            r"each with its own path, got \['a/b', 'a/b'\]",
         ),
         (lambda c: c.save(4, tree(1), notes={1, 2}), "notes must be what JSON can hold"),
         (lambda c: c.restore({"x": jnp.ones(2)}), r"only in this run:\n  x: float32\[2\]"),

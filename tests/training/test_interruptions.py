@@ -168,7 +168,7 @@ def diverging(step):
 
 def test_fine_tune_keeps_the_stages_before_one_that_diverges(tmp_path):
     for folder in (None, tmp_path, tmp_path):  # the last is resumed
-        message = "fine_tune: stage 1 gave nothing, .* never finite"
+        message = "fine_tune: stage 1 failed; .* never finite"
         with pytest.warns(RuntimeWarning, match=message) as caught:
             result = fine_tune(folder, DIVERGING)
         assert {warning.filename for warning in caught} == {__file__}

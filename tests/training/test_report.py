@@ -294,8 +294,8 @@ LINE = {"a": 1.0}
         ({"settings": [1]}, "settings must be a mapping"),
         ({"figures": {"a": 1}}, r"figures\['a'\] must be a figure of matplotlib"),
         ({"figures": {"a": "notes.txt"}}, "files of"),
-        ({"tables": {"a": []}}, "have a line"),
-        ({"tables": {"a": [{}]}}, "have a line"),
+        ({"tables": {"a": []}}, "have at least one row"),
+        ({"tables": {"a": [{}]}}, "have at least one row"),
         ({"tables": {"a": [LINE, {"b": 1}]}}, r"have the headings \['a'\]"),
         ({"tables": {"a": "text"}}, "sequence of mappings"),
     ],
@@ -313,7 +313,7 @@ def test_bad_input_is_explained_and_leaves_the_old_page(rows, tmp_path, change, 
 def test_a_path_that_cannot_be_is_explained(rows, tmp_path):
     with pytest.raises(ValueError, match="path must be a file, not a folder"):
         training.report(rows, tmp_path)
-    with pytest.raises(ValueError, match="path must lie in a folder that is there"):
+    with pytest.raises(ValueError, match="path must be in an existing folder"):
         training.report(rows, tmp_path / "none" / "report.html")
 
 

@@ -367,7 +367,7 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
         (
             1,
             (*examples(), np.ones(40)),
-            r"data must be \(x, y\).*; put weights beside them: \(\*cac",
+            r"data must be \(x, y\).*; add weights to the result: \(\*cac",
         ),
         (1, 3, r"data must be \(x, y\), arrays of numbers, got int"),
         (

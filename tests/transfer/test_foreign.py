@@ -136,7 +136,7 @@ def test_convolutions_of_keras_and_a_normalisation_without_scale(name):
 
 
 def test_numbers_without_names_are_refused_where_they_could_be_either():
-    with pytest.raises(ValueError, match=r"3 arrays in 'norm', which could be any of scale, bias"):
+    with pytest.raises(ValueError, match=r"3 arrays in 'norm', which may be any of scale, bias"):
         transfer.from_keras(FOREIGN / "keras_conv.weights.h5")
 
 
@@ -218,7 +218,7 @@ def test_tensors_in_memory():
     ("name", "message"),
     [
         ("torch_module.pt", r"asks for __main__\.Net, which no state_dict needs: save one with"),
-        ("torch_script.pt", r"is TorchScript, a program; save it anew with torch\.save"),
+        ("torch_script.pt", r"is TorchScript, a program; save it again with torch\.save"),
         ("outputs.npz", r"is a zip archive that torch\.save did not write"),
         ("keras.weights.h5", r"is not what torch\.save writes, but an HDF5 file"),
     ],

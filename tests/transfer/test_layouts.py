@@ -50,7 +50,7 @@ def test_all_that_a_file_of_pytorch_leaves_open(tmp_path):
         assert list(report.warnings) == ["square/kernel", "ln", "up/kernel"]
         lines = [line for line in str(report).splitlines() if line.startswith("warning")]
         assert "square/kernel: is square, so its shape does not tell whether" in lines[0]
-        assert "nnx.ConvTranspose reads one of PyTorch or Keras right with tr" in lines[2]
+        assert "a kernel of PyTorch or Keras needs nnx.ConvTranspose(transpose_k" in lines[2]
         assert "ln: has epsilon=1e-06, NNX's default; PyTorch's is 1e-05" in lines[1]
 
 
@@ -129,7 +129,7 @@ def test_weights_of_keras_alone_do_not_say_them(tmp_path, rename):
             file.move("inner", "layers/net/layers")
             file.create_group("layers/net/vars").attrs["name"] = "net"
     report = transfer.restore(model, path, rename=rename)[1]
-    assert "Keras's default is 0.001, from_keras(path, epsilon=0.001)" in report.warnings["bn"]
+    assert "Keras's default is 0.001, use from_keras(path, epsilon=0.001)" in report.warnings["bn"]
     assert report.warnings["ln"].endswith("here it is 0.001, Keras's default 0.001")
 
 

@@ -96,7 +96,7 @@ HOSTILE = {
     "many dimensions": (lambda f: change_array(f, shape=[1] * 99, chunks=[1] * 99), "is damaged"),
     "a pipe": (
         lambda f: (f / "a" / "0.0").unlink() or os.mkfifo(f / "a" / "0.0"),
-        "has 'a/0.0', which is no file",
+        "has 'a/0.0', which is not a regular file",
     ),
     "no piece": (lambda f: (f / "a" / "0.0").write_bytes(b""), "is damaged"),
     "a lost piece": (lambda f: (f / "a" / "0.0").unlink(), "is damaged, .*NOT_FOUND"),
@@ -143,7 +143,7 @@ def test_a_pipe_beside_a_checkpoint_is_not_opened(folder, tmp_path):
     about.mkdir(parents=True)
     shutil.copytree(folder, about.parent / "run")
     os.mkfifo(about / "metadata")
-    with pytest.raises(ValueError, match="1 is damaged; remove it to take the one before"):
+    with pytest.raises(ValueError, match="1 is damaged; delete it to use the checkpoint before it"):
         restored(tmp_path / "run")
 
 

@@ -85,11 +85,16 @@ def test_the_pretrained_model_trains_on(pretrain):
     [
         (layers.MLP(64, 10, (), rngs=nnx.Rngs(0)), X, {}, "model must have hidden layers"),
         (nnx.Linear(64, 10, rngs=nnx.Rngs(0)), X, {}, "model must be a layers.MLP, got 'Linear'"),
-        (network(), X[:, :63], {}, r"x must be of floating point, shape \(n, 64\), got .*\[200,"),
-        (network(), X.astype(int), {}, r"x must be of floating point, .* got 'int32\[200, 64\]'"),
+        (network(), X[:, :63], {}, r"x must be floating-point, of shape \(n, 64\), got .*\[200,"),
+        (network(), X.astype(int), {}, r"x must be floating-point, .* got 'int32\[200, 64\]'"),
         (network(), X[:0], {}, "x is empty"),
         (network(), np.full_like(X, np.nan), {}, "of x must be finite, got nan"),
-        (network(), X, {"upto": 3}, "upto must be at most the 2 hidden layers of the model, got 3"),
+        (
+            network(),
+            X,
+            {"upto": 3},
+            "upto must be at most 2, the hidden layers of the model, got 3",
+        ),
         (network(), X, {"upto": 0}, "upto must be a whole number >= 1, got 0"),
         (network(), X, {"epochs": 0}, "epochs must be a whole number >= 1, got 0"),
         (network(), X, {"batch_size": 201}, "batch_size must be at most the 200 training examples"),
@@ -347,7 +352,12 @@ def test_margin_ranking_loss_keeps_the_dtype(dtype):
 @pytest.mark.parametrize(
     ("good", "bad", "margin", "message"),
     [
-        (jnp.ones(3), jnp.ones(4), 1, r"bad must be scores float32\[3\] as good is, got 'fl"),
+        (
+            jnp.ones(3),
+            jnp.ones(4),
+            1,
+            r"bad must have the dtype and shape of good, float32\[3\], got 'fl",
+        ),
         (jnp.ones(3), jnp.ones((3, 1)), 1, r"bad must be scores .*, got 'float32\[3, 1\]'"),
         (jnp.ones(3), jnp.ones(3, jnp.float16), 1, r"bad must be scores .* got 'float16\[3\]'"),
         (jnp.ones(3, int), jnp.ones(3, int), 1, "the dtype of good must be a dtype of floating"),

@@ -19,9 +19,9 @@ NORMS = {r"^hidden(\d)_norm": r"norm\1"}
 
 
 BESIDE_WEIGHTS = {
-    "dropout/rate": "a rate is no weight",
-    "dropout/rngs/count": "a random stream is no weight",
-    "dropout/rngs/key": "a random stream is no weight",
+    "dropout/rate": "a rate is not a weight",
+    "dropout/rngs/count": "a random stream is not a weight",
+    "dropout/rngs/key": "a random stream is not a weight",
 }
 
 
@@ -118,8 +118,8 @@ def test_another_head_in_a_folder_of_orbax_is_refused_not_taken(tmp_path):
     other = layers.MLP(64, 5, units=(16, 8), batch_norm=True, rngs=nnx.Rngs(0))
     other, report = transfer.restore(other, tmp_path / "net")
     assert report.refused == {
-        "logits/bias": "saved is float32[10], needed is float32[5]",
-        "logits/kernel": "saved is float32[8, 10], needed is float32[8, 5]",
+        "logits/bias": "expected float32[5], got float32[10]",
+        "logits/kernel": "expected float32[8, 5], got float32[8, 10]",
     }
     assert other.logits.kernel.shape == (8, 5)
 
@@ -182,7 +182,7 @@ def test_another_precision_is_refused_unless_asked_for(dtype):
     saved = {"kernel": np.array([0.1, np.inf]).astype(dtype), "bias": np.ones(2, "float32")}
     filled, report = transfer.restore(params, saved)
     assert report.refused == {
-        "kernel": f"saved is {dtype}[2], needed is float32[2]; cast=True would cast it"
+        "kernel": f"expected float32[2], got {dtype}[2]; cast=True would cast it"
     }
     np.testing.assert_array_equal(filled["kernel"], 0)
     filled, report = transfer.restore(params, saved, cast=True)
@@ -195,7 +195,7 @@ def test_another_precision_is_refused_unless_asked_for(dtype):
 def test_what_would_become_infinite_or_is_of_another_kind_is_not_cast():
     params = {"a": np.zeros(1, "float16"), "b": np.zeros(1, "float32"), "c": np.zeros(1, "float32")}
     saved = {"a": np.array([1e6], "float32"), "b": np.array([1]), "c": np.zeros(2)}
-    with pytest.raises(ValueError, match=r"(?s)a: saved is float32\[1\], needed is float16.*int64"):
+    with pytest.raises(ValueError, match=r"(?s)a: expected float16\[1\], got float32\[1\].*int64"):
         transfer.restore(params, saved, cast=True)
 
 
@@ -227,14 +227,14 @@ def test_rates_and_random_streams_stay(as_state):
     assert float(model.dropout.rate[...]) == np.float32(0.2)
     assert int(model.dropout.rngs.count[...]) == 0
     jax.tree.map(np.testing.assert_array_equal, arrays(model), arrays(theirs))
-    with pytest.raises(ValueError, match=r"dropout/rate: a rate is no weight"):
+    with pytest.raises(ValueError, match=r"dropout/rate: a rate is not a weight"):
         transfer.restore(net(dropout_rate=0.2), theirs, "dropout/rate")
 
 
 def test_a_random_key_is_not_filled_with_numbers():
     params = {"key": jax.random.key(0), "kernel": np.zeros(2)}
     _, report = transfer.restore(params, {"key": np.zeros(2, "uint32"), "kernel": np.ones(2)})
-    assert report.skipped == {"key": "a random key is no weight"}
+    assert report.skipped == {"key": "a random key is not a weight"}
     filled, _ = transfer.restore(params, params | {"key": jax.random.key(1)})
     assert filled["key"] == jax.random.key(1)
 
@@ -259,4 +259,4 @@ def test_leaves_that_are_no_numbers_are_named(text):
 def test_numbers_of_python_are_arrays_without_axes():
     filled, report = transfer.restore({"a": 1.0, "b": 2}, {"a": 3.0, "b": 4.0})
     assert (filled["a"], filled["b"]) == (3, 2)
-    assert report.refused == {"b": "saved is float64[], needed is int64[]"}
+    assert report.refused == {"b": "expected int64[], got float64[]"}

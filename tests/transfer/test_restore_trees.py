@@ -42,14 +42,14 @@ def test_restore_refuses_other_shapes_and_dtypes_and_never_adapts_them():
     saved["hidden1"]["bias"] = saved["hidden1"]["bias"].astype("bfloat16")
     filled, report = transfer.restore(new, saved)
     assert report.refused == {
-        "hidden1/bias": "saved is bfloat16[8], needed is float32[8]; cast=True would cast it",
-        "hidden2/bias": "saved is float32[7], needed is float32[6]",
-        "hidden2/kernel": "saved is float32[8, 7], needed is float32[8, 6]",
-        "hidden3/kernel": "saved is float32[7, 4], needed is float32[6, 4]",
+        "hidden1/bias": "expected float32[8], got bfloat16[8]; cast=True would cast it",
+        "hidden2/bias": "expected float32[6], got float32[7]",
+        "hidden2/kernel": "expected float32[8, 6], got float32[8, 7]",
+        "hidden3/kernel": "expected float32[6, 4], got float32[7, 4]",
     }
     chex.assert_trees_all_equal_shapes_and_dtypes(filled, new)
     chex.assert_trees_all_equal(filled["hidden2"], new["hidden2"])
-    assert "refused  hidden2/bias: saved is float32[7], needed is float32[6]" in str(report)
+    assert "refused  hidden2/bias: expected float32[6], got float32[7]" in str(report)
 
 
 def test_restore_renames():
@@ -79,7 +79,7 @@ def test_restore_raises_where_nothing_was_taken():
         ValueError, match=r"restore: the pattern 'conv' matches none of the paths\n  hid"
     ):
         transfer.restore(model(1), model(0), "conv")
-    with pytest.raises(ValueError, match=r"(?s)nothing could be taken.*Saved were the paths\n  w"):
+    with pytest.raises(ValueError, match=r"(?s)nothing was restored.*The saved paths are\n  w"):
         transfer.restore(model(1), {"w": np.zeros(3)}, "hidden")
 
 

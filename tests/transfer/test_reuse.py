@@ -161,7 +161,7 @@ def test_runs_that_diverge():
     result = transfer.reuse_layers(source, TX, 3, **SETTINGS)
     assert [np.isfinite(row["valid_loss"]) for row in result.table] == [True, True, False]
     assert result.table[2]["rank"] == 3
-    with pytest.raises(FloatingPointError, match="reuse_layers: valid_loss is finite for no depth"):
+    with pytest.raises(FloatingPointError, match="reuse_layers: no depth has a finite valid_loss"):
         transfer.reuse_layers(source, TX, 3, depths=[2], **SETTINGS)
 
 
@@ -171,19 +171,22 @@ def test_runs_that_diverge():
         ({"model": nnx.Linear(6, 3, rngs=nnx.Rngs(0))}, "model must be a layers.MLP, got 'Linear'"),
         ({"tx": 0.1}, "tx must be a gradient transformation"),
         ({"out_features": 0}, "out_features must be a whole number >= 1, got 0"),
-        ({"depths": [3]}, "each of depths must be at most the 2 hidden layers of the model, got 3"),
+        (
+            {"depths": [3]},
+            "each of depths must be at most 2, the hidden layers of the model, got 3",
+        ),
         ({"depths": [-1]}, "each of depths must be a whole number >= 0, got -1"),
-        ({"depths": []}, r"depths must be a list of whole numbers, each of them once, got \[\]"),
-        ({"depths": [1, 1]}, "depths must be a list of whole numbers, each of them once"),
-        ({"depths": 2}, "depths must be a list of whole numbers"),
-        ({"depths": np.array(2)}, "depths must be a list of whole numbers"),
-        ({"depths": np.array([1, 1])}, "depths must be a list of whole numbers, each of them once"),
+        ({"depths": []}, r"depths must be a list of different whole numbers, got \[\]"),
+        ({"depths": [1, 1]}, "depths must be a list of different whole numbers"),
+        ({"depths": 2}, "depths must be a list of different whole numbers"),
+        ({"depths": np.array(2)}, "depths must be a list of different whole numbers"),
+        ({"depths": np.array([1, 1])}, "depths must be a list of different whole numbers"),
         ({"depths": [[1]]}, r"each of depths must be a whole number >= 0, got \[1\]"),
         ({"depths": [[1], [1, 2]]}, r"each of depths must be a whole number >= 0, got \[1\]"),
         ({"depths": np.eye(2)}, "each of depths must be a whole number >= 0, got \\["),
         ({"depths": [1, True]}, "each of depths must be a whole number >= 0, got True"),
         ({"seeds": [{}]}, "each of seeds must be a whole number >= 0, got {}"),
-        ({"seeds": 5}, "seeds must be a list of whole numbers"),
+        ({"seeds": 5}, "seeds must be a list of different whole numbers"),
         ({"seeds": [0.5]}, "each of seeds must be a whole number >= 0, got 0.5"),
         ({"freeze": "hidden"}, "freeze must be True or False, got 'hidden'"),
         ({"trainable": nnx.Param}, "trainable must be left out"),

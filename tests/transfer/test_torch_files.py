@@ -239,7 +239,7 @@ def test_older_and_other_pickles_are_named(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("pickle"), io.BytesIO())
     with pytest.raises(
-        ValueError, match=r"a tar archive, as PyTorch before 0\.2 wrote.*save it anew"
+        ValueError, match=r"a tar archive, as PyTorch before 0\.2 wrote.*save it again"
     ):
         transfer.from_torch(tmp_path / "a.tar")
 

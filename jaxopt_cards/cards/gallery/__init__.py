@@ -1,4 +1,4 @@
-"""The gallery: for each technique a function that draws it and says what is seen."""
+"""The gallery: for each technique, a function that draws it and returns a title."""
 
 from jaxopt_cards.cards.gallery import (
     images,

@@ -1,4 +1,4 @@
-"""What the drawers share: their register, stacks of boxes, arrows."""
+"""Helpers of the drawers: their register, stacks of boxes, and arrows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from jaxopt_cards.pictures.theme import colour, ink, paper
 
-Drawer = Callable[[Axes, str], str]  # returns what is seen
-# For each role the number of its colour, how strong it is, and a pattern for who sees grey.
+Drawer = Callable[[Axes, str], str]  # returns the title
+# For each role: number and opacity of its colour, and a pattern to recognise it in grey.
 ROLES = {
     "given": (6, 0.08, ""),
     "frozen": (6, 0.08, "////"),
@@ -35,7 +35,7 @@ def draws(register: dict[str, Drawer], *names: str) -> Callable[[Drawer], Drawer
 def stacks(
     ax: Axes, columns: Sequence[tuple[str, Sequence[tuple[str, str]]]], *, arrows: bool = True
 ) -> None:
-    """Columns of boxes, each a text and its role, the lowest first; arrows lead to the right."""
+    """Draws columns of boxes, each a text and its role, the lowest first, with arrows between."""
     for index, (title, boxes) in enumerate(columns):
         x = 1.5 * index
         for row, (text, role) in enumerate(boxes):
@@ -53,10 +53,10 @@ def stacks(
 def box(
     ax: Axes, text: str, role: str, x: float, y: float, width: float = 1.0, height: float = 0.9
 ) -> None:
-    """One box with its text, in the look of its role."""
+    """Draws a box with its text, in the style of its role."""
     ax.add_patch(Rectangle((x, y), width, height, **_look(ax, role)))
     shade = 0.45 if role == "skipped" else 1.0
-    # Behind the words the pattern is left out.
+    # No pattern behind the text.
     behind = {"facecolor": paper(ax), "edgecolor": "none", "pad": 0.8, "alpha": 0.75}
     words: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "alpha": shade}
     words |= {"bbox": behind} if ROLES[role][2] else {}
@@ -64,7 +64,7 @@ def box(
 
 
 def key(ax: Axes, roles: Sequence[str]) -> None:
-    """What the looks mean, below the boxes."""
+    """Draws a legend of the roles below the boxes."""
     if roles:
         handles = [Patch(label=role, **_look(ax, role)) for role in roles]
         place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": len(handles)}
@@ -85,14 +85,14 @@ def _arrow(ax: Axes, start: float, end: float, y: float) -> None:
 
 
 def vectors(ax: Axes, ends: Sequence[np.ndarray], label: str, number: int, width: float) -> None:
-    """Arrows from the origin."""
+    """Draws arrows from the origin."""
     look: dict[str, Any] = {"width": width, "angles": "xy", "scale_units": "xy", "scale": 1}
     x, y = np.asarray(ends, float).T
     ax.quiver(0 * x, 0 * y, x, y, color=colour(ax, number), label=label, **look)
 
 
 def plane(ax: Axes, size: float) -> None:
-    """Axes through the origin, to the same scale."""
+    """Draws axes through the origin, with equal scales."""
     ax.set(xlim=(-size, size), ylim=(-size, size), aspect="equal")
     ax.axhline(0, color=ink(ax), linewidth=0.4)
     ax.axvline(0, color=ink(ax), linewidth=0.4)

@@ -1,4 +1,4 @@
-"""Images: the data, what is made of them, and layers whose noise can be seen."""
+"""Pictures of images: data sets, augmentation, and layers with visible noise."""
 
 import functools
 
@@ -27,7 +27,7 @@ def _images(ax: Axes, name: str) -> str:
     train = _digits().train
     _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
     sizes = ", ".join(str(len(split.y)) for split in _digits())
-    return f"8×8 pixels: {sizes} of them"
+    return f"8×8 pixels: {sizes} images"
 
 
 @draws(DRAWERS, "mnist")
@@ -35,11 +35,11 @@ def _mnist(ax: Axes, name: str) -> str:
     try:
         train = data.mnist(download=False).train
     except FileNotFoundError:
-        ax.text(0.5, 0.5, "MNIST is not on this disk:\ndata.mnist() loads it", ha="center")
+        ax.text(0.5, 0.5, "MNIST is not on this disk:\ndata.mnist() downloads it", ha="center")
         ax.set_axis_off()
         return "28×28 pixels"
     _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
-    return f"28×28 pixels, {len(train.y):,} to train on"
+    return f"28×28 pixels, {len(train.y):,} for training"
 
 
 @draws(DRAWERS, "augment")
@@ -57,9 +57,9 @@ def _corrupted(ax: Axes, name: str) -> str:
     few = data.Examples(*(part[:60] for part in _digits().train))
     made = data.corrupted(few, image_shape=(_SIDE, _SIDE), sigma=1)
     rows = [np.flatnonzero(made.y == label)[:8] for label in (0, 1)]
-    labels = ["good" if label == 0 else "bad" for label in (0, 1) for _ in range(8)]
+    labels = ["corrupted" if label == 0 else "good" for label in (0, 1) for _ in range(8)]
     _grid(ax, made.x[np.concatenate(rows)], labels, 8)
-    return "half of a bad image is another's"
+    return "half of a corrupted image is from another"
 
 
 @draws(DRAWERS, "pairs")
@@ -72,7 +72,7 @@ def _pairs(ax: Axes, name: str) -> str:
         said = "different" if label else "same"
         ax.text(x + 1, y - 0.06, f"{label}: {said}", ha="center", va="bottom", fontsize=8)
     sheet(ax, 9.6, 2.6, above=0.4)
-    return "are these the same digit?"
+    return "pairs of the same or of different digits"
 
 
 @draws(DRAWERS, "per_class", "subset")
@@ -102,7 +102,7 @@ def _dropout(ax: Axes, name: str) -> str:
 @draws(DRAWERS, "DropConnect")
 def _drop_connect(ax: Axes, name: str) -> str:
     layer = layers.DropConnect(8, 16, 0.5, rngs=nnx.Rngs(0), kernel_init=nnx.initializers.ones)
-    # With one input at a time switched on, the outputs are the rows of the kernel as it was then.
+    # For unit vectors as inputs, the outputs are the rows of the kernel that was used.
     return _mask(ax, layer(jnp.eye(8)), "unit", "input", "weights")
 
 
@@ -135,7 +135,7 @@ def _pool(ax: Axes, name: str) -> str:
         draw_tile(ax, np.asarray(tile)[0, :, :, 0], place * 1.2, 0)
         ax.text(place * 1.2 + 0.5, -0.06, said, ha="center", va="bottom", fontsize=8)
     sheet(ax, 5.85, 1.0, above=0.3)
-    return "2×2 windows: their mean, or one drawn"
+    return "2×2 windows: weighted mean, or a random one"
 
 
 def _grid(ax: Axes, images: np.ndarray, labels: list[str], columns: int) -> None:

@@ -1,4 +1,4 @@
-"""Networks as stacks of boxes: what is taken, frozen, trained, new."""
+"""Pictures of networks as stacks of boxes: taken, frozen, trained or new layers."""
 
 import functools
 from typing import Any
@@ -38,7 +38,7 @@ def _stack(model: layers.MLP, role: str = "given") -> list[tuple[str, str]]:
 
 
 def _changed(before: layers.MLP, after: layers.MLP) -> list[tuple[str, str]]:
-    """The layers of a network: taken where the kernel is that of the one before, else new."""
+    """The layers of a network: taken if the kernel has not changed, else new."""
     boxes = []
     for name, shape in _shapes(after):
         old: Any = getattr(before, name, None)
@@ -92,7 +92,7 @@ def _unfreeze(ax: Axes, name: str) -> str:
 
 
 def _trained(chosen: Any) -> list[tuple[str, str]]:
-    """The layers by whether a filter chooses them for training."""
+    """The layers, trained or frozen by a filter."""
     trained = nnx.state(_model(), chosen)
     return [
         (_text(name, shape), "trained" if name in trained else "frozen")
@@ -112,7 +112,7 @@ def _fine_tune(ax: Axes, name: str) -> str:
         (f"{text}\nrate {each:.1g}", "trained") for text, each in zip(tops, rates, strict=True)
     ]
     stacks(ax, [("first the head", head), ("then all", whole)])
-    return "highest rates of each stage, by default"
+    return "default peak learning rates of each stage"
 
 
 @draws(DRAWERS, "cache_features")
@@ -137,7 +137,7 @@ def _reuse(ax: Axes, name: str) -> str:
         ]
         columns.append((f"depth {depth}", boxes))
     stacks(ax, columns, arrows=False)
-    return "every depth is trained: which is best?"
+    return "a network is trained for each depth"
 
 
 @draws(DRAWERS, "migrate_state")
@@ -151,7 +151,7 @@ def _migrate(ax: Axes, name: str) -> str:
         for path, leaf in moved
     ]
     stacks(ax, [("old state", [("trace of logits\n1", "given")]), ("new state", boxes)])
-    return "moments of what was trained are kept"
+    return "moments of trained parameters are kept"
 
 
 @draws(DRAWERS, "from_torch")
@@ -208,7 +208,7 @@ _WRITERS = {
 
 
 def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
-    """What was in the file, and what came of it."""
+    """Draws the contents of a file, and the resulting tree."""
     before = [(f"{key}\n{shape}", "given") for key, shape in saved.items()]
     after = [(f"{path}\n{leaf.shape}", "given") for path, leaf in named(read)]
     stacks(ax, [("in the file", before), ("tree", after)])

@@ -1,4 +1,4 @@
-"""Paths of optimizers over a test surface."""
+"""Pictures of paths of optimizers on a test surface."""
 
 import functools
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _DEFAULT = ("rosenbrock", "adam")
 
 @functools.cache
 def _best(name: str, surface: Surface) -> np.ndarray:
-    """The path that ends lowest, of the rates that a race tries and stay in view."""
+    """The path that ends lowest, among the rates of a race whose paths stay in view."""
     start = jnp.asarray(surface.start, float)
     make = getattr(jc, name)
     run = jax.jit(jax.vmap(lambda rate: way(make(rate), surface, _STEPS, start)))
@@ -73,7 +73,7 @@ def _lookahead(ax: Axes, name: str) -> str:
     surface = SURFACES["ravine"]
     ways = {"sgd": jc.sgd(0.0195), "lookahead(sgd)": jc.lookahead(jc.sgd(0.0195))}
     pictures.paths(ax, surface, {label: _path(tx, surface, 30) for label, tx in ways.items()})
-    return "half way back after every fifth step"
+    return "halfway back after every fifth step"
 
 
 @draws(DRAWERS, "polyak_average")
@@ -91,7 +91,7 @@ def _true_nesterov(ax: Axes, name: str) -> str:
     points, _ = _nesterov(surface, 60)
     momentum = _path(jc.momentum(0.01), surface, 60)
     pictures.paths(ax, surface, {name: points, "momentum": momentum})
-    return "60 steps, the gradient measured ahead"
+    return "60 steps, with the gradient measured ahead"
 
 
 @draws(DRAWERS, "nesterov_point")
@@ -104,7 +104,7 @@ def _ahead(ax: Axes, name: str) -> str:
         ax.annotate("", place, point, arrowprops=look)
     ax.plot(*ahead[1:8].T, "s", color=colour(ax, 1), markersize=4, label="nesterov_point")
     ax.legend(loc="upper right")
-    return "where the next gradient is measured"
+    return "the points where gradients are measured"
 
 
 def _path(tx: Any, surface: Surface, steps: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def _path(tx: Any, surface: Surface, steps: int) -> np.ndarray:
 def _followed(
     tx: Any, surface: Surface, steps: int, look: Callable[[Any], Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The points, and what `look` sees in the state after each step."""
+    """The points, and the results of `look(state)` after each step."""
     start = jnp.asarray(surface.start, float)
 
     def step(carry: Any, index: jax.Array) -> Any:
@@ -132,7 +132,7 @@ def _followed(
 
 
 def _nesterov(surface: Surface, steps: int, rate: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
-    """The parameters, and where each gradient was measured."""
+    """The parameters, and the points where gradients were measured."""
     tx = jc.scale_by_true_nesterov(rate)
     start = jnp.asarray(surface.start, float)
 

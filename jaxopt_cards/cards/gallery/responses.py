@@ -1,4 +1,4 @@
-"""What a scaling makes of a series of gradients, step by step."""
+"""Pictures of the updates for a series of gradients."""
 
 import inspect
 from typing import Any
@@ -14,9 +14,9 @@ from jaxopt_cards.cards.index import entries
 from jaxopt_cards.pictures.theme import ink, line
 
 DRAWERS: dict[str, Drawer] = {}
-# Ones, with a gradient of ten among them, then tenths.
+# Ones with a single gradient of ten, then tenths.
 _GRADIENTS = np.concatenate([np.ones(30), [10.0], np.ones(29), np.full(40, 0.1)])
-# Shorter memories than the defaults, so that a hundred steps show what is forgotten.
+# Shorter memories than the defaults, to show their effect in a hundred steps.
 _MEMORY = {"b1": 0.8, "b2": 0.9}
 _SCALINGS = [name for name, known in entries().items() if known.family == "Adaptive scaling"]
 
@@ -54,8 +54,8 @@ def _zeros(ax: Axes, name: str) -> str:
         txs["adagrad"] = jc.adagrad(0.5)
     for number, (label, tx) in enumerate(txs.items()):
         signal, noise = _noisy(tx, np.array([1.0, 0.0])).T
-        ax.plot(signal, label=f"{label}, loss least at 1", **line(ax, 2 * number))
-        ax.plot(noise, label=f"{label}, loss least at 0", **line(ax, 2 * number + 1))
+        ax.plot(signal, label=f"{label}, minimum at 1", **line(ax, 2 * number))
+        ax.plot(noise, label=f"{label}, minimum at 0", **line(ax, 2 * number + 1))
     ax.set(xlabel="step", ylabel="weight")
     ax.legend(loc="best")
     return "noisy gradients: ftrl gives an exact zero"

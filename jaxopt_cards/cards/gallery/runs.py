@@ -1,4 +1,4 @@
-"""Training: short runs of a small network on the small digits."""
+"""Pictures of short training runs of a small network on the small digits."""
 
 import functools
 from typing import Any
@@ -17,7 +17,7 @@ DRAWERS: dict[str, Drawer] = {}
 
 @functools.cache
 def _few() -> data.Splits:
-    """Enough of the digits to learn something in a moment."""
+    """A few of the digits, for fast training."""
     return data.Splits(*(data.Examples(*(part[:200] for part in split)) for split in data.digits()))
 
 
@@ -71,7 +71,7 @@ def _many(ax: Axes, name: str) -> str:
         models, jc.adam(1e-2), train=train, valid=valid, epochs=12, progress=False
     )
     pictures.learning_curves(ax, {"adam": [result.history for result in results]})
-    return "five seeds at once: mean, least and greatest"
+    return "five seeds at once: mean and range"
 
 
 @draws(DRAWERS, "cross_validate")
@@ -127,7 +127,7 @@ def _search(ax: Axes, name: str) -> str:
 @draws(DRAWERS, "fit_online")
 def _online(ax: Axes, name: str) -> str:
     x, y = data.digits().train
-    # Half way the stream drifts: the images are turned upside down.
+    # The stream drifts halfway: the images are turned upside down.
     x = np.concatenate([x[:500], x[500:1000, ::-1]])
     batches = [(x[start : start + 10], y[start : start + 10]) for start in range(0, 1000, 10)]
     losses = training.fit_online(_model(), jc.adam(1e-2), iter(batches)).losses
@@ -156,4 +156,4 @@ def _classifier(ax: Axes, name: str) -> str:
     for label in (0, 1):
         ax.plot(*x[y == label].T, "os"[label], color=colour(ax, label), markersize=3)
     ax.set(xticks=[], yticks=[])
-    return "two classes, and the line between"
+    return "two classes, and the decision boundary"

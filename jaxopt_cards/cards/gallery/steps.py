@@ -1,4 +1,4 @@
-"""What happens over some steps: guards, probes, plateaus, state in fewer bits."""
+"""Pictures of wrappers and stopping rules over some steps."""
 
 import functools
 from typing import Any
@@ -40,7 +40,7 @@ def _layers(ax: Axes, name: str) -> str:
     tx = jc.layerwise_decay(jc.sgd(1.0), 0.5, order)
     updates, _ = tx.update(params, tx.init(params), params)
     _bars(ax, {layer: -float(updates[layer][0]) for layer in order}, "size of the step")
-    return "layerwise_decay of sgd, by 0.5 a layer"
+    return "layerwise_decay of sgd, by 0.5 per layer"
 
 
 @draws(DRAWERS, "reduce_on_plateau")
@@ -93,7 +93,7 @@ def _guarded() -> optax.GradientTransformation:
 
 
 def _walk(tx: Any, gradients: np.ndarray) -> tuple[np.ndarray, Any]:
-    """A parameter that begins at zero, before each step and after the last; and the state."""
+    """A parameter, from zero, before each step and after the last, and the final state."""
 
     def step(carry: Any, gradient: jax.Array) -> Any:
         param, state = carry
@@ -121,7 +121,7 @@ def _ratios(ax: Axes, name: str) -> str:
     ratios = {layer: probe.ratio for layer, probe in probes.items()}
     steps = next(iter(probes.values())).step
     pictures.gradient_norms(ax, ratios, steps, label="norm of update / norm of weights")
-    return "how far each step moves a layer"
+    return "relative size of each layer's update"
 
 
 @functools.cache
@@ -170,7 +170,7 @@ def _stopping(ax: Axes, name: str) -> str:
     ax.plot(stop, losses[stop], "X", color=colour(ax, 2), markersize=8, label="stop")
     ax.set(xlabel="epoch", ylabel="validation loss")
     ax.legend(loc="upper center")
-    return "patience=8: so long without a better one"
+    return "patience=8: stops 8 epochs after the best"
 
 
 @draws(DRAWERS, "leafwise")
@@ -187,11 +187,11 @@ def _leafwise(ax: Axes, name: str) -> str:
         ax.text(x, -0.15, title, ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.1, 5.2), ylim=(-0.5, 3.1))
     ax.set_axis_off()
-    return "an equation on one array becomes one on a tree"
+    return "an equation for one array is applied to a tree"
 
 
 def _bars(ax: Axes, heights: dict[str, float], label: str) -> None:
-    """A bar for each name, with its number."""
+    """Draws a bar for each name, with its value."""
     bars = ax.barh(list(heights), list(heights.values()), height=0.6, color=colour(ax, 0))
     ax.bar_label(bars, [f"{height:.3g}" for height in heights.values()], padding=3, fontsize=8)
     ax.margins(x=0.15)

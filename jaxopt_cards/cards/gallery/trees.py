@@ -1,4 +1,4 @@
-"""Trees of parameters: selected, parted, packed."""
+"""Pictures of trees of parameters: selected, partitioned or packed."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def _partition(ax: Axes, name: str) -> str:
         columns.append((title, boxes))
     if name == "merge_params":
         stacks(ax, [*columns[1:], columns[0]], arrows=False)
-        return "two parts become one tree again"
+        return "two parts are merged into one tree"
     stacks(ax, columns, arrows=False)
     return 'partition_params(params, "logits")'
 

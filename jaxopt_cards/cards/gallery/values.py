@@ -1,4 +1,4 @@
-"""What a technique does to a value or a vector: before and after."""
+"""Pictures of values and vectors before and after a technique."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ def _l2_sp(ax: Axes, name: str) -> str:
     curves = {"pretrained to 1": added["a"], "new": added["b"]}
     _curve(ax, curves, "weight", "added to the update")
     ax.plot([1], [0], "o", color=colour(ax, 0), markersize=6)
-    return "a pull back; new weights to zero"
+    return "decay towards pretrained weights, or to zero"
 
 
 @draws(DRAWERS, "l1", "l2", "elastic_net")
@@ -126,7 +126,7 @@ def _rate(ax: Axes, name: str) -> str:
         for rate in (0.1, 0.5)
     }
     _curve(ax, updates, "gradient", "update")
-    return "downhill, in proportion"
+    return "minus the rate times the gradient"
 
 
 @draws(DRAWERS, "rrelu", "RReLU")
@@ -140,7 +140,7 @@ def _slopes(ax: Axes, name: str) -> str:
     ax.set(xlabel="input", ylabel="output")
     ax.grid(alpha=0.15)
     ax.legend(loc="upper left")
-    return "slopes drawn anew for each negative input"
+    return "random slopes for negative inputs"
 
 
 @draws(DRAWERS, "margin_ranking_loss")
@@ -150,9 +150,9 @@ def _margin(ax: Axes, name: str) -> str:
     ax.plot(difference, loss, **line(ax, 0))
     ax.axvline(1, linestyle=":", color=ink(ax), linewidth=0.9)
     ax.text(1.05, 2.5, "margin", fontsize=8)
-    ax.set(xlabel="score of the good example less that of the bad", ylabel="loss")
+    ax.set(xlabel="good score minus bad score", ylabel="loss")
     ax.grid(alpha=0.15)
-    return "no loss beyond the margin"
+    return "zero loss beyond the margin"
 
 
 def _curve(ax: Axes, curves: dict[str, Any], x: str, y: str) -> None:

@@ -1,6 +1,6 @@
-"""Files that a large library reads, in a process of its own: a damaged one can do no harm here.
+"""Reading of files with large libraries in a separate process, which contains any damage.
 
-See `_reader_process` for what that process does and writes.
+See `reader_process` for the output of that process.
 """
 
 import json
@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ml_dtypes  # noqa: F401 (gives NumPy the names of its dtypes)
+import ml_dtypes  # noqa: F401 (registers its dtypes with NumPy)
 import numpy as np
 
 from jaxopt_cards.transfer.files.foreign import UnfitError, check_size
 
-SECONDS = 60  # and one for each 16 MiB to be read
+SECONDS = 60  # plus one for each 16 MiB to read
 
 
 def read_apart(
@@ -29,15 +29,15 @@ def read_apart(
     max_bytes: int,
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[dict[str, Any], list[tuple[str, np.ndarray]]]:
-    """What a program says of a file or folder, and the arrays in it by path.
+    """The description of a file or folder by a program, and its arrays by path.
 
     Args:
-        program: one that calls `_reader_process.answer`.
-        *arguments: the program's own.
-        file: the program's standard input; none for a folder, which is an argument.
-        size: bytes that may have to be read, for which the program is given time.
-        max_bytes: the most that all arrays may take.
-        environment: variables of the process.
+        program: a program that calls `reader_process.answer`.
+        *arguments: the arguments of the program.
+        file: the standard input of the program; none for a folder, which is an argument.
+        size: bytes that may have to be read, which determine the time limit.
+        max_bytes: the limit for the bytes of all arrays.
+        environment: environment variables of the process.
     """
     with tempfile.TemporaryFile() as output:
         _run([str(program), *arguments], file, output, SECONDS + size / 2**24, environment)
@@ -56,8 +56,8 @@ def _run(
     seconds: float,
     environment: Mapping[str, str],
 ) -> None:
-    """Runs a program of Python, with the same libraries as here."""
-    # Threads that are not used would take memory, and so would a heap for each that is.
+    """Runs a Python program with the same libraries as this process."""
+    # Idle threads would take memory, and so would a separate heap for each thread.
     settings = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     try:
         ended = subprocess.run(
@@ -81,7 +81,7 @@ def _run(
 
 
 def _description(output: BinaryIO) -> dict[str, Any]:
-    """The JSON text that comes after the arrays."""
+    """The JSON text after the arrays."""
     size = output.seek(0, os.SEEK_END)
     output.seek(max(size - 8, 0))
     length = int.from_bytes(output.read(8), "little")
@@ -94,9 +94,9 @@ def _description(output: BinaryIO) -> dict[str, Any]:
 def _arrays(
     output: BinaryIO, arrays: list[tuple[str, np.dtype, list[int]]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays, which come first, by path."""
+    """The arrays by path; they come first."""
     output.seek(0)
     for path, dtype, shape in arrays:
-        # As bytes: NumPy reads no bfloat16.
+        # As bytes: NumPy cannot read bfloat16.
         numbers = np.fromfile(output, np.uint8, dtype.itemsize * math.prod(shape))
         yield path, numbers.view(dtype).reshape(shape)

@@ -1,6 +1,6 @@
-"""What the readers of foreign files share: limits, and errors that name function and file.
+"""Limits, errors and helpers of all readers of foreign files.
 
-Readers raise `UnfitError` with what they found; `opened` adds the function and the file.
+Readers raise `UnfitError` without the name of the file, which `opened` adds.
 """
 
 import json
@@ -18,23 +18,23 @@ from jaxopt_cards.core.errors import NamedError, NamedOSError
 from jaxopt_cards.transfer.files.reader_process import UnfitError as UnfitError
 
 DIMENSIONS = 64  # of NumPy's arrays
-DEPTH = 64  # names of more parts than any network has
-JSON = 2**20  # values, those of 100,000 arrays
-VALUES = 2**18  # those of 60,000 arrays and of an optimizer
+DEPTH = 64  # parts of a name, more than any network has
+JSON = 2**20  # values, enough for 100,000 arrays
+VALUES = 2**18  # enough for 60,000 arrays and an optimizer
 SLACK = 2**22  # bytes of memory that a small file may take beyond `max_bytes`
-GROUPS = 2**16  # that arrays are in
-LETTERS = 2**22  # of all names together: those of 60,000 arrays
+GROUPS = 2**16  # groups of arrays
+LETTERS = 2**22  # letters of all names together, enough for 60,000 arrays
 
 
 @contextmanager
-def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
-    """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
+def opened(path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
+    """Opens a file for a reader, and turns all errors into `NamedError` or `NamedOSError`."""
     check_count("max_bytes", max_bytes)
     at = escaped(path)
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise UnfitError("is not a file")
-        file = Path(path).open("rb")  # noqa: SIM115 (errors while reading are others)
+        file = Path(path).open("rb")  # noqa: SIM115 (errors while reading differ)
     except OSError as error:
         raise NamedOSError(f"{at}: {error.strerror}", error.errno) from None
     except UnfitError as error:
@@ -48,7 +48,7 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
             raise NamedError(f"{at} {escaped(error)}") from None
         except MemoryError:
             raise NamedError(f"{at} needs more memory than there is") from None
-        except Exception as error:  # damaged bytes make the libraries raise all sorts
+        except Exception as error:  # libraries raise any error for damaged bytes
             reason = escaped(str(error).partition("\n")[0], 200)
             raise NamedError(
                 f"{at} is damaged, or of another format: {type(error).__name__}: {reason}"
@@ -56,32 +56,32 @@ def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[B
 
 
 def check_size(declared: int, max_bytes: int) -> None:
-    """Raises if more would be read than was allowed; before it is read."""
+    """Raises before reading if the declared size exceeds the limit."""
     if declared > max_bytes:
         size = declared if declared < 2**64 else "more than 2**64"
         raise UnfitError(f"would take {size} bytes, and max_bytes is {max_bytes}")
 
 
 def count_of(shape: Any, itemsize: int) -> int:
-    """How many numbers an array has, after a check of its shape.
+    """The number of elements of an array, after a check of its shape.
 
-    Only tuples are taken: a list could change after it was checked.
+    Only tuples are accepted, since a list could change after the check.
     """
     if type(shape) is not tuple or len(shape) > DIMENSIONS:
         raise UnfitError(f"is damaged: a shape must be a tuple of at most {DIMENSIONS} sizes")
     if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
         raise UnfitError("is damaged: a shape has sizes that are not whole numbers in [0, 2**63)")
-    # NumPy refuses sizes beyond its own also where another one is zero.
+    # NumPy refuses such sizes even if another one is zero.
     if math.prod(size or 1 for size in shape) * itemsize >= 2**63:
         raise UnfitError(f"is damaged: an array of shape {shape} is larger than any memory")
     return math.prod(shape)
 
 
 def check_json(data: bytes | bytearray, memory: int) -> None:
-    """Raises if what JSON makes of a text could take more memory.
+    """Raises if the values of a JSON text could take more than `memory` bytes.
 
-    A value of two letters, such as `{}`, takes sixty bytes and more. A text takes four bytes a
-    letter if one of them needs as many, and is in memory once whole and once in pieces.
+    A value of two letters, such as `{}`, takes sixty bytes or more. A string takes up to four bytes
+    per letter, and is in memory twice, as a whole and in parts.
     """
     counts = {letter: data.count(letter) for letter in b"{[,"}
     if sum(counts.values()) > JSON:
@@ -94,7 +94,7 @@ def check_json(data: bytes | bytearray, memory: int) -> None:
 
 
 def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
-    """An object in JSON, in which no name comes twice, made in about `memory` bytes at most."""
+    """A JSON object without duplicate names, in at most about `memory` bytes."""
     check_json(data, memory)
     try:
         found = json.loads(data, object_pairs_hook=_once)
@@ -110,14 +110,14 @@ def json_object(data: bytes | bytearray, memory: int) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dictionary of pairs, unless a key comes twice."""
+    """A dictionary of pairs; raises if a key occurs twice."""
     if len(pairs) > len(found := dict(pairs)):
         raise UnfitError("has a name twice in its JSON")
     return found
 
 
 def kind_of(file: BinaryIO) -> str:
-    """What a file looks like, by its first bytes."""
+    """The kind of a file, by its first bytes."""
     file.seek(0)
     head = file.read(512)
     file.seek(0)
@@ -136,13 +136,13 @@ def kind_of(file: BinaryIO) -> str:
 
 
 class Names:
-    """Joins names, and counts the letters: names within names can multiply without end."""
+    """Joins names, and limits their letters, since nested names can multiply without end."""
 
     def __init__(self) -> None:
         self._left = LETTERS
 
     def joined(self, *parts: str) -> str:
-        """The path of groups in groups and a name in them; parts without letters are left out."""
+        """The path of a name in nested groups; empty parts are left out."""
         self._left -= sum(map(len, parts)) + len(parts)
         if self._left < 0:
             raise UnfitError(f"has names of more than {LETTERS} letters in all")
@@ -152,11 +152,11 @@ class Names:
 def walked(
     tree: Mapping[Any, Any], is_wanted: Callable[[Any], bool], text: Callable[[Any], str] = str
 ) -> Iterator[tuple[str, Any]]:
-    """What is wanted of the values in dictionaries of dictionaries, by name."""
+    """The wanted values in nested dictionaries, by name."""
     names = Names()
     keys: list[Any] = []
     levels = [iter(tree.items())]
-    for _ in range(VALUES):  # a dictionary may be in itself, or twice in each of many
+    for _ in range(VALUES):  # a dictionary may contain itself, or occur many times
         if (item := next(levels[-1], None)) is not None:
             key, value = item
             if isinstance(value, Mapping):
@@ -175,9 +175,9 @@ def walked(
 
 
 def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:
-    """Arrays by paths such as `hidden1/kernel` as dictionaries in dictionaries."""
+    """Arrays by paths such as `hidden1/kernel` as nested dictionaries."""
     tree: dict[str, Any] = {}
-    made = 0  # a group of two letters takes two hundred bytes
+    made = 0  # groups; one with a name of two letters takes two hundred bytes
     for name, array in arrays:
         if (parts := name.count("/") + 1) > DEPTH:
             raise UnfitError(f"has a name of {parts} parts, {shown(name[:60])}…")
@@ -200,7 +200,7 @@ def nested(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def with_slashes(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays by name, with one separator; PyTorch's and some of Flax's files have dots."""
+    """Arrays by names with slashes; files of PyTorch and some of Flax have dots."""
     found: dict[str, np.ndarray] = {}
     for name, array in arrays:
         path = name.replace(".", "/")

@@ -1,4 +1,4 @@
-"""HDF5 files as Keras writes them, read by `hdf5_process` in a process of its own."""
+"""HDF5 files of Keras, read by `hdf5_process` in a separate process."""
 
 import dataclasses
 import os
@@ -14,24 +14,24 @@ _PROGRAM = Path(__file__).with_name("hdf5_process.py")
 
 
 class Group(dict[str, Any]):
-    """What is in a group, by name."""
+    """The members of a group, by name."""
 
-    given: str | None = None  # the name that stands beside it
+    given: str | None = None  # the name in its attributes
     is_layer = False  # in a legacy file
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What is in a file."""
+    """The contents of a file."""
 
     root: Group
     is_legacy: bool
-    config: str  # of the model, as JSON, which only a legacy file has
-    version: str  # of Keras, as above
+    config: str  # of the model, as JSON; only in legacy files
+    version: str  # of Keras; only in legacy files
 
 
 def contents(file: BinaryIO, max_bytes: int) -> Contents:
-    """What is in a file, its arrays among it."""
+    """Reads the contents of a file."""
     about, arrays = read_apart(
         _PROGRAM,
         str(max_bytes),
@@ -50,18 +50,18 @@ def contents(file: BinaryIO, max_bytes: int) -> Contents:
 
 
 def _environment() -> dict[str, str]:
-    """The variables of the process, without those by which HDF5 would load a library.
+    """The environment of the process, without variables that make HDF5 load a library.
 
-    A file names the filters that compressed its bytes, and HDF5 loads a filter that it does not
-    know from `HDF5_PLUGIN_PATH`. `"::"` turns that off, also for the names of groups, which are
-    read before any filter can be checked.
+    A file names the filters that compressed its bytes, and HDF5 loads unknown filters from
+    `HDF5_PLUGIN_PATH`. `"::"` turns this off, also for names of groups, which are read before the
+    filters can be checked.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("HDF5_")}
     return inherited | {"HDF5_PLUGIN_PRELOAD": "::"}
 
 
 def _put(root: Group, path: str, item: Any) -> None:
-    """Puts a group or an array where it belongs; groups come before what is in them."""
+    """Inserts a group or an array; groups come before their members."""
     *groups, name = path.split("/")
     for group in groups:
         root = root[group]
@@ -69,14 +69,14 @@ def _put(root: Group, path: str, item: Any) -> None:
 
 
 def members(group: Any, path: str) -> dict[str, Any]:
-    """What is in a group; nothing where there should be one and is an array."""
+    """The members of a group; raises if it is an array."""
     if not isinstance(group, Group):
         raise UnfitError(f"has an array where layers should be, in {path[:60]!r}")
     return dict(group)
 
 
 def checked(name: str, array: Any) -> np.ndarray:
-    """An array, and no group."""
+    """The array; raises if it is a group."""
     if isinstance(array, Group):
         raise UnfitError(f"has layers where an array should be, in {name!r}")
     return array

@@ -1,7 +1,7 @@
-"""Reads an HDF5 file in a process of its own, which a damaged file may crash, fill or hang.
+"""Reads an HDF5 file in a separate process, which a damaged file may crash, fill or hang.
 
-`_hdf5` runs this file with the weights as standard input. Of this package only `_reader_process` is
-imported: the rest would take longer.
+`hdf5` runs this file with the weights as standard input. It imports only `reader_process` from this
+package, to start quickly.
 """
 
 import math
@@ -18,15 +18,15 @@ import numpy as np
 
 from jaxopt_cards.transfer.files.reader_process import UnfitError, answer, limit_memory
 
-MOST_TEXT = 2**24  # bytes of all paths, and of all texts beside arrays
-MOST_ITEMS = 2**15  # groups and arrays; HDF5 takes a tenth of a millisecond for each
-DEPTH = 256  # of groups: Keras has three for each model in a model
-# Those that HDF5 and h5py have built in; others are libraries that HDF5 would load.
+MOST_TEXT = 2**24  # bytes of all paths, and of all text attributes
+MOST_ITEMS = 2**15  # groups and arrays; HDF5 needs a tenth of a millisecond for each
+DEPTH = 256  # of groups; Keras has three for each nested model
+# The filters built into HDF5 and h5py; HDF5 would load others as libraries.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
 
 
 def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[str, Any]:
-    """What is in a file, by path; its arrays are written one after the other."""
+    """Describes the contents of a file by path, and writes its arrays one after another."""
     check_texts(file)
     with h5py.File(file, "r") as root:
         is_legacy = "model_weights" in root or "layer_names" in root.attrs
@@ -55,20 +55,20 @@ def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[s
 
 
 def check_texts(file: BinaryIO) -> None:
-    """Raises where the lengths of texts do not add up: the HDF5 library (2.0) would never end."""
+    """Raises if lengths of texts are inconsistent, which makes the HDF5 library (2.0) hang."""
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     for heap in re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL):
         place, end = heap.end(), heap.start() + int.from_bytes(heap[1], "little")
         while place + 16 <= min(end, len(data)):
             number, length = struct.unpack_from("<H6xQ", data, place)
-            # Number 0 is what is free, with its header; texts are filled up to eight bytes.
+            # Number 0 is free space, including its header; texts are padded to eight bytes.
             place += 16 + (length + 7) // 8 * 8 if number else length
             if place > end or (number == 0 and length < 16):
                 raise UnfitError("is damaged: the lengths of its texts do not add up")
 
 
 def walked(root: Any) -> Iterator[tuple[str, Any]]:
-    """All in a file by path; no name may lead elsewhere, to what has a name, or to nothing."""
+    """All groups and arrays by path; raises for links, second names and other objects."""
     seen, waiting, length, left = {root}, [("", root)], 0, MOST_ITEMS
     while waiting:
         path, group = waiting.pop()
@@ -94,24 +94,24 @@ def walked(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def is_layer(group: Any) -> bool:
-    """Whether a group lists weights, as those of layers do in a legacy file."""
+    """Whether a group lists weights, as groups of layers do in a legacy file."""
     return "weight_names" in group.attrs or "weight_names0" in group.attrs
 
 
 class Texts:
-    """Reads texts beside groups, all of them together of a limited length."""
+    """Reads text attributes of groups, with a limit for their total length."""
 
     def __init__(self) -> None:
         self.left = MOST_TEXT
 
     def read(self, group: Any, path: str, name: str) -> str | None:
-        """A text attribute of a group. HDF5 2.0 crashes when it reads another type as text."""
+        """A text attribute; first checks its type, since HDF5 2.0 crashes on others."""
         if name not in group.attrs:
             return None
         found = group.attrs.get_id(name)
         if h5py.check_string_dtype(found.dtype) is None or found.shape != ():
             raise UnfitError(f"has a {name} in {path[:60]!r} that is not text")
-        # One of variable length lies in the file, and is 16 bytes here.
+        # A text of variable length is in the file, with 16 bytes here.
         value = group.attrs[name] if found.dtype.itemsize <= self.left else b""
         self.left -= max(len(value), found.dtype.itemsize)
         if self.left < 0:
@@ -120,39 +120,39 @@ class Texts:
 
 
 def checked(name: str, dataset: Any) -> Any:
-    """A dataset of numbers that lie in this file."""
+    """The dataset; raises unless it has numbers that are in this file."""
     if dataset.external or dataset.is_virtual:
         raise UnfitError(f"has the numbers of {name!r} in another file, which is not opened")
     for code in filters_of(dataset):
         if code not in FILTERS or not h5py.h5z.filter_avail(code):
             known = ", ".join(FILTERS.values())
             raise UnfitError(f"has {name!r} compressed by filter {code}, and only {known} are read")
-    # HDF5 has no bfloat16; of what Keras writes, only it is two bytes of no dtype.
+    # HDF5 has no bfloat16: Keras writes it as two bytes without a dtype.
     if dataset.dtype.kind not in "biufc" and dataset.dtype != np.dtype("V2"):
         raise UnfitError(f"has {name!r} of dtype {dataset.dtype}, which is not a number")
     return dataset
 
 
 def filters_of(dataset: Any) -> list[int]:
-    """The numbers of the filters that its bytes went through."""
+    """The numbers of the filters of a dataset."""
     settings = dataset.id.get_create_plist()
     return [settings.get_filter(index)[0] for index in range(settings.get_nfilters())]
 
 
 def size_of(dataset: Any) -> int:
-    """The bytes that it takes to read a dataset: a chunk of it may be larger than all of it."""
+    """The bytes needed to read a dataset: one chunk may be larger than the whole dataset."""
     return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
 
 
 def numbers_of(dataset: Any) -> np.ndarray:
-    """The numbers of a dataset, in the byte order of this machine."""
+    """The numbers of a dataset in native byte order."""
     numbers = np.asarray(dataset[()])
     return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 
 def main(max_bytes: int) -> None:
     """Reads standard input."""
-    # Once for an array, once for what is changed on the way; the file is mapped.
+    # Memory for an array and a converted copy; the file is mapped.
     limit_memory("RLIMIT_AS", 2**30 + 2 * max_bytes + os.fstat(0).st_size)
     answer(lambda write: read(sys.stdin.buffer, max_bytes, write))
 

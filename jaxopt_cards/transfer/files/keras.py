@@ -28,23 +28,23 @@ def from_keras(
 ) -> dict[str, Any]:
     r"""Reads the weights of a Keras model: `.keras`, `.weights.h5`, or a legacy `.h5`.
 
-    Layers have the names that they have in Keras; those of a model inside a model are under its
-    name. What has no name in NNX (recurrent kernels, random seeds) keeps Keras's own, which may be
-    just its number. Optimizers are left out. Needs the library h5py, and not Keras.
+    Layers have their names from Keras; layers of a nested model are under its name. Arrays without
+    a name in NNX (recurrent kernels, random seeds) keep Keras's name, which may be a number.
+    Optimizers are left out. This needs the library h5py, but not Keras.
 
-    Before version 3.6, Keras wrote the names of layers into the configuration only, which a
-    `.weights.h5` does not have and a subclassed model does not list layers in. There a layer is
-    under its path in the file: `layers/dense_1` is the second Dense of those that the model lists.
+    Before version 3.6, Keras wrote the names of layers only into the configuration. A
+    `.weights.h5` file does not have it, and for a subclassed model it has no layers. Then a layer
+    is under its path in the file: `layers/dense_1` is the second Dense of the model.
 
-    Batch normalisations add :math:`\epsilon` to the variance: 0.001 in Keras, 0.00001 in NNX,
-    where it is no array and cannot be restored. The difference is put into the variance, so that
-    the outputs are the same. A `.keras` file, or a legacy `.h5` of a whole model, says what
-    :math:`\epsilon` was; `.weights.h5` does not. Layer normalisations keep no variance: give
-    `nnx.LayerNorm` the `epsilon` of Keras, which the report of `restore` names.
+    Batch normalisation adds :math:`\epsilon` to the variance: 0.001 in Keras, and 0.00001 in NNX,
+    where it is not an array and cannot be restored. The difference is added to the variance, so
+    the outputs are the same. A `.keras` file, or a legacy `.h5` of a whole model, contains
+    :math:`\epsilon`; `.weights.h5` does not. Layer normalisation has no stored variance: pass the
+    `epsilon` of Keras, which the report of `restore` shows, to `nnx.LayerNorm`.
 
     The file is read by another process, so it can neither crash this one nor hang it for longer
-    than a minute (and a second for each 16 MiB); on Linux with at most `2 * max_bytes` and 1 GiB of
-    memory beside the file's.
+    than a minute (plus a second for each 16 MiB). On Linux, that process may use `2 * max_bytes`
+    plus 1 GiB of memory, besides the file.
 
     Equation:
         .. math:: (\gamma, \beta, \mu, \sigma^2 + \epsilon - 10^{-5})_{\mathrm{Keras}} =
@@ -52,27 +52,27 @@ def from_keras(
 
     Args:
         path: the file.
-        epsilon: float in [0, inf); that of batch normalisations in Keras where the file does not
-            say: 0.001 unless it was set, as in `restore(model, from_keras(path, epsilon=0.001))`.
-            Default: NNX's, which leaves variances as they are; `restore` of the path itself
-            warns of it in its report.
-        max_bytes: whole number > 0; files that declare more are not read.
+        epsilon: float in [0, inf); the epsilon of batch normalisation in Keras, if the file does
+            not contain it; Keras's default is 0.001. Default: NNX's, which does not change
+            variances; `restore` of the path itself warns of it in its report.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
-        A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
+        A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
 
     Raises:
-        ValueError: the file is damaged, of another format, too large, or leads to other files; a
-            `.weights.h5`, where arrays have numbers for names, has a normalisation without scale
-            or without bias: a `.keras` file says which.
-        OSError: there is no such file, or it may not be read.
+        ValueError: the file is damaged, in another format, too large, or refers to other files; a
+            `.weights.h5` file, in which arrays are numbered, has a normalisation without scale or
+            bias, which only a `.keras` file describes.
+        OSError: the file does not exist or cannot be read.
         ImportError: h5py is not installed.
 
     References:
-        François Chollet et al. (2015), Keras. Chapter 11, "Reusing Models from Other Frameworks".
+        François Chollet et al. (2015), Keras. Géron (2017), chapter 11, "Reusing Models from Other
+        Frameworks".
 
-    Use when: a network was trained with Keras, on any of its backends.
-    Avoid when: a stranger's file comes as `.safetensors` too; HDF5 is a far larger library.
+    Use when: a network was trained with Keras, with any backend.
+    Avoid when: an untrusted file is also available as `.safetensors`, a far simpler format.
 
     Example:
         >>> import tempfile
@@ -95,11 +95,11 @@ def from_keras(
 def read_keras(
     path: str | os.PathLike, epsilon: float | None = None, max_bytes: int = 2**33
 ) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """What `from_keras` returns, and the epsilon that each normalisation needs in NNX, by path.
+    """The result of `from_keras`, and the epsilon that each normalisation needs in NNX, by path.
 
-    `None` is one that neither the file nor the argument says.
+    An epsilon is `None` if neither the file nor the argument has it.
     """
-    with opened("from_keras", path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
+    with opened(path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
         weights, config, version = unpacked
         found = contents(weights, max_bytes)
         model = model_of(config or parsed(found.config, max_bytes + SLACK))
@@ -111,7 +111,7 @@ def read_keras(
 
 @contextmanager
 def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[str, Any], str]]:
-    """The HDF5 file; the model's configuration and Keras's version, which `.keras` has beside."""
+    """The HDF5 file; and, from `.keras`, the model's configuration and Keras's version."""
     if (kind := kind_of(file)) == "an HDF5 file":
         yield file, {}, ""
         return
@@ -135,7 +135,7 @@ def _unpacked(file: BinaryIO, max_bytes: int) -> Iterator[tuple[BinaryIO, dict[s
 def _with_nnx_epsilon(
     arrays: Named, epsilon: float | None, epsilons: dict[str, float | None]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays, with variances that give Keras's outputs once NNX adds an epsilon of its own."""
+    """The arrays, with variances that give Keras's outputs with NNX's epsilon."""
     for path, array, layer in arrays:
         module, _, name = path.rpartition("/")
         said = layer.epsilon() if layer else None

@@ -1,4 +1,4 @@
-"""The layers of a Keras model, as its configuration lists them."""
+"""The layers of a Keras model, from its configuration."""
 
 import dataclasses
 import functools
@@ -15,14 +15,14 @@ MOST_LAYERS = 2**14
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer, or a model in a model.
+    """A layer, or a nested model.
 
     Attributes:
-        name: the one that the user gave it, or that Keras made.
-        kind: its class, as `kind_of_class` writes it.
+        name: the name from the user or from Keras.
+        kind: its class, in the form of `kind_of_class`.
         settings: its configuration.
-        layers: the layers that a model lists, in its order.
-        wrapped: the layers that it holds as attributes, such as `layer` of a `TimeDistributed`.
+        layers: the layers of a model, in order.
+        wrapped: the layers in its attributes, such as `layer` of a `TimeDistributed`.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Layer:
 
     @functools.cached_property
     def children(self) -> dict[str, "Layer"]:
-        """The layers right below, by name."""
+        """The layers of this model, by name."""
         return {layer.name: layer for layer in self.layers}
 
     @functools.cached_property
     def descendants(self) -> dict[str, list[tuple[tuple[str, ...], "Layer"]]]:
-        """All layers below a model by name, with the names on the way to them."""
+        """All nested layers by name, with the names of the path to them."""
         found: dict[str, list[Any]] = {}
         for names, layer in self.below():
             found.setdefault(layer.name, []).append((names, layer))
@@ -46,12 +46,12 @@ class Layer:
 
     @functools.cached_property
     def identities(self) -> frozenset[tuple[str, str]]:
-        """Class and name of all layers below."""
+        """Class and name of all nested layers."""
         own = {(layer.kind, layer.name) for layer in self.layers}
         return frozenset(own).union(*(layer.identities for layer in self.layers))
 
     def below(self) -> Iterator[tuple[tuple[str, ...], "Layer"]]:
-        """All layers below a model, with the names on the way to them."""
+        """All nested layers, with the names of the path to them."""
         waiting: list[tuple[tuple[str, ...], Layer]]
         waiting = [((layer.name,), layer) for layer in self.layers]
         while waiting:
@@ -60,7 +60,7 @@ class Layer:
             waiting += [((*names, inner.name), inner) for inner in layer.layers]
 
     def epsilon(self) -> Any:
-        """What a normalisation, or one in a wrapper, adds to the variance; `None` if unknown."""
+        """The epsilon of a normalisation, or of one in a wrapper; `None` if unknown."""
         found = self.settings.get("epsilon")
         if found is None and "layer" in self.wrapped:
             return self.wrapped["layer"].epsilon()
@@ -68,13 +68,13 @@ class Layer:
 
 
 def check_length(length: int) -> None:
-    """Raises where a text of JSON would take too much memory; before it is read."""
+    """Raises before reading if a JSON text would take too much memory."""
     if length > MOST_JSON:
         raise UnfitError(f"has a configuration of {length} bytes, more than {MOST_JSON}")
 
 
 def parsed(text: str | bytearray, memory: int) -> dict[str, Any]:
-    """A text of JSON as a dictionary; an empty one for no text. `memory` bounds what it takes."""
+    """A JSON text as a dictionary, in at most `memory` bytes; empty for an empty text."""
     if not text:
         return {}
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
@@ -83,20 +83,20 @@ def parsed(text: str | bytearray, memory: int) -> dict[str, Any]:
 
 
 def model_of(config: dict[str, Any]) -> Layer | None:
-    """The model of a configuration; `None` if it does not list its layers."""
+    """The model of a configuration; `None` if it has no layers."""
     model = _layer(config, 0, itertools.count()) if config else None
     return model if model is not None and model.layers else None
 
 
 def kind_of_class(name: str) -> str:
-    """The class `BatchNormalization` as Keras writes it in files: `batch_normalization`."""
+    """The name of a class in Keras's files: `BatchNormalization` is `batch_normalization`."""
     name = re.sub(r"\W+", "", name.rpartition(">")[2])
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _layer(entry: Any, depth: int, count: Iterator[int]) -> Layer:
-    """A layer and all in it."""
+    """A layer with its nested layers."""
     if depth > DEPTH or next(count) > MOST_LAYERS:
         raise UnfitError(
             f"has a configuration of more than {MOST_LAYERS} layers, or deeper than {DEPTH}"

@@ -1,4 +1,4 @@
-"""The arrays of a legacy `.h5`, where paths are TensorFlow's scopes."""
+"""The arrays of a legacy `.h5` file, whose paths are TensorFlow's scopes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,10 @@ Named = Iterator[tuple[str, np.ndarray, Layer | None]]
 def legacy(root: Group, model: Layer | None, version: str) -> Named:
     """Path, array and layer of `model_weights/hidden1/sequential/hidden1/kernel:0`.
 
-    The group of a layer has its name. In it, scopes come before the name of an array: the model's,
-    the layer's own, and those of layers in it. TensorFlow numbers a scope that it has already, as
-    `bn_1` to `bn_1_1`; Keras 3 does not. Without a configuration, other scopes are taken as they
-    stand.
+    The group of a layer has its name. In it, the name of an array follows scopes: that of the
+    model, that of the layer, and those of nested layers. TensorFlow adds numbers to repeated
+    scopes, such as `bn_1_1` for `bn_1`; Keras 3 does not. Without a configuration, other scopes are
+    kept.
     """
     numbers = "" if version.startswith("3.") else r"(_\d+)*"
     groups = members(root.get("model_weights", root), "model_weights")
@@ -38,20 +38,20 @@ def legacy(root: Group, model: Layer | None, version: str) -> Named:
         arrays = list(_walked(group, ()))
         placed = [_placed(name, parts, layer, numbers, names) for parts, _ in arrays]
         if layer is None and len({path for path, _ in placed}) < len(placed):
-            # `conv_1` and `conv_2` in `conv`: not its own scope, numbered, but layers in it.
+            # `conv_1` and `conv_2` in `conv` are nested layers, not its own numbered scope.
             placed = [_placed(name, parts, layer, "", names) for parts, _ in arrays]
         for (path, found), (_, array) in zip(placed, arrays, strict=True):
             yield path, array, found
 
 
 def _layer_groups(groups: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The groups of layers by name, which Keras 2 allows to be of several parts: `block1/conv`."""
+    """The groups of layers by name, which may have several parts in Keras 2: `block1/conv`."""
     marked = list(_marked(groups, ()))
     yield from marked or groups.items()
 
 
 def _marked(groups: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """The groups that list the weights of a layer."""
+    """The groups of layers, which list weights."""
     for name, group in groups.items():
         if isinstance(group, Group):
             if group.is_layer:
@@ -60,7 +60,7 @@ def _marked(groups: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _walked(group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """All arrays of a layer, by the names on the way to them."""
+    """All arrays of a layer, by the names of the path to them."""
     if not isinstance(group, Group):
         yield above, group
         return
@@ -72,7 +72,7 @@ def _walked(group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 def _placed(
     name: str, parts: tuple[str, ...], layer: Layer | None, numbers: str, names: Names
 ) -> tuple[str, Layer | None]:
-    """Path and layer of the array that has this place in the group of a layer."""
+    """Path and layer of an array at this place in the group of a layer."""
     *scopes, last = parts
     path, found = name, layer
     for scope in scopes[_own(name, scopes, layer, numbers) :]:
@@ -85,11 +85,11 @@ def _placed(
 
 
 def _own(name: str, scopes: Sequence[str], layer: Layer | None, numbers: str) -> int:
-    """How many of the scopes are the model's and the layer's own."""
+    """The number of scopes that belong to the model and the layer itself."""
     size, place = name.count("/") + 1, 0
     while place < len(scopes):
         if (place or scopes[0] != name) and _inner(layer, scopes[place])[1]:
-            break  # `dense_1` in the model `dense` is a layer of it
+            break  # `dense_1` in the model `dense` is one of its layers
         ends = range(place + size, len(scopes) + 1)
         candidates = [(end, "/".join(scopes[end - size : end])) for end in ends]
         own = [end for end, scope in candidates if scope == name]
@@ -101,7 +101,7 @@ def _own(name: str, scopes: Sequence[str], layer: Layer | None, numbers: str) ->
 
 
 def _inner(layer: Layer | None, scope: str) -> tuple[list[str], Layer | None]:
-    """The names on the way to the layer in this one that a scope is named after, and that layer."""
+    """The nested layer for a scope, and the names of the path to it."""
     while layer:
         found = layer.descendants.get(scope, [])
         nearest = [pair for pair in found if len(pair[0]) == 1] or found

@@ -1,4 +1,4 @@
-"""The arrays of `.weights.h5`, where layers are numbered by class and arrays by order."""
+"""The arrays of `.weights.h5` files, with layers numbered by class and arrays by order."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from jaxopt_cards.transfer.files.foreign import Names, UnfitError
 from jaxopt_cards.transfer.files.hdf5 import Group, checked, members
 from jaxopt_cards.transfer.files.keras_config import Layer, kind_of_class
 
-# What layers have, in the order in which Keras numbers it.
+# The arrays of layers, in Keras's order.
 _KERNEL = ("kernel", "bias")
 _ARRAYS = {
     "dense": _KERNEL,
@@ -69,11 +69,10 @@ def _layers(
 def _listed(
     groups: dict[str, Any], model: Layer | None, skips: bool
 ) -> Iterator[tuple[str, str, Any, Layer | None]]:
-    """Name, group and configuration of the layers that a model lists.
+    """Name, group and configuration of the layers of a model.
 
-    The user's name of a layer stands beside its variables since Keras 3.6; before, only the
-    configuration has it. Where neither says it, the name is the path in the file,
-    `layers/dense_1`, which is nobody's name of a layer.
+    Since Keras 3.6, the name of a layer is an attribute of its variables; before, only the
+    configuration has it. Without either, the name is the path in the file, `layers/dense_1`.
     """
     layers = _by_group(model, groups, skips) if model else {}
     for key, group in groups.items():
@@ -86,7 +85,7 @@ def _listed(
 
 
 def _given(key: str, group: Any) -> str | None:
-    """The user's name of a layer, where it stands beside its variables."""
+    """The name of a layer, if it is an attribute of its variables."""
     variables = members(group, key).get("vars")
     given = variables.given if isinstance(variables, Group) else None
     if given and "/" in given:
@@ -95,15 +94,15 @@ def _given(key: str, group: Any) -> str | None:
 
 
 def _by_group(model: Layer, groups: Iterable[str], skips: bool) -> dict[str, Layer]:
-    """The layers by the group that a file has for them, if it has no group of another name.
+    """The layers by the names of their groups; empty if the file has a group of another name.
 
-    Each class counts its layers in the order of the configuration, those without variables, too.
-    A layer that was saved before, in a model in this one, has no group: Keras 3 counts it, and
+    Layers of each class are counted in the order of the configuration, including those without
+    variables. A layer that was already saved in a nested model has no group: Keras 3 counts it,
     Keras 2 (`skips`) does not.
     """
     counts: Counter[str] = Counter()
     found: dict[str, Layer] = {}
-    saved: set[tuple[str, str]] = set()  # in the models before
+    saved: set[tuple[str, str]] = set()  # in earlier nested models
     for layer in model.layers:
         identity = (layer.kind, layer.name)
         if not (skips and identity in saved):
@@ -121,7 +120,7 @@ def _kind(name: str) -> str:
 
 
 def _array_names(path: str, kinds: set[str], arrays: list[Any], layer: Layer | None) -> list[str]:
-    """The names of a layer's arrays, of which only the order is known."""
+    """The names of a layer's arrays, from their order."""
     kinds = {layer.kind} if layer else kinds
     known = next((_ARRAYS[kind] for kind in sorted(kinds) if kind in _ARRAYS), None)
     dimensions = [len(array.shape) for array in arrays]
@@ -137,7 +136,7 @@ def _array_names(path: str, kinds: set[str], arrays: list[Any], layer: Layer | N
         known = tuple(n for n in known if n not in left_out or settings.get(left_out[n], True))
     if len(arrays) != len(known) and not (known == _KERNEL and len(arrays) == 1):
         raise UnfitError(
-            f"has {len(arrays)} arrays in {path!r}, which could be any of {', '.join(known)}: a "
-            ".keras file, of model.save, says which"
+            f"has {len(arrays)} arrays in {path!r}, which may be any of {', '.join(known)}; use "
+            "a .keras file from model.save, which describes them"
         )
     return list(known[: len(arrays)])

@@ -1,4 +1,4 @@
-"""Warnings of `restore` about what neither names nor shapes say of saved weights."""
+"""Warnings of `restore` about weights that names and shapes do not determine."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ _DEFAULT = 1e-6  # the epsilon of nnx.LayerNorm and nnx.GroupNorm
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where weights come from.
+    """The origin of weights.
 
     Attributes:
         convention: "flax", "keras", or "unknown".
-        epsilons: by path, what each normalisation needs; `None` where the file does not say it.
+        epsilons: by path, the epsilon of each normalisation; `None` if the file lacks it.
     """
 
     convention: str
@@ -25,7 +25,7 @@ class Source:
 
 
 def source_of(tree: Any) -> Source:
-    """Arrays of NumPy come from a file, in whatever layout; those of JAX from Flax."""
+    """NumPy arrays come from a file of unknown layout, JAX arrays from Flax."""
     is_foreign = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(tree))
     return Source("unknown" if is_foreign else "flax")
 
@@ -33,13 +33,13 @@ def source_of(tree: Any) -> Source:
 def warnings_of(
     params: Any, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
 ) -> dict[str, str]:
-    """By path, what is ambiguous about the weights that were taken.
+    """What is ambiguous about the restored weights, by path.
 
     Args:
-        params: the tree that was filled; of an NNX module, settings are compared.
+        params: the filled tree; the settings of an NNX module are compared.
         shapes: the shapes of its arrays by path.
-        taken: where each array came from.
-        source: where all of them came from.
+        taken: the saved path of each array.
+        source: the origin of the weights.
     """
     if source.convention == "flax":
         return {}
@@ -53,8 +53,8 @@ def warnings_of(
 
 _SQUARE = (
     "is square, so its shape does not tell whether it was saved as (in, out) or as (out, in): "
-    "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be, which "
-    "inputs_first= of from_torch says"
+    "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be transposed, "
+    "pass inputs_first= to from_torch"
 )
 
 
@@ -65,7 +65,7 @@ def _is_square(path: str, shape: tuple[int, ...]) -> bool:
 def _of_modules(
     model: nnx.Module, shapes: Mapping[str, Any], taken: Mapping[str, str], source: Source
 ) -> dict[str, str]:
-    """Warnings about settings of modules, such as epsilon, which are not among the arrays."""
+    """Warnings about settings of modules, such as epsilon, which are not arrays."""
     found = {}
     for path, module in nnx.iter_modules(model):
         place = "/".join(map(str, path))
@@ -75,8 +75,8 @@ def _of_modules(
             shape = shapes[mine["kernel"]]
             if not module.transpose_kernel and shape[-1] == shape[-2] > 1:
                 found[mine["kernel"]] = (
-                    "has as many inputs as outputs: nnx.ConvTranspose reads one of PyTorch or "
-                    "Keras right with transpose_kernel=True only"
+                    "has as many inputs as outputs: a kernel of PyTorch or Keras needs "
+                    "nnx.ConvTranspose(transpose_kernel=True)"
                 )
         if isinstance(module, nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm) and mine:
             origin = taken[next(iter(mine.values()))].rpartition("/")[0]
@@ -86,14 +86,14 @@ def _of_modules(
 
 
 def _of_epsilon(module: Any, origin: str, source: Source) -> Iterator[str]:
-    """What to know of a normalisation's epsilon, which is not an array."""
+    """Warnings about the epsilon of a normalisation."""
     here, is_batch = float(module.epsilon), isinstance(module, nnx.BatchNorm)
     if source.convention == "keras":
         said = source.epsilons.get(origin)
         if said is None and is_batch:
             yield (
-                "was saved without its epsilon, and its variance taken as it is: Keras's default "
-                "is 0.001, from_keras(path, epsilon=0.001)"
+                "was saved without its epsilon, and its variance is unchanged: Keras's default "
+                "is 0.001, use from_keras(path, epsilon=0.001)"
             )
         elif said is None:
             yield f"was saved without its epsilon: here it is {here:g}, Keras's default 0.001"

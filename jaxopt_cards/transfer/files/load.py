@@ -1,4 +1,4 @@
-"""Files and folders of any known format as trees of arrays; the format is told by the content."""
+"""Reading of files and folders in any known format, which is recognised by the contents."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from jaxopt_cards.transfer.files.torch import from_torch
 from jaxopt_cards.transfer.files.zip import zip_archive
 
 
-def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
-    """The arrays in a file or folder, with NNX's names, and what is known of them."""
+def load(path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
+    """The arrays in a file or folder, with NNX's names, and their origin."""
     check_count("max_bytes", max_bytes)
     if Path(path).is_dir():
         return _folder(Path(path), max_bytes), Source("flax")
-    with opened(function, path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         reader = _reader(file)
     if reader is from_keras:
         arrays, epsilons = read_keras(path, max_bytes=max_bytes)
@@ -33,7 +33,7 @@ def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[s
 
 
 def _reader(file: Any) -> Callable[..., dict[str, Any]]:
-    """The function that reads a file, or that says best why it is not read."""
+    """The function that reads a file, or that raises the best error for it."""
     kind = kind_of(file)
     if kind == "a safetensors file":
         return from_safetensors
@@ -45,16 +45,17 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
         return from_numpy
     if kind != "a zip archive":
         raise UnfitError("is of an unknown format: .npz, .safetensors, .pt, .keras, .h5")
-    names = zip_archive(file, 2**63).entries  # the reader has a limit of its own
+    names = zip_archive(file, 2**63).entries  # the reader has its own limit
     if "model.weights.h5" in names:
         return from_keras
     return from_torch if any(name.endswith("/data.pkl") for name in names) else from_numpy
 
 
 def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
-    """What Orbax wrote, or the best model in the checkpoints of `training.fit`."""
+    """The arrays in a folder of Orbax, or the best model in the checkpoints of `fit`."""
     if (path / "_METADATA").is_file():
-        return _nested(path, _orbax(path, max_bytes))
+        saved = _called(path, arrays_in, path.absolute(), max_bytes)
+        return _called(path, nested, saved.items())
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
@@ -62,9 +63,10 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
             f"{escaped(path)} is neither a folder of "
             "orbax.checkpoint.StandardCheckpointer nor the checkpoints of training.fit",
         )
-    saved = _orbax(last / "run", max_bytes)
+    run = last / "run"
+    saved = _called(run, arrays_in, run.absolute(), max_bytes)
     if checksum(saved) != _noted(last):
-        raise NamedError(f"{escaped(last)} is damaged; remove it to take the one before")
+        raise NamedError(f"{escaped(last)} is damaged; delete it to use the checkpoint before it")
     best = {
         name.removeprefix(prefix): array
         for name, array in saved.items()
@@ -73,31 +75,24 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     }
     if not best:
         raise NamedError(f"{escaped(last)} has no best model: training.fit did not write it")
-    return _nested(last, best)
+    return _called(last, nested, best.items())
 
 
-def _nested(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
+def _called(path: Path, read: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """The result of a function, whose errors get the name of the folder."""
     try:
-        return nested(arrays.items())
+        return read(*arguments)
     except UnfitError as error:
         raise NamedError(f"{escaped(path)} {escaped(error)}") from None
 
 
 def _noted(step: Path) -> int | None:
-    """The checksum of all arrays that `training.Checkpointer` wrote beside them."""
+    """The checksum of all arrays that `training.Checkpointer` wrote."""
     path = step / "about" / "metadata"
-    if not path.is_file():  # a pipe may never end
+    if not path.is_file():  # reading a pipe may never end
         return None
     try:
         with path.open("rb") as file:
             return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None  # as damaged as if it were another
-
-
-def _orbax(path: Path, max_bytes: int) -> dict[str, Any]:
-    """The arrays of a folder by path."""
-    try:
-        return arrays_in(path.absolute(), max_bytes)
-    except UnfitError as error:
-        raise NamedError(f"{escaped(path)} {escaped(error)}") from None
+        return None  # damaged, as if the checksum differed

@@ -15,7 +15,7 @@ from jaxopt_cards.transfer.files.foreign import DIMENSIONS, UnfitError, count_of
 from jaxopt_cards.transfer.files.torch_layout import layout
 from jaxopt_cards.transfer.files.zip import Archive, zip_archive
 
-_LENGTHS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # bytes that say how long the header is
+_LENGTHS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # bytes of the header's length
 _LONGEST = 10_000  # bytes of a header, as in NumPy
 _NUMBER = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|V2)")
 _ITEM = re.compile(r"'(\w+)'\s*:\s*('[^']*'|True|False|\([\d\sL,]*\)|\[.*\])", re.DOTALL)
@@ -30,34 +30,34 @@ def from_numpy(
     inputs_first: str | None = None,
     max_bytes: int = 2**33,
 ) -> dict[str, Any]:
-    r"""Reads the arrays of an `.npz` file, as `np.savez` writes it.
+    r"""Reads the arrays of an `.npz` file, as written by `np.savez`.
 
-    Names such as `hidden1/kernel` or `hidden1.kernel` become dictionaries in dictionaries. Pickled
-    objects are refused. NumPy has no name for bfloat16 and saves it as two bytes of anything; they
-    are taken for bfloat16, as `jax.numpy.load` does.
+    Names such as `hidden1/kernel` or `hidden1.kernel` become nested dictionaries. Pickled objects
+    are refused. NumPy saves bfloat16 as two bytes without a dtype; these are read as bfloat16, as
+    in `jax.numpy.load`.
 
     Args:
         path: the file.
-        convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
-            as `from_torch` does.
+        convention: "flax" or "torch". With "torch", names and axes are converted as in
+            `from_torch`.
         embeddings: as in `from_torch`.
         inputs_first: as in `from_torch`.
-        max_bytes: whole number > 0; files that declare more are not read.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
         A nested dictionary of NumPy arrays, for `restore`.
 
     Raises:
-        ValueError: the file is damaged, of another format, too large, or holds what is no array of
-            numbers; `inputs_first` matches no weight, or `convention` is not "torch".
-        OSError: there is no such file, or it may not be read.
+        ValueError: the file is damaged, in another format, too large, or has something other than
+            arrays of numbers; `inputs_first` matches no weight, or `convention` is not "torch".
+        OSError: the file does not exist or cannot be read.
 
     References:
-        NumPy developers (2007), NEP 1: A Simple File Format for NumPy Arrays. Chapter 11, "Reusing
-        Models from Other Frameworks".
+        NumPy developers (2007), NEP 1: A Simple File Format for NumPy Arrays. Géron (2017), chapter
+        11, "Reusing Models from Other Frameworks".
 
-    Use when: weights come from code that has nothing but NumPy.
-    Avoid when: the file is still to be written; `.safetensors` has bfloat16 and is faster.
+    Use when: weights come from code that uses only NumPy.
+    Avoid when: you choose the format of a new file; `.safetensors` has bfloat16 and is faster.
 
     Example:
         >>> import tempfile
@@ -70,7 +70,7 @@ def from_numpy(
     """
     check_convention(convention)
     given = layout(embeddings, inputs_first)
-    with opened("from_numpy", path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         archive = zip_archive(file, max_bytes)
         arrays = []
         for name in archive.entries:
@@ -81,13 +81,13 @@ def from_numpy(
 
 
 def check_convention(convention: str | None) -> None:
-    """Raises unless names are those of one of the two."""
+    """Raises unless the convention is known."""
     if convention not in ("flax", "torch"):
         raise HyperparameterError("convention", 'be "flax" or "torch"', convention)
 
 
 def _array(archive: Archive, name: str) -> np.ndarray:
-    """An array, if its header says that it has the bytes that are there, all of them numbers."""
+    """An array; raises unless its header fits its bytes and has a dtype of numbers."""
     pieces = archive.pieces(name)
     data = bytearray(next(pieces, b""))
     place, dtype, shape, is_fortran = _header(name, data)
@@ -97,14 +97,14 @@ def _array(archive: Archive, name: str) -> np.ndarray:
         raise UnfitError(f"has {shown(name)}, whose header says {said} in {size} bytes")
     flat = np.empty(count, dtype)
     _fill(flat.view(np.uint8), itertools.chain([memoryview(data)[place:]], pieces))
-    if not dtype.isnative:  # JAX needs the byte order of this machine
+    if not dtype.isnative:  # JAX needs native byte order
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
     flat = flat.view(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else flat
     return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _fill(target: np.ndarray, pieces: Iterable[bytes | memoryview]) -> None:
-    """Puts pieces in a row, so that the numbers are in memory once."""
+    """Fills an array piece by piece, so that the numbers are in memory only once."""
     place = 0
     for piece in pieces:
         target[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
@@ -112,7 +112,7 @@ def _fill(target: np.ndarray, pieces: Iterable[bytes | memoryview]) -> None:
 
 
 def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...], bool]:
-    """Where the numbers begin, and what they are; read as text, of which NumPy makes a program."""
+    """The offset of the numbers, and the items of the header, which NumPy would evaluate."""
     version = bytes(data[6:8])
     if not data.startswith(b"\x93NUMPY") or len(version) < 2:
         raise UnfitError(f"has {shown(name)}, which is damaged, or no array")
@@ -122,7 +122,7 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
     length = int.from_bytes(data[8:start], "little")
     if length > min(_LONGEST, len(data) - start):
         raise UnfitError(f"is damaged: {shown(name)} has a header of {length} bytes")
-    # Those of version 3 are in UTF-8, for the names of fields, which are not read.
+    # Version 3 has UTF-8, but only in names of fields, which are not read.
     text = data[start : start + length].decode("latin-1")
     descr, is_fortran, shape = _items(name, text.strip())
     if "O" in descr:
@@ -135,7 +135,7 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
 
 
 def _items(name: str, text: str) -> tuple[str, bool, tuple[int, ...]]:
-    """The three items of a header: dtype, whether columns are stored one by one, shape."""
+    """The three items of a header: dtype, whether in Fortran order, shape."""
     pairs = _ITEM.findall(text.replace('"', "'"))
     if sorted(key for key, _ in pairs) != ["descr", "fortran_order", "shape"]:
         raise UnfitError(f"is damaged: {shown(name)} has a header that NumPy does not write")

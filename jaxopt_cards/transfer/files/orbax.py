@@ -1,4 +1,4 @@
-"""Folders of Orbax, read by `orbax_process` where nothing in them can do harm here."""
+"""Folders of Orbax, read by `orbax_process` in a separate process."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def arrays_in(folder: Path, max_bytes: int) -> dict[str, np.ndarray]:
     arguments = (str(folder), str(max_bytes))
     found: dict[str, np.ndarray] = {}
     for path, array in read_apart(_PROGRAM, *arguments, size=max_bytes, max_bytes=max_bytes)[1]:
-        path = path.removesuffix("/value")  # below each parameter in a state of NNX
+        path = path.removesuffix("/value")  # in each parameter of an NNX state
         if path in found:
             raise UnfitError(f"has {path!r} twice")
         found[path] = array

@@ -1,7 +1,7 @@
-"""Reads a folder of Orbax in a process of its own, which a damaged one may crash, fill or hang.
+"""Reads a folder of Orbax in a separate process, which a damaged folder may crash, fill or hang.
 
-`_orbax` runs this file with the folder and the limit. Of this package only `_reader_process` is
-imported, and nothing of Orbax: the rest would take longer.
+`orbax` runs this file with the folder and the limit. It imports only `reader_process` from this
+package, and nothing from Orbax, to start quickly.
 """
 
 import json
@@ -20,7 +20,7 @@ from jaxopt_cards.transfer.files.reader_process import UnfitError, answer, limit
 
 MOST_METADATA = 2**26  # bytes; about 200,000 arrays
 BASE = 2**29  # bytes of memory for Python, the libraries and their threads
-# Each thread has a stack, which counts.
+# Few threads, since each has a stack in the limited memory.
 CONTEXT = {"file_io_concurrency": {"limit": 4}, "data_copy_concurrency": {"limit": 2}}
 
 
@@ -32,7 +32,7 @@ def read(folder: Path, max_bytes: int, write: Callable[[Any], None]) -> dict[str
     sizes = [size_of(name, store, max_bytes) for name, store in stores.items()]
     if (total := sum(sizes)) > max_bytes:
         raise UnfitError(f"would take {total} bytes, and max_bytes is {max_bytes}")
-    # The numbers of one array, and what is made of its pieces on the way.
+    # Memory for one array and for its chunks.
     limit_memory("RLIMIT_DATA", BASE + 3 * size + 2 * max(sizes, default=0))
     arrays = []
     for name, store in stores.items():
@@ -43,26 +43,28 @@ def read(folder: Path, max_bytes: int, write: Callable[[Any], None]) -> dict[str
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of all files; a pipe or a device, which may never end, is refused."""
+    """Bytes of all files; raises for pipes and devices, which may never end."""
     size = 0
     for path in folder.rglob("*"):
         about = path.stat()
         if not stat.S_ISDIR(about.st_mode):
             if not stat.S_ISREG(about.st_mode):
-                raise UnfitError(f"has {str(path.relative_to(folder))[:60]!r}, which is no file")
+                raise UnfitError(
+                    f"has {str(path.relative_to(folder))[:60]!r}, which is not a regular file"
+                )
             size += about.st_size
     return size
 
 
 def opened(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Path and store of each array that the metadata of the folder tell of."""
+    """Path and store of each array in the folder's metadata."""
     file = folder / "_METADATA"
     if file.stat().st_size > MOST_METADATA:
         raise UnfitError(f"has metadata of more than {MOST_METADATA} bytes")
     metadata = json.loads(file.read_bytes())
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     context = tensorstore.Context(CONTEXT)
-    # Orbax since 2024 also writes pieces that are all zeros: a missing one was lost.
+    # Orbax since 2024 also writes chunks of zeros: a missing one was lost.
     is_sparse = not metadata.get("store_array_data_equal_to_fill_value", False)
     for entry in metadata["tree_metadata"].values():
         about = entry["value_metadata"]
@@ -75,7 +77,7 @@ def opened(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def location(folder: Path, name: str, is_database: bool) -> dict[str, Any]:
-    """Where an array lies: in a database of one or more files, or in a folder of its own."""
+    """The location of an array: in a database, or in its own folder."""
     if is_database:
         base = {"driver": "file", "path": f"{folder}/"}
         return {"driver": "ocdbt", "base": base, "path": f"{name}/"}
@@ -85,7 +87,7 @@ def location(folder: Path, name: str, is_database: bool) -> dict[str, Any]:
 
 
 def size_of(name: str, store: Any, max_bytes: int) -> int:
-    """The bytes that it takes to read an array: a piece of it may be larger than all of it."""
+    """The bytes needed to read an array: one chunk may be larger than the whole array."""
     dtype = store.dtype.numpy_dtype
     if dtype.kind not in "biufcV" or dtype.hasobject or len(store.shape) > 64:
         raise UnfitError(f"has {name[:60]!r} of dtype {store.dtype.name}, which is not a number")

@@ -1,7 +1,7 @@
-"""The bytes of a pickle, taken a few at a time, and the literals in them.
+"""The bytes of a pickle, read in pieces, and the literals in them.
 
-A pickle may declare a text of 2^63 letters or an integer of 2^31 bytes. What is longer than any
-name or number is passed over, not kept.
+A pickle may declare a text of 2^63 letters or an integer of 2^31 bytes. Literals that are longer
+than any name or number are skipped.
 """
 
 import struct
@@ -15,21 +15,21 @@ INTEGER = 255  # bytes of a number, at most
 
 
 class Other:
-    """What a pickle has beside arrays and their names: it is never looked at."""
+    """Stands for anything other than arrays and their names."""
 
 
 OTHER = Other()
 
 
 class Bytes:
-    """Bytes that come in pieces, read from the front.
+    """A stream of bytes that arrive in pieces.
 
     Attributes:
-        place: how many were taken.
+        place: the number of bytes read.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        """The pieces are asked for when they are needed."""
+        """Pieces are requested when they are needed."""
         self._pieces, self._buffer, self._at, self._before = pieces, b"", 0, 0
 
     @property
@@ -45,7 +45,7 @@ class Bytes:
         return self._buffer[self._at - 1]
 
     def take(self, count: int) -> bytes:
-        """The next bytes, which must be there; for counts that the caller has bounded."""
+        """The next bytes; raises at the end. The caller must limit the count."""
         end = self._at + count
         if end > len(self._buffer):
             self._fill(count)
@@ -55,7 +55,7 @@ class Bytes:
         return taken
 
     def skip(self, count: int) -> None:
-        """Passes over any number of bytes, without keeping them."""
+        """Skips any number of bytes."""
         while count > (ready := len(self._buffer) - self._at):
             count -= ready
             self._at += ready
@@ -63,7 +63,7 @@ class Bytes:
         self._at += count
 
     def line(self) -> bytes | None:
-        """The bytes up to a line's end, which is left out; None for a line longer than a name."""
+        """The bytes of a line without its end; `None` if it is longer than a name."""
         is_short = True
         end = self._buffer.find(b"\n", self._at)
         while end < 0:
@@ -79,7 +79,7 @@ class Bytes:
         return line if is_short and len(line) <= TEXT else None
 
     def _fill(self, count: int) -> None:
-        """Makes sure that so many bytes are in the buffer."""
+        """Fills the buffer to at least this number of bytes."""
         parts = [self._buffer[self._at :]]
         self._before += self._at
         self._at = 0
@@ -94,13 +94,13 @@ class Bytes:
 
 
 def _number(form: str) -> Callable[[Bytes], Any]:
-    """Reads one number of a fixed size."""
+    """Makes a reader of a number of fixed size."""
     unpack, size = struct.Struct(form).unpack, struct.calcsize(form)
     return lambda source: unpack(source.take(size))[0]
 
 
 def _sized(form: str, convert: Callable[[bytes], Any], longest: int) -> Callable[[Bytes], Any]:
-    """Reads bytes that come after their count."""
+    """Makes a reader of bytes that follow their count."""
     count_of = _number(form)
 
     def read(source: Bytes) -> Any:
@@ -116,7 +116,7 @@ def _sized(form: str, convert: Callable[[bytes], Any], longest: int) -> Callable
 
 
 def _lined(convert: Callable[[bytes], Any]) -> Callable[[Bytes], Any]:
-    """Reads what ends with the line."""
+    """Makes a reader of a line."""
 
     def read(source: Bytes) -> Any:
         line = source.line()
@@ -130,7 +130,7 @@ def _text(data: bytes) -> str:
 
 
 def _text_of_python_2(data: bytes) -> Any:
-    """What was text or bytes then: text, if it can be."""
+    """A string of Python 2, which may be text or bytes; text, if possible."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -138,7 +138,7 @@ def _text_of_python_2(data: bytes) -> Any:
 
 
 def _quoted(line: bytes) -> Any:
-    """A text in quotes; names have nothing that is escaped."""
+    """A text in quotes; names have no escaped characters."""
     return OTHER if b"\\" in line else _text_of_python_2(line[1:-1])
 
 
@@ -147,13 +147,13 @@ def _integer(data: bytes) -> int:
 
 
 def _decimal(line: bytes) -> Any:
-    """An integer in digits, `00` and `01` being truths, or with the L of Python 2."""
+    """A decimal integer, with or without the L of Python 2; `00` and `01` are booleans."""
     if line in (b"00", b"01"):
         return line == b"01"
     return int(line.removesuffix(b"L")) if len(line) <= INTEGER else OTHER
 
 
-# By the name of the operation, for those that push what they read.
+# Readers of the operations that push a literal, by name.
 LITERALS: dict[str, Callable[[Bytes], Any]] = {
     "NONE": lambda _: None,
     "NEWTRUE": lambda _: True,

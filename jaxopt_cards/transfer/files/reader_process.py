@@ -1,8 +1,8 @@
-"""What a process does that reads a foreign file apart: limits, a stream of arrays, one error.
+"""Limits and output of a process that reads a foreign file.
 
-`transfer._apart` starts such a process and reads what it writes: the arrays, one after the other,
-then a JSON text that describes them, then the length of that text in eight bytes. Nothing but
-Python's own library is imported here, so that the process starts quickly.
+`apart` starts such a process and reads its output: the arrays one after another, a JSON text that
+describes them, and the length of that text in eight bytes. Only the standard library is imported
+here, so that the process starts quickly.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-PIECE = 2**26  # bytes written at once: Linux takes no more than 2 GiB
+PIECE = 2**26  # bytes per write; Linux allows at most 2 GiB
 
 
 class UnfitError(ValueError):
-    """What is wrong with a file, as the end of a sentence that begins with its name."""
+    """What is wrong with a file, as a sentence without its subject, the file."""
 
 
 def limit_memory(kind: str, most: int) -> None:
@@ -32,24 +32,24 @@ def limit_memory(kind: str, most: int) -> None:
 
 
 def write_all(file: Any, data: Any) -> None:
-    """Writes all of `data`: without a buffer, one call may write only a part of it."""
+    """Writes all of `data`, since one unbuffered call may write only a part."""
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest[:PIECE]) :]
 
 
 def answer(read: Callable[[Callable[[Any], None]], dict[str, Any]]) -> None:
-    """Writes to standard output what `read` writes and returns, or what is wrong with the file.
+    """Writes the arrays and the description from `read` to standard output, or an error.
 
-    `read` is given the function that writes the bytes of an array. It returns `arrays`, the path,
-    the dtype's name and the shape of each, and whatever else the reader wants to know.
+    `read` gets a function that writes the bytes of an array. It returns a dictionary with `arrays`,
+    the path, the dtype's name and the shape of each, and other entries for the reader.
     """
     output = sys.stdout.buffer
     try:
         about = read(lambda data: write_all(output, data))
     except UnfitError as error:
         about = {"unfit": str(error)}
-    except Exception as error:  # damaged bytes make libraries raise all sorts
+    except Exception as error:  # libraries raise any error for damaged bytes
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         about = {"unfit": f"is damaged, or of another format: {reason}"}
     text = json.dumps(about).encode()

@@ -54,34 +54,34 @@ def from_safetensors(
 ) -> dict[str, Any]:
     r"""Reads the arrays of a `.safetensors` file.
 
-    Names such as `hidden1/kernel` or `hidden1.kernel` become dictionaries in dictionaries. That the
-    arrays are PyTorch's is told by the file ("format": "pt") or, where it says nothing, by their
-    names: there is a `weight` or a `running_mean`, and no `kernel`, `scale` or `embedding`. Needs
-    the library safetensors.
+    Names such as `hidden1/kernel` or `hidden1.kernel` become nested dictionaries. Files of PyTorch
+    are recognised by their metadata ("format": "pt") or, without metadata, by their names: a
+    `weight` or a `running_mean`, and no `kernel`, `scale` or `embedding`. This needs the library
+    safetensors.
 
     Args:
         path: the file.
-        convention: "flax", or "torch": then names and axes are those of PyTorch, and are changed
-            as `from_torch` does. Default: what the file says, or its names.
+        convention: "flax" or "torch". With "torch", names and axes are converted as in
+            `from_torch`. Default: by the file's metadata, or its names.
         embeddings: as in `from_torch`.
         inputs_first: as in `from_torch`.
-        max_bytes: whole number > 0; larger files are not read.
+        max_bytes: int in [1, inf); larger files are refused.
 
     Returns:
-        A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
+        A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
 
     Raises:
-        ValueError: the file is damaged, of another format or too large; `inputs_first` matches no
-            weight, or the file is not laid out as PyTorch's.
-        OSError: there is no such file, or it may not be read.
+        ValueError: the file is damaged, in another format or too large; `inputs_first` matches no
+            weight, or the file does not have PyTorch's convention.
+        OSError: the file does not exist or cannot be read.
         ImportError: safetensors is not installed.
 
     References:
-        Hugging Face (2022), Safetensors: ML Safer for All. Chapter 11, "Reusing Models from Other
-        Frameworks".
+        Hugging Face (2022), Safetensors: ML Safer for All. Géron (2017), chapter 11, "Reusing
+        Models from Other Frameworks".
 
-    Use when: weights come from others: the format holds arrays and cannot run anything.
-    Avoid when: a quantised network is read; integers come without their scales.
+    Use when: weights come from others; the format has only arrays and cannot execute anything.
+    Avoid when: the network is quantised; integers are read without their scales.
 
     Example:
         >>> import tempfile
@@ -98,7 +98,7 @@ def from_safetensors(
     given = layout(embeddings, inputs_first)
     safetensors = optional("safetensors")
 
-    with opened("from_safetensors", path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
         origin = _metadata(file, max_bytes).get("format")
         try:
@@ -111,7 +111,7 @@ def from_safetensors(
 
 
 def _metadata(file: BinaryIO, max_bytes: int) -> dict[str, Any]:
-    """What the file says of itself. Of two arrays of one name the library would keep the last."""
+    """The metadata; raises for duplicate names, of which the library would keep the last."""
     size = file.seek(0, os.SEEK_END)
     if (kind := kind_of(file)) != "a safetensors file":
         raise UnfitError(f"is not a safetensors file, but {kind}")
@@ -129,13 +129,13 @@ def _metadata(file: BinaryIO, max_bytes: int) -> dict[str, Any]:
 
 
 def _named_by_torch(arrays: list[tuple[str, np.ndarray]]) -> bool:
-    """Whether the names are PyTorch's: its own function for saving does not write who it is."""
+    """Whether the names are PyTorch's, since its function for saving writes no metadata."""
     last = {re.split("[./]", name)[-1] for name, _ in arrays}
     return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "scale", "embedding"}
 
 
 def array_of(name: str, entry: dict[str, Any]) -> tuple[str, np.ndarray]:
-    """The name and the array of an entry as the library gives it."""
+    """The name and the array of an entry from the library."""
     if entry["dtype"] not in DTYPES:
         raise UnfitError(
             f"has {shown(name)} of dtype {escaped(entry['dtype'], 60)}, which NumPy does not have"

@@ -23,29 +23,29 @@ def from_torch(
     inputs_first: str | None = None,
     max_bytes: int = 2**33,
 ) -> dict[str, Any]:
-    r"""Reads a PyTorch `state_dict`, from a file or from memory, as NNX would name it.
+    r"""Reads a PyTorch `state_dict` from a file or from memory, with NNX's names and axes.
 
     Weights of dense layers (outputs, inputs) and convolutions (outputs, inputs, height, width)
-    become kernels with their axes in Flax's order; those of normalisations
-    become `scale`, `bias`, `mean` and `var`. The path before is kept: `net.hidden1.weight` is
-    `net/hidden1/kernel`. A file is read without PyTorch, and nothing in it is ever called: what is
-    not a description of arrays is refused by name. From a checkpoint with more in it, such as
-    `{"state_dict": ..., "epoch": 3}`, all tensors are read, under the names of their dictionaries,
-    and the rest is left out; so it is from memory. Tied weights, which are one tensor under two
-    names, become one array under two names, unless their layers lay it out differently.
+    become kernels with axes in Flax's order. Those of normalisations become `scale`, `bias`, `mean`
+    and `var`. Module paths are kept: `net.hidden1.weight` becomes `net/hidden1/kernel`. A file is
+    read without PyTorch, and nothing in it is executed; pickles of anything but arrays are refused.
+    From a larger checkpoint, such as `{"state_dict": ..., "epoch": 3}`, in a file or in memory, all
+    tensors are read, with the names of their dictionaries, and the rest is left out. Tied weights,
+    one tensor with two names, become one array with two names, unless their layers need different
+    axes.
 
     The kernel of `torch.nn.ConvTranspose2d` fits `nnx.ConvTranspose` in two ways, with the same
-    outputs: without `inputs_first` if the layer has `transpose_kernel=True`, and with it, which
-    turns the kernel upside down, if it has the default, `transpose_kernel=False`. Where inputs and
-    outputs are as many, the wrong one is not noticed. For PyTorch's `padding=p`, `output_padding=q`
-    and a kernel of size k with dilation d, an axis of `nnx.ConvTranspose` needs the padding
-    `(d * (k - 1) - p, d * (k - 1) - p + q)`.
+    outputs: without `inputs_first` if the layer has `transpose_kernel=True`, and with
+    `inputs_first`, which flips the kernel, if it has the default `transpose_kernel=False`. With
+    equally many inputs and outputs, the wrong one is not detected. For PyTorch's `padding=p`,
+    `output_padding=q` and a kernel of size k with dilation d, an axis of `nnx.ConvTranspose` needs
+    the padding `(d * (k - 1) - p, d * (k - 1) - p + q)`.
 
-    Files of PyTorch before 1.6 are read as well, and pickles of protocols 0 to 5.
+    Files of PyTorch before 1.6 and pickles of protocols 0 to 5 can be read.
 
-    A dense layer on a flattened convolution expects its inputs by channel, height, width; Flax
-    flattens height, width, channel, and nothing in a state_dict tells. Put them in order yourself,
-    here for `fc` on 8 channels of 5 times 5:
+    A dense layer after a flattened convolution has its inputs in the order channel, height, width
+    in PyTorch, and height, width, channel in Flax. A state_dict does not contain this, so reorder
+    them yourself, here for `fc` after 8 channels of 5 times 5:
 
         kernel = saved["fc"]["kernel"].reshape(8, 5, 5, -1)
         saved["fc"]["kernel"] = kernel.transpose(1, 2, 0, 3).reshape(8 * 5 * 5, -1)
@@ -57,27 +57,27 @@ def from_torch(
 
     Args:
         source: a file of `torch.save(model.state_dict(), path)`, or the mapping itself.
-        embeddings: regular expression over module paths; two-dimensional weights there, without
-            bias, are tables of embeddings and keep their axes: a state_dict does not tell them
+        embeddings: regular expression over module paths. Two-dimensional weights without bias there
+            are tables of embeddings and keep their axes; a state_dict does not distinguish them
             from dense layers.
-        inputs_first: regular expression over module paths whose weights are stored as (inputs,
-            outputs, ...), which a state_dict does not tell either: the `Conv1D` of GPT-2, with
-            `"attn|mlp"`, whose kernels keep their axes, and transposed convolutions (see below).
-            Default: none; a pattern that matches no weight is an error.
-        max_bytes: whole number > 0; files that declare more are not read.
+        inputs_first: regular expression over paths of modules whose weights have the axes (inputs,
+            outputs, ...), which a state_dict does not contain either: `"attn|mlp"` for the `Conv1D`
+            of GPT-2, and transposed convolutions (see above). Default: none. A pattern that matches
+            no weight is an error.
+        max_bytes: int in [1, inf); files that declare more are refused.
 
     Returns:
-        A nested dictionary of NumPy arrays, for `restore`; bfloat16 as it is.
+        A nested dictionary of NumPy arrays, for `restore`; bfloat16 is kept.
 
     Raises:
-        ValueError: the file is damaged, of another format, too large, or asks for anything beyond
-            a state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);
+        ValueError: the file is damaged, in another format, too large, or has more than a
+            state_dict; a tensor is not a plain array (sparse, quantised, a conjugate view);
             `inputs_first` matches no weight.
-        OSError: there is no such file, or it may not be read.
+        OSError: the file does not exist or cannot be read.
 
     References:
         Adam Paszke et al. (2019), PyTorch: An Imperative Style, High-Performance Deep Learning
-        Library. Chapter 11, "Reusing Models from Other Frameworks".
+        Library. Géron (2017), chapter 11, "Reusing Models from Other Frameworks".
 
     Use when: a network was trained with PyTorch.
     Avoid when: the file has a pickled module or TorchScript; save its state_dict first.
@@ -95,12 +95,12 @@ def from_torch(
             return given.tree(_in_memory(source), True)
         except UnfitError as error:
             raise NamedError(f"the state_dict {escaped(error)}") from None
-    with opened("from_torch", source, max_bytes) as file:
+    with opened(source, max_bytes) as file:
         return given.tree(tensors(file, max_bytes), True)
 
 
 def _in_memory(state_dict: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
-    """The arrays of a state_dict; tensors that are the same view of the same numbers are one."""
+    """The arrays of a state_dict; equal views of the same storage become one array."""
     named = list(walked(state_dict, lambda value: hasattr(value, "shape")))
     arrays = {_identity(value): (name, value) for name, value in reversed(named)}
     copies = {key: _array(name, value) for key, (name, value) in arrays.items()}
@@ -108,21 +108,21 @@ def _in_memory(state_dict: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
 
 
 def _identity(value: Any) -> Any:
-    """What two tensors have in common that share their numbers; PyTorch has a new one each time."""
+    """A key that is equal for equal views of a storage, which are different objects in PyTorch."""
     try:
         place = value.data_ptr(), str(getattr(value, "device", None)), str(value.dtype)
         view = tuple(value.shape), tuple(value.stride()), value.is_conj(), value.is_neg()
-    except (AttributeError, RuntimeError):  # no tensor of PyTorch, or a sparse one
+    except (AttributeError, RuntimeError):  # not a PyTorch tensor, or a sparse one
         return id(value)
     return place, view
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    """A tensor of PyTorch, or an array of any kind, as one of NumPy."""
+    """A PyTorch tensor, or any array, as a NumPy array."""
     try:
         if hasattr(value, "detach"):
             value = value.detach().cpu()
-            # PyTorch does not give NumPy its bfloat16, but each is a float32 too.
+            # PyTorch cannot convert bfloat16 to NumPy, but float32 is exact.
             if str(value.dtype) == "torch.bfloat16":
                 return value.float().numpy().astype(ml_dtypes.bfloat16)
             return value.numpy().copy()

@@ -1,4 +1,4 @@
-"""The files of `torch.save`: zip archives and, before PyTorch 1.6, pickles and numbers in a row."""
+"""The files of `torch.save`: zip archives and, before PyTorch 1.6, pickles followed by numbers."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -13,18 +13,18 @@ from jaxopt_cards.transfer.files.torch_globals import Key, Storage, Tensor
 from jaxopt_cards.transfer.files.torch_pickle import unpickled
 from jaxopt_cards.transfer.files.zip import PIECE, zip_archive
 
-ADVICE = "save it anew with torch.save(model.state_dict(), path)"
+ADVICE = "save it again with torch.save(model.state_dict(), path)"
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
-_PICKLE = 2**28  # bytes of a description, which has no numbers of arrays in it
+_PICKLE = 2**28  # bytes of a description, which does not have the numbers of arrays
 
 _Read = Callable[[Storage], bytearray]
 
 
 def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
-    """All tensors of a file, by the names of the dictionaries that they are in.
+    """All tensors of a file, with names from their dictionaries.
 
-    Tensors that are the same view of the same storage are the same array.
+    Tensors that are equal views of the same storage are the same array.
     """
     size = file.seek(0, os.SEEK_END)
     memory = max_bytes + size + SLACK
@@ -36,19 +36,19 @@ def tensors(file: BinaryIO, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     else:
         raise UnfitError(f"is not what torch.save writes, but {kind}; {ADVICE}")
     names = list(walked(tree, lambda value: type(value) is Tensor, _text))
-    # One tensor may have any number of names, and its place takes time.
+    # A tensor may have many names, and computing its place takes time.
     place_of = {id(tensor): tensor.place for tensor in {id(t): t for _, t in names}.values()}
     places = [place_of[id(tensor)] for _, tensor in names]
     distinct = dict(zip(reversed(places), reversed(names), strict=True))
     check_size(sum(tensor.nbytes for _, tensor in distinct.values()), max_bytes)
-    # A storage is as many bytes of the file, unless the archive is compressed.
+    # A storage has the same size in the file, unless the archive is compressed.
     check_size(_memory(tensor for _, tensor in distinct.values()) - size, max_bytes)
     arrays = _arrays(distinct, read)
     return [(name, arrays[place]) for (name, _), place in zip(names, places, strict=True)]
 
 
 def _text(key: Any) -> str:
-    """A key as a part of a name."""
+    """A key as part of a name."""
     text = key.text if isinstance(key, Key) else str(key)
     if text is None:
         raise UnfitError("has a tensor under a key that is not text")
@@ -56,7 +56,7 @@ def _text(key: Any) -> str:
 
 
 def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any], _Read]:
-    """The description in a zip archive, and how its storages are read."""
+    """The description in a zip archive, and a function that reads its storages."""
     archive = zip_archive(file, max_bytes)
     entries = archive.entries
     roots = [name.split("/")[0] for name in entries if name.count("/") == 1]
@@ -84,14 +84,14 @@ def _archive(file: BinaryIO, max_bytes: int, memory: int) -> tuple[dict[Any, Any
 
 
 def _dictionary(tree: Any) -> dict[Any, Any]:
-    """The description, which must be one of tensors by name."""
+    """The description, which must be a dictionary."""
     if type(tree) is not dict:
         raise UnfitError(f"is not a dictionary of tensors, but a {type(tree).__name__}; {ADVICE}")
     return tree
 
 
 def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
-    """The description in a file of PyTorch before 1.6, and how its storages are read."""
+    """The description in a file of PyTorch before 1.6, and a function that reads its storages."""
     source = Bytes(iter(lambda: file.read(PIECE), b""))
     try:
         is_torch = unpickled(source, memory) == _MAGIC
@@ -103,7 +103,7 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
             f"program; {ADVICE}"
         )
     if unpickled(source, memory) != _VERSION:
-        # Not the version itself, which may be too long to print.
+        # Without the version itself, which may be too long to print.
         raise UnfitError(f"is of a version of torch.save that is not {_VERSION}")
     about = unpickled(source, memory)
     if not isinstance(about, dict) or about.get("little_endian") is not True:
@@ -126,7 +126,7 @@ def _legacy(file: BinaryIO, memory: int) -> tuple[dict[Any, Any], _Read]:
 def _places(
     file: BinaryIO, place: int, keys: Any, storages: dict[str, Storage]
 ) -> dict[str, tuple[int, int]]:
-    """Where the numbers of each storage start and how many bytes they are: their count is first."""
+    """The start and the bytes of the numbers of each storage, which follow their count."""
     is_list = type(keys) is list and all(type(key) is str and key in storages for key in keys)
     if not is_list or len(set(keys)) < len(keys):
         raise UnfitError("is damaged: it has no list of its arrays")
@@ -145,7 +145,7 @@ def _places(
 
 
 def _memory(tensors: Iterable[Tensor]) -> int:
-    """Bytes that `_arrays` takes at most: for a storage those of its tensors, or its own."""
+    """A limit for the bytes of `_arrays`: for each storage its tensors' or its own."""
     copies: dict[str, list[int]] = {}
     storages: dict[str, int] = {}
     for tensor in tensors:
@@ -156,7 +156,7 @@ def _memory(tensors: Iterable[Tensor]) -> int:
 
 
 def _arrays(tensors: dict[bytes, tuple[str, Tensor]], read: _Read) -> dict[bytes, np.ndarray]:
-    """The array of each place; no more than one storage is in memory beside them."""
+    """The array of each place, with at most one storage in memory."""
     places: dict[str, list[bytes]] = {}
     for place, (_, tensor) in tensors.items():
         places.setdefault(tensor.storage.key, []).append(place)
@@ -169,7 +169,7 @@ def _arrays(tensors: dict[bytes, tuple[str, Tensor]], read: _Read) -> dict[bytes
 
 
 def _array(name: str, tensor: Tensor, data: bytearray, is_alone: bool) -> np.ndarray:
-    """The array of a tensor, once all its numbers are found to lie in the bytes that are there."""
+    """The array of a tensor; raises unless all its numbers are within the storage."""
     storage, shape = tensor.storage, tensor.shape
     itemsize = storage.dtype.itemsize
     if len(data) != storage.size * itemsize:
@@ -180,7 +180,7 @@ def _array(name: str, tensor: Tensor, data: bytearray, is_alone: bool) -> np.nda
     flat = np.frombuffer(data, storage.dtype)
     if tensor.offset < 0 or tensor.offset + sum(steps) >= min(storage.last, flat.size):
         raise UnfitError(f"is damaged: {shown(name)} of shape {shape} leaves its array")
-    # A stride along an axis of one number is never taken, and may be any.
+    # The stride along an axis of length one is not used, and may be anything.
     strides = [
         stride * itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a pickle of PyTorch may name, and what stands for it: tensors, dictionaries, the rest."""
+"""The names that a pickle of PyTorch may use, and the values that replace them."""
 
 import dataclasses
 import hashlib
@@ -28,7 +28,7 @@ _STORAGES: dict[str, Any] = {
 }
 _STORAGE_NAMES = {f"torch {name}": np.dtype(dtype) for name, dtype in _STORAGES.items()}
 _STORAGE_NAMES["torch.storage UntypedStorage"] = np.dtype(np.uint8)
-# Younger dtypes have no storage of their own; their tensors name them beside bytes.
+# Newer dtypes have no storage class: their tensors have storages of bytes, and name the dtype.
 _DTYPES: dict[str, Any] = {
     "uint16": np.uint16,
     "uint32": np.uint32,
@@ -40,7 +40,7 @@ _DTYPES: dict[str, Any] = {
     "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
 }
 _DTYPE_NAMES = {f"torch {name}": np.dtype(dtype) for name, dtype in _DTYPES.items()}
-# Named beside the weights, and of no interest: types that are mentioned, never called.
+# Types that occur beside the weights, but are never called.
 _MENTIONED = {
     *(f"torch {name}int{bits}" for name in ("", "u") for bits in (*range(1, 9), 16, 32, 64)),
     *("torch bool", "torch float4_e2m1fn_x2", "torch bfloat16", "torch Tensor"),
@@ -49,7 +49,7 @@ _MENTIONED = {
     *(f"builtins {name}" for name in ("int", "float", "str", "bool", "list", "tuple", "object")),
     *("builtins long", "builtins unicode"),  # of Python 2
 }
-_VALUES = {  # they make other things than arrays, and are not called
+_VALUES = {  # functions of values other than arrays, which are not called
     "_codecs encode",
     *(f"builtins {name}" for name in ("bytearray", "bytes", "complex", "frozenset", "set")),
     *("numpy dtype", "numpy._core.multiarray scalar"),
@@ -60,7 +60,7 @@ _DICTIONARIES = {
     "builtins dict",
 }
 _UTILS = "torch._utils _rebuild_"
-# Called with a tensor that is there already.
+# Functions that wrap a tensor.
 _WRAPPED = {f"{_UTILS}{of}" for of in ("parameter", "parameter_with_state")}
 _WRAPPED |= {f"{_UTILS}device_tensor_from_cpu_tensor", "torch.nn.parameter Parameter"}
 _TENSORS = {f"{_UTILS}tensor": 4, f"{_UTILS}tensor_v2": 6, f"{_UTILS}tensor_v3": 7}
@@ -73,32 +73,32 @@ _REFUSED = {
     "qtensor": "a quantised tensor, which is not a plain array: save tensor.dequantize()",
     "nested_tensor": "a nested tensor, which is not a plain array: save those of tensor.unbind()",
     "meta_tensor": "a tensor of the device meta, which has no numbers",
-    "wrapper_subclass": "a tensor of a class of its own: save a plain tensor",
+    "wrapper_subclass": "a tensor of a subclass: save a plain tensor",
     "device_tensor": "a tensor of another device: save tensor.cpu()",
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Global:
-    """The name of a thing in a Python module; never the thing itself."""
+    """The name of a Python object; never the object itself."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Storage:
-    """Numbers in a row, somewhere in the file; or a part of them, as PyTorch before 0.4 had it."""
+    """A row of numbers in the file, or a part of it, as in PyTorch before 0.4."""
 
     key: str
     dtype: np.dtype
     size: int  # numbers in the whole row
-    first: int  # those that are a part's
+    first: int  # start and end of the part
     last: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A view of a storage; offset and strides count numbers, not bytes. All of it is frozen."""
+    """An immutable view of a storage; offset and strides count numbers, not bytes."""
 
     storage: Storage
     offset: int
@@ -107,28 +107,28 @@ class Tensor:
 
     @property
     def place(self) -> bytes:
-        """What two tensors have in common that are the same numbers.
+        """A key that is equal for equal views of the same storage.
 
-        Not the numbers themselves: anyone can write many tuples that all have one hash in Python.
+        A cryptographic hash, since a file could have many tuples with the same hash in Python.
         """
         text = repr((self.storage, self.offset, self.shape, self.strides))
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an array of its own."""
+        """Bytes of a separate array."""
         return count_of(self.shape, self.storage.dtype.itemsize) * self.storage.dtype.itemsize
 
 
 class Key:
-    """A key of a dictionary that is neither text nor a small integer: its hash could take forever.
+    """A key that is neither text nor a small integer, and could take forever to hash.
 
     Attributes:
-        text: what it says, if that is short.
+        text: the key as text, if it is short.
     """
 
     def __init__(self, key: Any) -> None:
-        """Only scalars, and tuples of a few of them, have a text."""
+        """Only scalars and short tuples of them have a text."""
         parts = key if type(key) is tuple and len(key) <= 8 else (key,)
         plain = (int, float, bool, type(None))
         is_plain = all(type(p) in plain or (type(p) is str and len(p) <= 100) for p in parts)
@@ -136,7 +136,7 @@ class Key:
 
 
 def put(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Puts keys and values into a dictionary."""
+    """Adds keys and values to a dictionary."""
     if type(target) is not dict:
         raise UnfitError("is damaged: its pickle has keys for something that is not a dictionary")
     for key, value in pairs:
@@ -147,7 +147,7 @@ def put(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
 
 
 def known(module: str, name: str) -> Global:
-    """The name of a thing, if it is one of those that checkpoints have."""
+    """The name of an object; raises unless checkpoints use it."""
     module = {"__builtin__": "builtins", "numpy.core.multiarray": "numpy._core.multiarray"}.get(
         module, module
     )
@@ -165,7 +165,7 @@ def known(module: str, name: str) -> Global:
 
 
 def storage(kind: Any, key: Any, size: Any, part: Any = None) -> Storage:
-    """The numbers that a persistent identifier names."""
+    """The storage of a persistent identifier."""
     first, last = 0, size
     if type(part) is tuple and len(part) == 3:
         _, first, count = part
@@ -182,7 +182,7 @@ def storage(kind: Any, key: Any, size: Any, part: Any = None) -> Storage:
 
 
 def built(name: str, arguments: tuple[Any, ...]) -> Any:
-    """What stands for the outcome of a call."""
+    """The value that replaces the result of a call."""
     if name in _VALUES:
         return OTHER
     if name in _DICTIONARIES:
@@ -190,7 +190,7 @@ def built(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == _SIZE and len(arguments) == 1 and type(arguments[0]) is tuple:
         return arguments[0]
     if name == _SUBCLASS and len(arguments) == 4 and type(arguments[0]) is Global:
-        name, arguments = arguments[0].name, arguments[2]  # the others are its class and attributes
+        name, arguments = arguments[0].name, arguments[2]  # without its class and attributes
     count = len(arguments) if type(arguments) is tuple else 0
     if name in _WRAPPED and count and type(arguments[0]) is Tensor:
         return arguments[0]
@@ -200,13 +200,13 @@ def built(name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
-    """A dictionary; a counter has one already, and Python 2 gives its items here."""
+    """A dictionary, from the one of a counter or the items of Python 2."""
     first = arguments[0] if arguments else None
     if type(first) is dict:
         return first
     found: dict[Any, Any] = {}
     if type(first) is list:
-        # Taken out of the list: the program could make many dictionaries of the same one.
+        # Empties the list, since the pickle could make many dictionaries of it.
         pairs, first[:] = [*first], []
         if any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs):
             raise UnfitError("is damaged: its pickle has a dictionary made of invalid items")
@@ -215,7 +215,7 @@ def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
 
 
 def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor:
-    """A tensor, whose numbers are looked for once the whole description was read."""
+    """A tensor, whose numbers are read after the whole description."""
     source, offset, shape, strides = arguments[:4]
     is_v3 = name.endswith("v3")
     _check_metadata(arguments[7 if is_v3 else 6 :])
@@ -234,7 +234,7 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor:
 
 
 def _typed(source: Storage, dtype: Any) -> Storage:
-    """A storage of bytes as one of numbers."""
+    """Converts a storage of bytes to one of numbers."""
     if type(dtype) is not Global or dtype.name not in _DTYPE_NAMES:
         kind = dtype.name.replace(" ", ".") if type(dtype) is Global else "nothing"
         raise UnfitError(f"has a tensor of dtype {kind}, which NumPy does not have")
@@ -246,9 +246,9 @@ def _typed(source: Storage, dtype: Any) -> Storage:
 
 
 def _check_metadata(rest: tuple[Any, ...]) -> None:
-    """Raises if the numbers of a tensor are not those of its array, but their conjugates, say."""
+    """Raises if a tensor is not a plain array, such as a conjugate view."""
     if any(rest):
-        # Only its keys, which are text: the values can be endless.
+        # Only keys that are text, since values can be endless.
         keys = [*rest[0]][:3] if type(rest[0]) is dict else []
         kinds = " and ".join(escaped(key, 60) for key in keys if type(key) is str) or "metadata"
         raise UnfitError(

@@ -1,4 +1,4 @@
-"""Arrays with PyTorch's names and axes, as NNX names and lays them out."""
+"""Conversion of arrays from PyTorch's names and axes to NNX's."""
 
 import dataclasses
 import re
@@ -18,18 +18,18 @@ _Convert = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What a state_dict does not tell of its weights: regular expressions over module paths.
+    """What a state_dict does not contain about its weights: regular expressions over module paths.
 
     Attributes:
-        embeddings: where two-dimensional weights without bias are tables.
-        inputs_first: where weights are stored as (inputs, outputs, ...), or None.
+        embeddings: for modules whose two-dimensional weights without bias are tables.
+        inputs_first: for modules whose weights are stored as (inputs, outputs, ...), or `None`.
     """
 
     embeddings: re.Pattern[str]
     inputs_first: re.Pattern[str] | None
 
     def tree(self, arrays: Iterable[tuple[str, np.ndarray]], is_torch: bool) -> dict[str, Any]:
-        """The nested dictionary of arrays that are named and laid out as in PyTorch, or in Flax."""
+        """The nested dictionary of arrays in PyTorch's or in Flax's convention."""
         found = with_slashes(arrays)
         if not is_torch and self.inputs_first is not None:
             raise UnfitError(
@@ -39,9 +39,9 @@ class Layout:
         return nested((self._in_nnx(found) if is_torch else found).items())
 
     def _in_nnx(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays by NNX's names. Tied weights stay tied: one array becomes one array."""
+        """The arrays with NNX's names; tied weights stay tied."""
         converted: dict[str, np.ndarray] = {}
-        # Views: a copy would take the memory twice.
+        # Views, since copies would double the memory.
         made: dict[tuple[int, _Convert], np.ndarray] = {}
         is_matched = self.inputs_first is None
         for path, array in arrays.items():
@@ -65,7 +65,7 @@ class Layout:
         return converted
 
     def _weight(self, module: str, array: np.ndarray, has_bias: bool) -> tuple[str, _Convert]:
-        """The name of a weight, and what puts its axes in order."""
+        """The name of a weight, and a function that reorders its axes."""
         if array.ndim == 1:
             return "scale", _as_it_is
         if self.inputs_first is not None and self.inputs_first.search(module):
@@ -76,7 +76,7 @@ class Layout:
 
 
 def layout(embeddings: str, inputs_first: str | None) -> Layout:
-    """The two arguments of a reader, which must be regular expressions."""
+    """Compiles the two arguments of a reader."""
     first = None if inputs_first is None else compiled(inputs_first)
     return Layout(compiled(embeddings), first)
 
@@ -93,8 +93,8 @@ def _outputs_first(array: np.ndarray) -> np.ndarray:
 def _inputs_first(array: np.ndarray) -> np.ndarray:
     """From (inputs, outputs, height, width) to (height, width, inputs, outputs), flipped.
 
-    PyTorch's transposed convolution is the gradient of one, so that its kernel is applied upside
-    down; that of `nnx.ConvTranspose` is not.
+    PyTorch's transposed convolution is the gradient of a convolution, which flips its kernel;
+    `nnx.ConvTranspose` does not.
     """
     flipped = array[(slice(None),) * 2 + (slice(None, None, -1),) * (array.ndim - 2)]
     return flipped.transpose(*range(2, array.ndim), 0, 1)

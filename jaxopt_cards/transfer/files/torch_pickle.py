@@ -1,11 +1,11 @@
-"""PyTorch's description of a state_dict, read as text: a stack machine that cannot call anything.
+"""An unpickler for PyTorch's state_dicts, a stack machine that cannot call anything.
 
-A pickle is a program for a stack machine. Python's runs whatever the program asks for. This one
-knows the few operations of which `torch.save` makes a checkpoint, puts a `Tensor` where the program
-asks to build one and `OTHER` for anything else that is harmless, and refuses the rest by name.
+A pickle is a program for a stack machine, and Python's executes any program. This one knows only
+the operations that `torch.save` needs. It creates a `Tensor` where the program builds one, and
+`OTHER` for other harmless values, and refuses the rest.
 
-Nothing on the stack is hashed, compared or printed unless it is known to be small: the program may
-build lists that contain themselves and tuples of a size that doubles with each operation.
+Values on the stack are hashed, compared or printed only if they are known to be small: the program
+may build lists that contain themselves, or tuples whose size doubles with each operation.
 """
 
 import pickletools
@@ -27,9 +27,9 @@ from jaxopt_cards.transfer.files.torch_globals import (
     storage,
 )
 
-OPERATIONS = 1_000_000  # those of 25,000 tensors, and about half a second
-_COST = 100  # bytes of memory that an operation takes at most, beside its text
-_MORE = 3  # operations that a container counts for: Python looks after it, which takes time
+OPERATIONS = 1_000_000  # enough for 25,000 tensors, and about half a second
+_COST = 100  # most bytes of memory of an operation, besides its text
+_MORE = 3  # operations for which a container counts, since Python's garbage collector tracks it
 
 _NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _LITERALS = {code: LITERALS[name] for code, name in _NAMES.items() if name in LITERALS}
@@ -45,9 +45,9 @@ def unpickled(source: Bytes, memory: int, storages: dict[str, Storage] | None = 
     """The dictionaries that a pickle describes, with a `Tensor` for each tensor.
 
     Args:
-        source: where the pickle starts; its end is where the pickle ends.
-        memory: bytes that may be made of it, at most.
-        storages: filled with those that are named, the first one of each key.
+        source: bytes from the start of the pickle; read up to its end.
+        memory: limit for the bytes of the result.
+        storages: filled with the named storages, the first of each key.
     """
     machine = _Machine(source, {} if storages is None else storages)
     try:
@@ -60,17 +60,17 @@ def unpickled(source: Bytes, memory: int, storages: dict[str, Storage] | None = 
 
 
 class _Machine:
-    """Stack, marks and memo, as in `pickletools`."""
+    """A machine with stack, marks and memo, as in `pickletools`."""
 
     def __init__(self, source: Bytes, storages: dict[str, Storage]) -> None:
         self.source, self.storages = source, storages
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.more = 0  # operations that the last one counts for beside itself
+        self.more = 0  # further operations for which the last one counts
 
     def run(self, memory: int) -> Any:
-        """What the last operation leaves on the stack."""
+        """Runs the program, and returns the last value on the stack."""
         operations: dict[int, Callable[[], None]] = {
             code: getattr(self, f"do_{name.lower()}")
             for code, name in _NAMES.items()
@@ -94,13 +94,13 @@ class _Machine:
         return self.stack.pop()
 
     def top(self, count: int) -> list[Any]:
-        """The last values of the stack, left there for the caller to replace."""
+        """The last values of the stack, which stay there."""
         if len(self.stack) < count:
             raise UnfitError("is damaged: a value is missing in its pickle")
         return self.stack[-count:]
 
     def since_mark(self) -> list[Any]:
-        """The values since the last mark, taken from the stack."""
+        """Removes the values since the last mark from the stack, and returns them."""
         values, self.stack = self.stack, self.marked.pop()
         return values
 
@@ -160,7 +160,7 @@ class _Machine:
         self.set_items(self.since_mark())
 
     def set_items(self, values: list[Any]) -> None:
-        """Puts keys and values, in turn, into the dictionary on the stack."""
+        """Adds alternating keys and values to the dictionary on the stack."""
         (target,) = self.top(1)
         put(target, zip(values[::2], values[1::2], strict=True))
 
@@ -171,7 +171,7 @@ class _Machine:
         self.extend(self.since_mark())
 
     def extend(self, values: list[Any]) -> None:
-        """Puts values at the end of the list on the stack."""
+        """Appends values to the list on the stack."""
         (target,) = self.top(1)
         if type(target) is not list:
             raise UnfitError("is damaged: its pickle appends to something that is not a list")
@@ -204,7 +204,7 @@ class _Machine:
         self.stack.append(self.memo[int.from_bytes(self.source.take(4), "little")])
 
     def index(self) -> int:
-        """A place in the memo, in digits."""
+        """An index of the memo, as a decimal."""
         line = self.source.line()
         if line is None or not re.fullmatch(rb"\d{1,10}", line):
             raise UnfitError("is damaged: its pickle has a memo index that is not a number")
@@ -225,7 +225,7 @@ class _Machine:
         raise UnfitError("asks for the operation INST, which no state_dict needs")
 
     def do_persid(self) -> None:
-        """A storage, in the words that `print` has for it: so it is in the oldest protocol."""
+        """A storage as printed text, as in the oldest protocol."""
         line = (self.source.line() or b"?").decode()
         if (found := _PERSISTENT.fullmatch(line)) is None:
             raise UnfitError(
@@ -243,7 +243,7 @@ class _Machine:
         self.push_storage(kind, key, size, *part)
 
     def push_storage(self, *parts: Any) -> None:
-        """Puts a storage on the stack."""
+        """Pushes a storage onto the stack."""
         self.stack.append(found := storage(*parts))
         self.storages.setdefault(found.key, found)
 
@@ -256,10 +256,10 @@ class _Machine:
             raise UnfitError("is damaged: its pickle calls something that is not a function")
         self.stack.append(value := built(function.name, arguments))
         if type(value) is Tensor:
-            self.more = len(value.shape)  # each of which is looked at
+            self.more = len(value.shape)  # each size is checked
 
     def do_build(self) -> None:
-        """Attributes of a dictionary: the versions of the layers, which say nothing of arrays."""
+        """Ignores attributes of a dictionary: the versions of layers."""
         self.stack.pop()
         if type(self.top(1)[0]) is not dict and self.top(1)[0] is not OTHER:
             raise UnfitError("is damaged: its pickle sets attributes of a value without attributes")

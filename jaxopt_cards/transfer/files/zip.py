@@ -1,7 +1,7 @@
-"""Zip archives of strangers: no declared size is believed, entries are read in pieces.
+"""A reader of untrusted zip archives: declared sizes are verified, and entries read in pieces.
 
-Python's `zipfile` unpacks bzip2 and LZMA without a limit, makes an object for each of any number of
-entries, and lets entries share bytes. This reader knows stored and deflated entries only.
+Python's `zipfile` unpacks bzip2 and LZMA without a limit, creates an object for each of any number
+of entries, and lets entries overlap. This reader supports only stored and deflated entries.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from typing import BinaryIO
 from jaxopt_cards.core.checks import shown
 from jaxopt_cards.transfer.files.foreign import LETTERS, UnfitError, check_size, kind_of
 
-ENTRIES = 100_000  # more than any network has arrays
-PIECE = 2**20  # bytes in memory beside those that the caller keeps
+ENTRIES = 100_000  # more than the arrays of any network
+PIECE = 2**20  # bytes in memory at a time
 
 _STORED, _DEFLATED = 0, 8
 _UNKNOWN = 2**32 - 1
-_ZIP64, _FIELDS = 1, 16  # the extra field that has large numbers, and how many are looked at
+_ZIP64, _FIELDS = 1, 16  # the extra field for large numbers, and how many fields are searched
 _UTF8 = 0x800
-_FLAGS = 0x080E  # how much deflate tried; sizes behind the data; names in UTF-8
+_FLAGS = 0x080E  # allowed: level of deflate, sizes after the data, names in UTF-8
 _DANGER = re.compile(r"^/|\\|(^|/)\.\.(/|$)|[\x00-\x1f]|^\w:")
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -32,7 +32,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """What the archive's directory says of an entry."""
+    """An entry in the archive's directory."""
 
     name: str
     raw_name: bytes
@@ -40,19 +40,19 @@ class Entry:
     crc: int
     packed: int  # bytes in the archive
     size: int  # bytes once unpacked
-    start: int  # of its own header, which comes before its data
+    start: int  # of its local header, before its data
     end: int = 0  # where the next entry starts
 
 
 class Archive:
-    """A zip archive that was found to be harmless, and whose entries are read against their size.
+    """A zip archive with a verified directory; entries are verified while they are read.
 
     Attributes:
-        entries: what the directory says of each entry, by name.
+        entries: the entries of the directory, by name.
     """
 
     def __init__(self, file: BinaryIO, entries: Mapping[str, Entry]) -> None:
-        """See `zip_archive`, which makes one."""
+        """Use `zip_archive` instead."""
         self._file, self.entries = file, entries
 
     def read(self, name: str) -> bytearray:
@@ -63,12 +63,12 @@ class Archive:
         return whole
 
     def copy(self, name: str, target: BinaryIO) -> None:
-        """Writes the bytes of an entry to a file, so that they are never in memory at once."""
+        """Writes the bytes of an entry to a file, piece by piece."""
         for piece in self.pieces(name):
             target.write(piece)
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """The bytes of an entry, at most `PIECE` at a time; an error at the end, if they differ."""
+        """The bytes of an entry, at most `PIECE` at a time; raises at the end if they differ."""
         entry = self.entries[name]
         packed = _packed(self._file, entry)
         count = crc = 0
@@ -82,7 +82,7 @@ class Archive:
 
 
 def zip_archive(file: BinaryIO, max_bytes: int) -> Archive:
-    """A zip archive, once nothing in its directory is dangerous or beyond a limit."""
+    """A zip archive; raises if its directory is dangerous or exceeds a limit."""
     if (kind := kind_of(file)) != "a zip archive":
         raise UnfitError(f"is not a zip archive, but {kind}")
     count, place, end = _directory(file)
@@ -100,7 +100,7 @@ def zip_archive(file: BinaryIO, max_bytes: int) -> Archive:
 
 
 def _directory(file: BinaryIO) -> tuple[int, int, int]:
-    """How many entries there are, and where the directory of them starts and ends."""
+    """The number of entries, and the start and the end of the directory."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _END.size - 2**16))
     tail = file.read()
@@ -123,7 +123,7 @@ def _directory(file: BinaryIO) -> tuple[int, int, int]:
 
 
 def _entries(file: BinaryIO, count: int, place: int, end: int) -> Iterator[Entry]:
-    """What the directory says of each entry."""
+    """The entries of the directory."""
     letters = 0
     file.seek(place)
     for _ in range(count):
@@ -149,7 +149,7 @@ def _entries(file: BinaryIO, count: int, place: int, end: int) -> Iterator[Entry
 
 
 def _check(entry: Entry, flags: int) -> None:
-    """Raises unless an entry is one of those that are read."""
+    """Raises unless an entry is supported and safe."""
     if _DANGER.search(entry.name) or flags & ~_FLAGS:
         raise UnfitError(
             f"has the entry {shown(entry.name)}, which is encrypted or leads elsewhere"
@@ -164,7 +164,7 @@ def _check(entry: Entry, flags: int) -> None:
 
 
 def _wide(numbers: tuple[int, int, int], extra: bytes) -> Iterator[int]:
-    """The numbers of an entry; those that need more than 32 bits are in its extra fields."""
+    """The numbers of an entry; those of more than 32 bits are in its extra fields."""
     place = 0
     for _ in range(_FIELDS):
         kind, length = struct.unpack_from("<2H", extra.ljust(place + 4, b"\0"), place)
@@ -181,14 +181,14 @@ def _wide(numbers: tuple[int, int, int], extra: bytes) -> Iterator[int]:
 
 
 def _packed(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    """The bytes of an entry as they are in the archive, if its own header says the same of it."""
+    """The packed bytes of an entry; raises unless its local header agrees with the directory."""
     file.seek(entry.start)
     header = file.read(_LOCAL.size)
     if not header.startswith(b"PK\3\4") or len(header) < _LOCAL.size:
         raise UnfitError(f"is damaged: the entry {shown(entry.name)} is not where it should be")
     _, _, _, method, _, _, *said, length, more = _LOCAL.unpack(header)
     known = (entry.crc, entry.packed, entry.size)
-    # Sizes may stand behind the data, where they are not looked for, or be too large for 32 bits.
+    # Sizes may come after the data, where they are not read, or be too large for 32 bits.
     same = all(a == b or a in (0, _UNKNOWN) for a, b in zip(said, known, strict=True))
     same = same and method == entry.method and file.read(length) == entry.raw_name
     end = (place := entry.start + _LOCAL.size + length + more) + entry.packed
@@ -202,7 +202,7 @@ def _packed(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
 
 
 def _inflated(packed: Iterator[bytes], entry: Entry) -> Iterator[bytes]:
-    """Unpacks what was deflated."""
+    """Unpacks deflated bytes."""
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     left = b""
     try:
