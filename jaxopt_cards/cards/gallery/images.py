@@ -9,11 +9,10 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 from jaxopt_cards import data, layers, pictures
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.gallery.drawing import draws
 from jaxopt_cards.pictures.images import draw_tile, sheet
 from jaxopt_cards.pictures.theme import colour, tones
 
-DRAWERS: dict[str, Drawer] = {}
 _SIDE = 8
 
 
@@ -22,7 +21,7 @@ def _digits() -> data.Splits:
     return data.digits()
 
 
-@draws(DRAWERS, "digits")
+@draws("digits")
 def _images(ax: Axes, name: str) -> str:
     train = _digits().train
     _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
@@ -30,7 +29,7 @@ def _images(ax: Axes, name: str) -> str:
     return f"8×8 pixels: {sizes} of them"
 
 
-@draws(DRAWERS, "mnist")
+@draws("mnist")
 def _mnist(ax: Axes, name: str) -> str:
     try:
         train = data.mnist(download=False).train
@@ -42,7 +41,7 @@ def _mnist(ax: Axes, name: str) -> str:
     return f"28×28 pixels, {len(train.y):,} to train on"
 
 
-@draws(DRAWERS, "augment")
+@draws("augment")
 def _augment(ax: Axes, name: str) -> str:
     change = data.augment((_SIDE, _SIDE), shift=0.6, rotation=15, scale=0.1, elastic=0.4)
     x = jnp.asarray(_digits().train.x[:4])
@@ -52,7 +51,7 @@ def _augment(ax: Axes, name: str) -> str:
     return "shift 0.6, rotation 15°, scale 0.1, elastic 0.4"
 
 
-@draws(DRAWERS, "corrupted")
+@draws("corrupted")
 def _corrupted(ax: Axes, name: str) -> str:
     few = data.Examples(*(part[:60] for part in _digits().train))
     made = data.corrupted(few, image_shape=(_SIDE, _SIDE), sigma=1)
@@ -62,7 +61,7 @@ def _corrupted(ax: Axes, name: str) -> str:
     return "half of a bad image is another's"
 
 
-@draws(DRAWERS, "pairs")
+@draws("pairs")
 def _pairs(ax: Axes, name: str) -> str:
     made = data.pairs(_digits().train, 8)
     for place, (pair, label) in enumerate(zip(made.x, made.y, strict=True)):
@@ -75,7 +74,7 @@ def _pairs(ax: Axes, name: str) -> str:
     return "are these the same digit?"
 
 
-@draws(DRAWERS, "per_class", "subset")
+@draws("per_class", "subset")
 def _counts(ax: Axes, name: str) -> str:
     train = _digits().train
     if name == "per_class":
@@ -93,13 +92,13 @@ def _counts(ax: Axes, name: str) -> str:
     return said
 
 
-@draws(DRAWERS, "Dropout")
+@draws("Dropout")
 def _dropout(ax: Axes, name: str) -> str:
     outputs = layers.Dropout(0.5, rngs=nnx.Rngs(0))(jnp.ones((6, 24)))
     return _mask(ax, outputs, "unit", "example", "outputs")
 
 
-@draws(DRAWERS, "DropConnect")
+@draws("DropConnect")
 def _drop_connect(ax: Axes, name: str) -> str:
     layer = layers.DropConnect(8, 16, 0.5, rngs=nnx.Rngs(0), kernel_init=nnx.initializers.ones)
     # With one input at a time switched on, the outputs are the rows of the kernel as it was then.
@@ -116,7 +115,7 @@ def _mask(ax: Axes, values: jax.Array, x: str, y: str, what: str) -> str:
     return f"{what} that were 1, dropped at rate 0.5"
 
 
-@draws(DRAWERS, "stochastic_pool", "StochasticPool")
+@draws("stochastic_pool", "StochasticPool")
 def _pool(ax: Axes, name: str) -> str:
     image = _digits().train.x[2].reshape(1, _SIDE, _SIDE, 1)
     image = jnp.asarray(image)
