@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
-from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.inputs import named, named_numbers, numbers
 from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
 from jaxopt_cards.training.outcome import History
 
@@ -54,7 +54,7 @@ def learning_curves(
     if quantity not in _QUANTITIES:
         expected = f"be one of {list(_QUANTITIES)}"
         raise HyperparameterError("quantity", expected, quantity)
-    named("learning_curves", "runs", runs)
+    named("runs", runs)
     for index, (name, histories) in enumerate(runs.items()):
         curves = _curves_of(name, histories, quantity)
         common = min(map(len, curves))
@@ -83,10 +83,7 @@ def _curves_of(name: str, histories: Sequence[History], quantity: str) -> list[n
         raise HyperparameterError(f"runs[{name!r}]", expected, histories)
     scale = 100.0 if quantity == "valid_accuracy" else 1.0
     argument = f"runs[{name!r}].{quantity}"
-    return [
-        scale * numbers("learning_curves", argument, getattr(history, quantity), "(epochs,)")
-        for history in histories
-    ]
+    return [scale * numbers(argument, getattr(each, quantity), "(epochs,)") for each in histories]
 
 
 @declare
@@ -118,16 +115,11 @@ def schedules(
         >>> pictures.schedules(Figure().subplots(), curves, steps=5).lines[0].get_ydata()
         array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    named("schedules", "curves", curves)
+    named("curves", curves)
     for index, (name, schedule) in enumerate(curves.items()):
         if not callable(schedule):
             raise HyperparameterError(f"curves[{name!r}]", "be a function", schedule)
-        ax.plot(
-            np.arange(steps),
-            values_of(schedule, np.arange(steps)),
-            label=plain(name),
-            **line(ax, index),
-        )
+        ax.plot(values_of(schedule, np.arange(steps)), label=plain(name), **line(ax, index))
     return over(ax, "step", label, len(curves))
 
 
@@ -160,11 +152,10 @@ def gradient_norms(
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([  0., 100.]))
     """
-    named("gradient_norms", "norms", norms)
-    given = None if steps is None else numbers("gradient_norms", "steps", steps, "(steps,)")
+    arrays = named_numbers("norms", norms, "(steps,)")
+    given = None if steps is None else numbers("steps", steps, "(steps,)")
     colours = _in_order(ax, len(norms))
-    for index, (name, values) in enumerate(norms.items()):
-        values = numbers("gradient_norms", f"norms[{name!r}]", values, "(steps,)")
+    for index, (name, values) in enumerate(arrays.items()):
         x = np.arange(len(values)) if given is None else given
         if len(x) != len(values):
             expected = f"have {len(x)} numbers, as many as steps"
@@ -200,9 +191,8 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([1, 2, 3]))
     """
-    named("by_layer", "profiles", profiles)
-    for index, (name, values) in enumerate(profiles.items()):
-        values = numbers("by_layer", f"profiles[{name!r}]", values, "(layers,)")
+    arrays = named_numbers("profiles", profiles, "(layers,)")
+    for index, (name, values) in enumerate(arrays.items()):
         if np.any(values < 0):
             raise HyperparameterError(f"profiles[{name!r}]", "be >= 0", values)
         layers = np.arange(1, len(values) + 1)

@@ -38,11 +38,11 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         >>> len(ax.images)
         2
     """
-    left = square_images("augmentation_sheet", "originals", originals)
+    left = square_images("originals", originals)
     columns = [left]
     for index, version in enumerate(versions):
         argument = f"versions[{index}]"
-        images = square_images("augmentation_sheet", argument, version)
+        images = square_images(argument, version)
         if images.shape != left.shape:
             expected = f"have the shape of originals, {left.shape}"
             raise HyperparameterError(argument, expected, images.shape)
@@ -95,7 +95,7 @@ def misclassified(
         >>> ax.get_title(), [text.get_text() for text in ax.texts]
         ('1 of 3 are wrong: class → guess', ['2 → 7'])
     """
-    images = square_images("misclassified", "images", images)
+    images = square_images("images", images)
     labels, guesses, names = classes_of(labels, guesses, classes)
     if len(images) != len(labels):
         raise HyperparameterError("labels", f"be {len(images)}", len(labels))

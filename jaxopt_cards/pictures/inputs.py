@@ -8,14 +8,20 @@ import numpy as np
 from jaxopt_cards.core.checks import HyperparameterError
 
 
-def named(function: str, argument: str, things: Any) -> None:
+def named(argument: str, things: Any) -> None:
     """Raises unless `things` is a mapping from names that has at least one."""
     if not isinstance(things, Mapping) or not things:
         expected = "be a mapping from a name to what to draw, with at least one"
         raise HyperparameterError(argument, expected, things)
 
 
-def numbers(function: str, argument: str, values: Any, shape: str) -> np.ndarray:
+def named_numbers(argument: str, things: Any, shape: str) -> dict[str, np.ndarray]:
+    """The arrays by name, each as `numbers` returns it."""
+    named(argument, things)
+    return {name: numbers(f"{argument}[{name!r}]", it, shape) for name, it in things.items()}
+
+
+def numbers(argument: str, values: Any, shape: str) -> np.ndarray:
     """The values as float64; raises unless they are real numbers of as many axes as `shape` names.
 
     The shape is written as in the documentation: "(steps, 2)". An axis that is a number there must
@@ -52,7 +58,7 @@ def classes_of(
     return labels, guesses, names
 
 
-def square_images(function: str, argument: str, images: Any) -> np.ndarray:
+def square_images(argument: str, images: Any) -> np.ndarray:
     """Images of shape (images, height, width); rows of pixels are taken as squares."""
     array = np.asarray(images)
     if array.ndim == 2 and (side := round(array.shape[1] ** 0.5)) ** 2 == array.shape[1]:
@@ -60,4 +66,4 @@ def square_images(function: str, argument: str, images: Any) -> np.ndarray:
     if array.ndim != 3 or not array.size:
         expected = "have shape (images, height, width), or (images, pixels) of square images"
         raise HyperparameterError(argument, expected, f"shape {array.shape}")
-    return numbers(function, argument, array, "(images, height, width)")
+    return numbers(argument, array, "(images, height, width)")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.inputs import named, named_numbers, numbers
 from jaxopt_cards.pictures.theme import colour, legend, line, marker, plain
 
 _BINS = 60
@@ -45,14 +45,12 @@ def activation_histograms(
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['hidden1', 'hidden2']
     """
-    named("activation_histograms", "activations", activations)
+    named("activations", activations)
     arrays = {}
     for name, values in activations.items():
-        flat = numbers("activation_histograms", f"activations[{name!r}]", np.ravel(values), "(n,)")
-        if not np.all(np.isfinite(flat)):
-            expected = "be finite"
-            raise HyperparameterError(f"activations[{name!r}]", expected, values)
-        arrays[name] = flat
+        arrays[name] = numbers(f"activations[{name!r}]", np.ravel(values), "(n,)")
+        if not np.all(np.isfinite(arrays[name])):
+            raise HyperparameterError(f"activations[{name!r}]", "be finite", values)
     low = min(flat.min() for flat in arrays.values())
     high = max(flat.max() for flat in arrays.values())
     # As NumPy's histogram does where all values are one.
@@ -91,9 +89,8 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         >>> pictures.sparsity(Figure().subplots(), points).lines[0].get_xdata()
         array([50., 90.])
     """
-    named("sparsity", "points", points)
-    for index, (name, values) in enumerate(points.items()):
-        values = numbers("sparsity", f"points[{name!r}]", values, "(points, 2)")
+    arrays = named_numbers("points", points, "(points, 2)")
+    for index, (name, values) in enumerate(arrays.items()):
         if np.any(values[:, 0] < 0) or np.any(values[:, 0] > 1):
             expected = "have shares of zeros in [0, 1]"
             raise HyperparameterError(f"points[{name!r}]", expected, values[:, 0])

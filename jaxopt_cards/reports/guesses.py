@@ -1,15 +1,15 @@
 """What a trained model makes of examples that it has not seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
 from jaxopt_cards.data.examples import confusion_counts
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.evaluation import evaluate
 from jaxopt_cards.training.inputs import check_model_fits, default_loss, on_device
-from jaxopt_cards.training.outcome import FitResult
 from jaxopt_cards.training.prediction import predict
 
 # A square of fewer numbers, such as the nine columns of a table, is no image.
@@ -25,9 +25,7 @@ class Guesses(NamedTuple):
     images: np.ndarray | None  # (n, height, width); `None` if the inputs are no images
 
 
-def accuracies(
-    rows: Mapping[str, Sequence[FitResult]], test: Sequence[Any]
-) -> dict[str, list[float]]:
+def accuracies(rows: Rows, test: Sequence[Any]) -> dict[str, list[float]]:
     """For each row the accuracy of each run, in percent."""
     examples = on_device("report", "test", test)
     for results in rows.values():

@@ -1,13 +1,15 @@
 """The pictures of a report, each drawn for a light page and for a dark one."""
 
+import functools
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.reports.page import Drawn, from_file
 from jaxopt_cards.training.outcome import FitResult
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
     from jaxopt_cards.reports.guesses import Guesses
 
-Rows = Mapping[str, Sequence[FitResult]]
 _TOGETHER = 6  # rows in one picture, each with a colour of its own and a name inside the axes
 
 
@@ -54,13 +55,8 @@ def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str
     finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
     if all(finite):
         names = "" if len(rows) == 1 else f" of {', '.join(rows)}"
-        yield (
-            caption,
-            drawn(
-                lambda ax: _pictures().learning_curves(ax, runs, quantity),
-                f"{caption} by epoch{names}",
-            ),
-        )
+        draw = functools.partial(_pictures().learning_curves, runs=runs, quantity=quantity)
+        yield caption, drawn(draw, f"{caption} by epoch{names}")
 
 
 def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
@@ -105,7 +101,9 @@ def given(name: str, figure: Any) -> Drawn:
     """A picture of the user's: a figure, a function that makes one, or a file."""
     if hasattr(figure, "savefig"):
         width = round(96 * figure.get_figwidth())  # a page has 96 pixels to the inch
-        return Drawn("image/png", _png(figure), None, f"{name}: {_alt(figure)}", width)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+        return Drawn("image/png", file.getvalue(), None, f"{name}: {_alt(figure)}", width)
     if callable(figure):
         return _in_both(figure, name)
     if isinstance(figure, str | os.PathLike):
@@ -131,12 +129,6 @@ def _svg(figure: "Figure") -> bytes:
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "jaxopt_cards"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
-def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.paths import named
+from jaxopt_cards.reports.inputs import Rows
 from jaxopt_cards.training.inputs import array_kind
 from jaxopt_cards.training.outcome import FitResult, History
 
-Rows = Mapping[str, Sequence[FitResult]]
 Table = list[dict[str, Any]]
 _ENDED = {
     "epochs": "all epochs done",

@@ -121,7 +121,7 @@ def restore(
     about = source_of(checkpoint)
     saved = checkpoint
     if isinstance(checkpoint, str | os.PathLike):
-        saved, about = load("restore", checkpoint, max_bytes)
+        saved, about = load(checkpoint, max_bytes)
     source = dict(zip(path_names(saved), jax.tree.leaves(saved), strict=True))
     report = RestoreReport({}, {}, {})
     no_weights = _no_weights(params)

@@ -27,7 +27,7 @@ LETTERS = 2**22  # of all names together: those of 60,000 arrays
 
 
 @contextmanager
-def opened(function: str, path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike, max_bytes: int) -> Iterator[BinaryIO]:
     """Opens a file for a reader, and makes one kind of error of all that can be wrong in it."""
     check_count("max_bytes", max_bytes)
     at = escaped(path)

@@ -99,7 +99,7 @@ def read_keras(
 
     `None` is one that neither the file nor the argument says.
     """
-    with opened("from_keras", path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
+    with opened(path, max_bytes) as file, _unpacked(file, max_bytes) as unpacked:
         weights, config, version = unpacked
         found = contents(weights, max_bytes)
         model = model_of(config or parsed(found.config, max_bytes + SLACK))

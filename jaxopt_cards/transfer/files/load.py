@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from jaxopt_cards.transfer.files.torch import from_torch
 from jaxopt_cards.transfer.files.zip import zip_archive
 
 
-def load(function: str, path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
+def load(path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], Source]:
     """The arrays in a file or folder, with NNX's names, and what is known of them."""
     check_count("max_bytes", max_bytes)
     if Path(path).is_dir():
         return _folder(Path(path), max_bytes), Source("flax")
-    with opened(function, path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         reader = _reader(file)
     if reader is from_keras:
         arrays, epsilons = read_keras(path, max_bytes=max_bytes)
@@ -54,7 +55,8 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
 def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     """What Orbax wrote, or the best model in the checkpoints of `training.fit`."""
     if (path / "_METADATA").is_file():
-        return _nested(path, _orbax(path, max_bytes))
+        with _about(path):
+            return nested(arrays_in(path.absolute(), max_bytes).items())
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
@@ -62,7 +64,8 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
             f"{escaped(path)} is neither a folder of "
             "orbax.checkpoint.StandardCheckpointer nor the checkpoints of training.fit",
         )
-    saved = _orbax(last / "run", max_bytes)
+    with _about(last / "run"):
+        saved = arrays_in((last / "run").absolute(), max_bytes)
     if checksum(saved) != _noted(last):
         raise NamedError(f"{escaped(last)} is damaged; remove it to take the one before")
     best = {
@@ -73,12 +76,15 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     }
     if not best:
         raise NamedError(f"{escaped(last)} has no best model: training.fit did not write it")
-    return _nested(last, best)
+    with _about(last):
+        return nested(best.items())
 
 
-def _nested(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Names the folder in errors."""
     try:
-        return nested(arrays.items())
+        yield
     except UnfitError as error:
         raise NamedError(f"{escaped(path)} {escaped(error)}") from None
 
@@ -93,11 +99,3 @@ def _noted(step: Path) -> int | None:
             return json.loads(file.read(MOST_METADATA))["about"]["arrays (CRC-32)"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # as damaged as if it were another
-
-
-def _orbax(path: Path, max_bytes: int) -> dict[str, Any]:
-    """The arrays of a folder by path."""
-    try:
-        return arrays_in(path.absolute(), max_bytes)
-    except UnfitError as error:
-        raise NamedError(f"{escaped(path)} {escaped(error)}") from None

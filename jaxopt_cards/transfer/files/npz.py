@@ -70,7 +70,7 @@ def from_numpy(
     """
     check_convention(convention)
     given = layout(embeddings, inputs_first)
-    with opened("from_numpy", path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         archive = zip_archive(file, max_bytes)
         arrays = []
         for name in archive.entries:
@@ -126,9 +126,8 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
     text = data[start : start + length].decode("latin-1")
     descr, is_fortran, shape = _items(name, text.strip())
     if "O" in descr:
-        raise UnfitError(
-            f"has a pickle in {shown(name)}, which is not opened: it could run any program"
-        )
+        why = "which is not opened: it could run any program"
+        raise UnfitError(f"has a pickle in {shown(name)}, {why}")
     if not _NUMBER.fullmatch(descr):
         raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is not a number")
     return start + length, np.dtype(descr), shape, is_fortran

@@ -98,7 +98,7 @@ def from_safetensors(
     given = layout(embeddings, inputs_first)
     safetensors = optional("safetensors")
 
-    with opened("from_safetensors", path, max_bytes) as file:
+    with opened(path, max_bytes) as file:
         check_size(file.seek(0, os.SEEK_END), max_bytes)
         origin = _metadata(file, max_bytes).get("format")
         try:

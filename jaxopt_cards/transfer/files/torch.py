@@ -95,7 +95,7 @@ def from_torch(
             return given.tree(_in_memory(source), True)
         except UnfitError as error:
             raise NamedError(f"the state_dict {escaped(error)}") from None
-    with opened("from_torch", source, max_bytes) as file:
+    with opened(source, max_bytes) as file:
         return given.tree(tensors(file, max_bytes), True)
 
 
