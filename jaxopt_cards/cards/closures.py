@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxopt_cards.cards.values import Call
+from jaxopt_cards.core.checks import is_transformation
 from jaxopt_cards.core.declaration import Call as MadeBy
 
 # With one of these, a transformation is put into `masked`, which is a stage of its own.
@@ -190,9 +191,7 @@ def _aliases(function: Any) -> dict[str, str]:
     """Local names that are nothing but an argument: `l1 = l1_regularization_strength`."""
     making = _making(function)
     try:
-        tree = (
-            ast.parse(textwrap.dedent(inspect.getsource(making))) if making else ast.Module([], [])
-        )
+        tree = ast.parse(textwrap.dedent(inspect.getsource(making) if making else ""))
     except (OSError, TypeError, SyntaxError):
         return {}
     arguments, found = _arguments(function), {}
@@ -204,11 +203,6 @@ def _aliases(function: Any) -> dict[str, str]:
             ) if argument in arguments:
                 found[name] = argument
     return found
-
-
-def is_transformation(value: Any) -> bool:
-    """Whether it has an `init` and an `update` to call."""
-    return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 
 def _holds_transformations(value: Any) -> bool:

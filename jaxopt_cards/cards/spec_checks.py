@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxopt_cards.cards.closures import is_transformation
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError, check_count, is_transformation
 
 # What Optax takes in silence for something else: text as a mask that is true everywhere, and a
 # schedule that never leaves its first value.

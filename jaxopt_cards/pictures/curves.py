@@ -154,7 +154,9 @@ def gradient_norms(
     """
     arrays = named_numbers("norms", norms, "(steps,)")
     given = None if steps is None else numbers("steps", steps, "(steps,)")
-    colours = _in_order(ax, len(norms))
+    # The end of the scale that the background would swallow is left out.
+    low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
+    colours = mpl.colormaps["cividis"](np.linspace(low, high, len(norms)))
     for index, (name, values) in enumerate(arrays.items()):
         x = np.arange(len(values)) if given is None else given
         if len(x) != len(values):
@@ -205,9 +207,3 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
             ax.plot(zeros, np.zeros(zeros.size), "v", color=colour(ax, index), **at_edge)
     ax.set_yscale("log")
     return over(ax, "layer", label, len(profiles))
-
-
-def _in_order(ax: Axes, count: int) -> np.ndarray:
-    """Colours of one scale; its end that the background would swallow is left out."""
-    low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
-    return mpl.colormaps["cividis"](np.linspace(low, high, count))
