@@ -35,9 +35,6 @@ def learning_curves(
         runs: for each name the histories of its runs, one a seed.
         quantity: "valid_accuracy", "valid_loss" or "train_loss".
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: an unknown quantity, or `runs` that are not histories by name.
 
@@ -101,9 +98,6 @@ def schedules(
         steps: whole number > 0; steps to draw, from 0.
         label: what the values are.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `curves` that are not functions by name, or `steps` that are no whole number.
 
@@ -136,9 +130,6 @@ def gradient_norms(
         norms: for each layer, from below, an array of shape (steps,).
         steps: array of shape (steps,): the step of each norm. Default: 0, 1, …
         label: what the numbers are.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: `norms` that are not arrays by name, or of another length than `steps`.
@@ -177,9 +168,6 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         ax: the axes to draw into.
         profiles: for each name an array of shape (layers,), from below, of numbers >= 0.
         label: what the numbers are.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: `profiles` that are not arrays by name, or have negative numbers.

@@ -23,9 +23,6 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         originals: array of shape (images, height, width), or (images, pixels) of square images.
         versions: for each version an array like `originals`.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: arrays of other shapes.
 
@@ -80,9 +77,6 @@ def misclassified(
         classes: names of the classes. Default: their numbers.
         most: whole number > 0; images to show.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: arrays of other shapes, classes without a name, or `most` not above 0.
 
@@ -127,9 +121,6 @@ def confusion_matrix(
         labels: whole numbers of shape (examples,): the class of each example.
         guesses: whole numbers of shape (examples,): what the model takes each for.
         classes: names of the classes. Default: their numbers.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: arrays of other shapes, or classes without a name.

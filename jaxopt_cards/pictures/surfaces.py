@@ -53,9 +53,6 @@ def contours(ax: Axes, surface: Surface) -> Axes:
         ax: the axes to draw into.
         surface: one of `jaxopt_cards.cards.surfaces.SURFACES`, or a `Surface` of your own.
 
-    Returns:
-        The axes.
-
     Example:
         >>> from matplotlib.figure import Figure
         >>> from jaxopt_cards import pictures
@@ -100,9 +97,6 @@ def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         surface: the surface below; its contours are drawn as well.
         paths: for each name an array of shape (steps + 1, 2): the points, the start first.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `paths` that are not such arrays by name.
 
@@ -140,9 +134,6 @@ def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         ax: the axes to draw into.
         surface: the surface below.
         paths: for each name an array of shape (steps + 1, 2): the points, the start first.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: `paths` that are not such arrays by name.

@@ -29,9 +29,6 @@ def activation_histograms(
         activations: for each layer, from below, an array of any shape.
         label: what the numbers are.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `activations` that are not finite arrays by name.
 
@@ -74,9 +71,6 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         ax: the axes to draw into.
         points: for each name an array of shape (points, 2): the share of zeros, in [0, 1], and the
             accuracy in percent.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: `points` that are not such arrays by name.

@@ -1,6 +1,9 @@
 """Networks as stacks of boxes: what is taken, frozen, trained, new."""
 
 import functools
+import importlib
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -163,13 +166,11 @@ def _from_torch(ax: Axes, name: str) -> str:
 
 @draws("from_numpy", "from_safetensors", "from_keras")
 def _from_file(ax: Axes, name: str) -> str:
-    import tempfile
-
     shapes = {"hidden1/bias": (30,), "hidden1/kernel": (64, 30)}
     arrays = {path: np.ones(shape, "float32") for path, shape in shapes.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model{_ENDINGS[name]}"
-        _WRITERS[name](path, arrays)
+        _write(name, path, arrays)
         read = getattr(transfer, name)(path)
     keys = _KERAS if name == "from_keras" else dict(zip(arrays, arrays, strict=True))
     _converted(ax, {key: shapes[path] for key, path in keys.items()}, read)
@@ -180,30 +181,17 @@ _KERAS = {"layers/dense/vars/1": "hidden1/bias", "layers/dense/vars/0": "hidden1
 _ENDINGS = {"from_numpy": ".npz", "from_safetensors": ".safetensors", "from_keras": ".weights.h5"}
 
 
-def _write_numpy(path: str, arrays: dict[str, Any]) -> None:
-    np.savez(path, **arrays)
-
-
-def _write_safetensors(path: str, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    save_file(arrays, path)
-
-
-def _write_keras(path: str, arrays: dict[str, np.ndarray]) -> None:
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        for key, name in _KERAS.items():
-            file[key] = arrays[name]
-        file["layers/dense/vars"].attrs["name"] = "hidden1"
-
-
-_WRITERS = {
-    "from_numpy": _write_numpy,
-    "from_safetensors": _write_safetensors,
-    "from_keras": _write_keras,
-}
+def _write(name: str, path: str, arrays: dict[str, Any]) -> None:
+    """A file for the reader of this name."""
+    if name == "from_numpy":
+        np.savez(path, **arrays)
+    elif name == "from_safetensors":
+        importlib.import_module("safetensors.numpy").save_file(arrays, path)
+    else:
+        with importlib.import_module("h5py").File(path, "w") as file:
+            for key, array in _KERAS.items():
+                file[key] = arrays[array]
+            file["layers/dense/vars"].attrs["name"] = "hidden1"
 
 
 def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
@@ -215,9 +203,6 @@ def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
 
 @draws("Zoo")
 def _zoo(ax: Axes, name: str) -> str:
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         zoo = transfer.Zoo(folder)
         for model, accuracy in (("digits-mlp", 0.97), ("digits-small", 0.93)):
