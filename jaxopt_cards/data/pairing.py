@@ -50,7 +50,7 @@ def pairs(examples: Examples, n: Annotated[int, "[2, inf)"], *, seed: int = 0) -
         ((1000, 2, 64), np.float64(0.5))
     """
     check_seed("seed", seed)
-    _check_lengths("pairs", examples)
+    _check_lengths(examples)
     labels, classes, counts = np.unique(examples.y, return_inverse=True, return_counts=True)
     if len(labels) < 2 or counts.min() < 2:
         have = dict(zip(labels.tolist(), counts.tolist(), strict=True))
@@ -125,7 +125,7 @@ def corrupted(
         ((2194, 64), np.float64(0.5))
     """
     check_seed("seed", seed)
-    _check_lengths("corrupted", examples)
+    _check_lengths(examples)
     size = _checked_size(image_shape, examples.x)
     other_key, noise_key = jax.random.split(jax.random.key(seed))
     n = len(examples.x)
@@ -144,7 +144,7 @@ def _patches(key: jax.Array, n: int, size: tuple[int, int], sigma: float) -> jax
     return smooth > jnp.median(smooth, axis=1, keepdims=True)
 
 
-def _check_lengths(function: str, examples: Examples) -> None:
+def _check_lengths(examples: Examples) -> None:
     if not isinstance(examples, Examples):
         raise HyperparameterError("examples", "be Examples(x, y)", type(examples))
     shapes = examples.x.shape, examples.y.shape

@@ -165,7 +165,7 @@ class Zoo:
             raise HyperparameterError("into", "be an nnx.Module", type(into))
         # Another process may replace the model meanwhile; a file that is open stays what it is.
         with locked(self._directory, shared=True):
-            folder, card = self._folder_and_card("Zoo.load", name)
+            folder, card = self._folder_and_card(name)
             file = folder / "weights.safetensors"
             with _telling(file, "cannot be used"):
                 stream = plain_file(file, self._max_bytes)
@@ -190,7 +190,7 @@ class Zoo:
     @declare
     def card(self, name: str) -> ModelCard:
         """What is known of a model."""
-        return self._folder_and_card("Zoo.card", name)[1]
+        return self._folder_and_card(name)[1]
 
     @declare
     def find(
@@ -219,7 +219,7 @@ class Zoo:
             names = model_names(self._directory)
         for name in names:
             try:
-                cards.append(self._folder_and_card("Zoo.list", name)[1])
+                cards.append(self._folder_and_card(name)[1])
             except (ValueError, OSError) as error:
                 damaged.append(str(error))
         if damaged:
@@ -249,10 +249,10 @@ class Zoo:
         ]
         return printed(rows, *columns, width=120)
 
-    def _folder_and_card(self, function: str, name: str) -> tuple[Path, ModelCard]:
+    def _folder_and_card(self, name: str) -> tuple[Path, ModelCard]:
         """Where a model is, and what is known of it."""
         with locked(self._directory, shared=True):
-            folder = folder_of(self._directory, function, name)
+            folder = folder_of(self._directory, name)
             file = folder / "card.json"
             with _telling(file, "is not a valid card"):
                 return folder, card_from(read_whole(plain_file(file, MAX_CARD_BYTES)), name)

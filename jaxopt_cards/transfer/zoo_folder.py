@@ -31,7 +31,7 @@ def check_free(directory: Path, name: Any, replace: bool) -> None:
     if (taken or name in model_names(directory)) and not replace:
         raise _taken(name)
     if taken:
-        folder_of(directory, "Zoo.store", name)
+        folder_of(directory, name)
 
 
 def _taken(name: str) -> HyperparameterError:
@@ -47,7 +47,7 @@ def model_names(directory: Path) -> list[str]:
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def folder_of(directory: Path, function: str, name: str) -> Path:
+def folder_of(directory: Path, name: str) -> Path:
     """The folder of a model; the former one, if a process was killed while it replaced it."""
     check_name(name)
     folder, former = directory / name, directory / f".replaced-{name}"

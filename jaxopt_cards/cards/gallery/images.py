@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards import data, layers, pictures
 from jaxopt_cards.cards.gallery.drawing import draws
-from jaxopt_cards.pictures.images import draw_tile, sheet
+from jaxopt_cards.pictures.images import draw_tile, sheet, tiles
 from jaxopt_cards.pictures.theme import colour, tones
 
 _SIDE = 8
@@ -24,7 +24,7 @@ def _digits() -> data.Splits:
 @draws("digits")
 def _images(ax: Axes, name: str) -> str:
     train = _digits().train
-    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    tiles(ax, train.x[:40].reshape(-1, _SIDE, _SIDE), train.y[:40].astype(str), 10)
     sizes = ", ".join(str(len(split.y)) for split in _digits())
     return f"8×8 pixels: {sizes} of them"
 
@@ -37,7 +37,7 @@ def _mnist(ax: Axes, name: str) -> str:
         ax.text(0.5, 0.5, "MNIST is not on this disk:\ndata.mnist() loads it", ha="center")
         ax.set_axis_off()
         return "28×28 pixels"
-    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    tiles(ax, train.x[:40].reshape(-1, 28, 28), train.y[:40].astype(str), 10)
     return f"28×28 pixels, {len(train.y):,} to train on"
 
 
@@ -57,7 +57,7 @@ def _corrupted(ax: Axes, name: str) -> str:
     made = data.corrupted(few, image_shape=(_SIDE, _SIDE), sigma=1)
     rows = [np.flatnonzero(made.y == label)[:8] for label in (0, 1)]
     labels = ["good" if label == 0 else "bad" for label in (0, 1) for _ in range(8)]
-    _grid(ax, made.x[np.concatenate(rows)], labels, 8)
+    tiles(ax, made.x[np.concatenate(rows)].reshape(-1, _SIDE, _SIDE), labels, 8)
     return "half of a bad image is another's"
 
 
@@ -135,12 +135,3 @@ def _pool(ax: Axes, name: str) -> str:
         ax.text(place * 1.2 + 0.5, -0.06, said, ha="center", va="bottom", fontsize=8)
     sheet(ax, 5.85, 1.0, above=0.3)
     return "2×2 windows: their mean, or one drawn"
-
-
-def _grid(ax: Axes, images: np.ndarray, labels: list[str], columns: int) -> None:
-    side = round(images.shape[1] ** 0.5)
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        x, y = place % columns * 1.15, place // columns * 1.5
-        draw_tile(ax, np.asarray(image).reshape(side, side), x, y)
-        ax.text(x + 0.5, y - 0.06, label, ha="center", va="bottom", fontsize=8)
-    sheet(ax, columns * 1.15 - 0.1, -(-len(images) // columns) * 1.5 - 0.5, above=0.4)
