@@ -197,15 +197,15 @@ def _of_optax() -> dict[str, str]:
     return places
 
 
-def nearest(name: str, among: Iterable[str], count: int = 4) -> list[str]:
+def nearest(name: str, among: Iterable[str]) -> list[str]:
     """The names most like this one, whatever their case, and those that contain it."""
     known: dict[str, list[str]] = {}
     for each in among:
         known.setdefault(each.lower(), []).append(each)
     name = name.rpartition(".")[2].lower()
-    alike = difflib.get_close_matches(name, known, n=count, cutoff=0.6)
+    alike = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
     containing = [each for each in known if name and name in each]
-    return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:count]
+    return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:4]
 
 
 def _found() -> Iterator[Entry]:

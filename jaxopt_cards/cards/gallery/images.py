@@ -95,23 +95,23 @@ def _counts(ax: Axes, name: str) -> str:
 @draws("Dropout")
 def _dropout(ax: Axes, name: str) -> str:
     outputs = layers.Dropout(0.5, rngs=nnx.Rngs(0))(jnp.ones((6, 24)))
-    return _mask(ax, outputs, "unit", "example", "outputs")
+    return _mask(ax, outputs, "example", "outputs")
 
 
 @draws("DropConnect")
 def _drop_connect(ax: Axes, name: str) -> str:
     layer = layers.DropConnect(8, 16, 0.5, rngs=nnx.Rngs(0), kernel_init=nnx.initializers.ones)
     # With one input at a time switched on, the outputs are the rows of the kernel as it was then.
-    return _mask(ax, layer(jnp.eye(8)), "unit", "input", "weights")
+    return _mask(ax, layer(jnp.eye(8)), "input", "weights")
 
 
-def _mask(ax: Axes, values: jax.Array, x: str, y: str, what: str) -> str:
+def _mask(ax: Axes, values: jax.Array, y: str, what: str) -> str:
     numbers = np.asarray(values)
     ax.imshow(numbers, cmap=tones(ax), vmin=0, vmax=2 * numbers.max(), aspect="auto")
     for row, column in np.argwhere(numbers >= 0):
         text = f"{numbers[row, column]:.0f}"
         ax.text(column, row, text, ha="center", va="center", fontsize=7)
-    ax.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
+    ax.set(xlabel="unit", ylabel=y, xticks=[], yticks=[])
     return f"{what} that were 1, dropped at rate 0.5"
 
 
