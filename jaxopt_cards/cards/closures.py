@@ -1,10 +1,8 @@
 """Recovers the hyperparameters of a transformation from its closures."""
 
-import ast
 import functools
 import inspect
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +10,8 @@ import numpy as np
 import optax
 
 from jaxopt_cards.cards.values import Call
+from jaxopt_cards.core.checks import is_transformation
 from jaxopt_cards.core.declaration import Call as MadeBy
-
-# With one of these arguments, a transformation is inside `masked`, a separate stage.
-TOLD_BY_MASKED = {"mask", "pattern"}
 
 
 class Stage(NamedTuple):
@@ -53,7 +49,7 @@ def read(tx: Any) -> Stage:
     if learning_rate:
         return Stage("scale_by_learning_rate", learning_rate, [], [], found)
     inside = {key for key, value in found.items() if _holds_transformations(value)}
-    known = {*numbers, *inside, *TOLD_BY_MASKED}
+    known = {*numbers, *inside, "mask"}
     missing = [key for key in _arguments(update) if key not in known]
     stage = Stage(name, numbers, children, missing, found)
     return _without_echo(stage)
@@ -78,7 +74,7 @@ def _called(call: MadeBy) -> Stage:
     numbers = {
         key: _value(value)
         for key, value in call.arguments.items()
-        if key not in parts and key not in TOLD_BY_MASKED
+        if key not in parts and key != "mask"  # shown by `masked`, a separate stage
     }
     children = [(key if len(parts) > 1 else "", part) for key, part in parts.items()]
     return Stage(call.name, numbers, children, [], dict(call.arguments))
@@ -150,7 +146,6 @@ def _variables(maker: str, *functions: Any) -> dict[str, Any]:
     """The variables in the closures of functions and of their maker's helpers, by argument."""
     found: dict[str, Any] = {}
     waiting, seen = list(functions), []
-    aliases = _aliases(functions[0])
     while waiting:
         function = waiting.pop()
         seen.append(function)
@@ -158,7 +153,7 @@ def _variables(maker: str, *functions: Any) -> dict[str, Any]:
             if _is_helper(value, maker):
                 waiting += [value] if value not in seen else []
             elif not (inspect.isclass(value) or inspect.ismodule(value) or value == maker):
-                found[aliases.get(key, key)] = value
+                found[key] = value
     order = list(_arguments(functions[0]))
     return dict(sorted(found.items(), key=lambda item: [*order, item[0]].index(item[0])))
 
@@ -184,31 +179,6 @@ def _arguments(function: Any) -> list[str]:
         return []
     parameters = inspect.signature(making).parameters.values()
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
-def _aliases(function: Any) -> dict[str, str]:
-    """Local names of arguments, as in `l1 = l1_regularization_strength`."""
-    making = _making(function)
-    try:
-        tree = (
-            ast.parse(textwrap.dedent(inspect.getsource(making))) if making else ast.Module([], [])
-        )
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    arguments, found = _arguments(function), {}
-    for node in ast.walk(tree):
-        match node:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name), value=ast.Name(id=argument))
-                | ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=argument))
-            ) if argument in arguments:
-                found[name] = argument
-    return found
-
-
-def is_transformation(value: Any) -> bool:
-    """Whether it has callable `init` and `update`."""
-    return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 
 def _holds_transformations(value: Any) -> bool:

@@ -68,6 +68,12 @@ class File(NamedTuple):
     definitions: dict[str, Definition]
     constants: dict[str, ast.expr]
 
+    @property
+    def listed(self) -> list[str]:
+        """The names in `__all__`."""
+        names: list[str] = ast.literal_eval(self.constants["__all__"])
+        return names
+
     def written(self, node: ast.expr) -> str:
         """An expression as in the source, such as 1e-8; constants by their value."""
         node = self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
@@ -139,7 +145,7 @@ def _letters(name: str) -> str:
 
 
 def _hint(name: str) -> str:
-    if name in _all(_read(_ROOT / "from_optax.py").tree):
+    if name in _read(_ROOT / "from_optax.py").listed:
         return f": {name} is a function of Optax, re-exported unchanged"
     if name in (theirs := _of_optax()):
         return f"; it is Optax's: {theirs[name]}"
@@ -157,8 +163,11 @@ def _by_meaning(text: str) -> list[str]:
     """The techniques with all words of the text in one of their terms, or in name and summary."""
     words = _words(text.rpartition(".")[2])
 
+    def begins(short: str, word: str) -> bool:  # "sam" is too short for "same"
+        return word == short or (len(short) > 3 and word.startswith(short))
+
     def has_all(other: str) -> bool:
-        return bool(words) and all(any(_begins(w, each) for each in _words(other)) for w in words)
+        return bool(words) and all(any(begins(w, each) for each in _words(other)) for w in words)
 
     of_terms = [name for term, names in TERMS.items() if has_all(term) for name in names]
     saying = [
@@ -171,11 +180,6 @@ def _by_meaning(text: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     return re.findall("[a-z0-9]+", text.lower())
-
-
-def _begins(short: str, word: str) -> bool:
-    """Whether `short` is the word or abbreviates it; "sam" is too short to stand for "same"."""
-    return word == short or (len(short) > 3 and word.startswith(short))
 
 
 def _of_optax() -> dict[str, str]:
@@ -193,15 +197,15 @@ def _of_optax() -> dict[str, str]:
     return places
 
 
-def nearest(name: str, among: Iterable[str], count: int = 4, cutoff: float = 0.6) -> list[str]:
+def nearest(name: str, among: Iterable[str], cutoff: float = 0.6) -> list[str]:
     """The most similar names, ignoring case, and those that contain this name."""
     known: dict[str, list[str]] = {}
     for each in among:
         known.setdefault(each.lower(), []).append(each)
     name = name.rpartition(".")[2].lower()
-    alike = difflib.get_close_matches(name, known, n=count, cutoff=cutoff)
+    alike = difflib.get_close_matches(name, known, n=4, cutoff=cutoff)
     containing = [each for each in known if name and name in each]
-    return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:count]
+    return [each for lower in dict.fromkeys(alike + containing) for each in known[lower]][:4]
 
 
 def _found() -> Iterator[Entry]:
@@ -226,26 +230,17 @@ def _public_modules() -> Iterator[tuple[str, Path]]:
 
 def _imported(module: str, listing: Path) -> Iterator[tuple[str, str]]:
     """The public names of a module that this package defines, and the modules that define them."""
-    tree = _read(listing).tree
+    file = _read(listing)
     imports = {
         alias.name: f"{module}.{node.module}"
-        for node in tree.body
+        for node in file.tree.body
         if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
     }
-    for name in _all(tree):
+    for name in file.listed:
         defined_in = imports.get(name, module)
         if not defined_in.endswith((".from_optax", ".None")):  # another library, or a package
             yield name, defined_in
-
-
-def _all(tree: ast.Module) -> list[str]:
-    """The names in `__all__`."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            names: list[str] = ast.literal_eval(node.value)
-            return names
-    raise LookupError("no __all__")
 
 
 def _path(module: str) -> Path:
@@ -263,20 +258,12 @@ def _parsed(source: bytes) -> File:
     """Functions, classes and named constants of a file."""
     tree = ast.parse(source)
     definitions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    constants = dict(pair for node in tree.body for pair in _assigned(node))
+    constants = {
+        ast.unparse(node.targets[0]): node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+    }
     return File(source.split(b"\n"), tree, definitions, constants)
-
-
-def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """The names and values of an assignment, which may have several."""
-    if not isinstance(node, ast.Assign):
-        return
-    target, value = node.targets[0], node.value
-    if isinstance(target, ast.Name):
-        yield target.id, value
-    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        names = (each.id for each in target.elts if isinstance(each, ast.Name))
-        yield from zip(names, value.elts, strict=False)
 
 
 def _place(defined_in: str, definition: Definition) -> tuple[str, str]:

@@ -98,18 +98,14 @@ def _runner(text: str) -> tuple[str, Callable[[Any], Any], Sequence[float]]:
         # L-BFGS, whose default rate is `None`, has a line search.
         searched = parameter is not None and parameter.default is not None
         if searched and not spec.args and "learning_rate" not in spec.kwargs:
-            return text, _with_rate(spec, known), RATES
+
+            def with_rate(rate: Any) -> Any:
+                kwargs = spec.kwargs | {"learning_rate": rate}
+                return spec_text.build(spec._replace(kwargs=kwargs), known)
+
+            return text, with_rate, RATES
     tx = spec_text.transformation(text)
     return text, lambda rate: tx, ()
-
-
-def _with_rate(spec: spec_text.Spec, known: Any) -> Callable[[Any], Any]:
-    """A function that makes the optimizer with a learning rate."""
-
-    def make(rate: Any) -> Any:
-        return spec_text.build(spec._replace(kwargs=spec.kwargs | {"learning_rate": rate}), known)
-
-    return make
 
 
 def tuned(

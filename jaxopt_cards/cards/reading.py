@@ -18,6 +18,7 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 
 _ONE_LINERS = ("Use when", "Avoid when")
+_ONE_LINE = re.compile(rf"^({'|'.join(_ONE_LINERS)}): (.*)$", re.MULTILINE)
 # What the docstring of a user's own function must have.
 _NEEDED = ("Equation", "Args", *_ONE_LINERS)
 _SECTIONS = [
@@ -198,7 +199,9 @@ def _card(name: str) -> Card:
 
 def _of_entry(known: Entry) -> Card:
     """Parses the docstring; missing sections are empty."""
-    parsed = GoogleParser(_SECTIONS).parse(_normalised(known.docstring))
+    # One-line sections in the form of the others, with the text below the title.
+    docstring = _ONE_LINE.sub(r"\1:\n    \2", known.docstring)
+    parsed = GoogleParser(_SECTIONS).parse(docstring)
     texts = {m.args[0]: _flowing(m.description) for m in parsed.meta if len(m.args) == 1}
     blocks = {m.args[0]: m.description or "" for m in parsed.meta if len(m.args) == 1}
     latex, symbols = _equation(blocks.get("Equation", ""))
@@ -218,7 +221,7 @@ def _of_entry(known: Entry) -> Card:
         returns=texts.get("Returns") or _returns(known, measured),
         state=_state(texts.get("State", ""), measured),
         raises=_raises(parsed, arguments if known.family != YOUR_OWN else (), measured),
-        references=_references(texts.get("References", "")),
+        references=tuple(filter(None, _NEXT_REFERENCE.split(texts.get("References", "")))),
         use_when=texts.get("Use when", ""),
         avoid_when=texts.get("Avoid when", ""),
         example=inspect.cleandoc(blocks.get("Example", "")),
@@ -283,20 +286,14 @@ def _raises(
     """The errors of the docstring; if it has none, those that follow from the declaration."""
     said = [(m.args[1], _flowing(m.description)) for m in parsed.meta if m.args[0] == "raises"]
     follows = [
-        *(["an argument outside its range"] if any(map(_has_range, arguments)) else []),
+        *(
+            ["an argument outside its range"]
+            if any(_IN_RANGE.match(each.text) for each in arguments)
+            else []
+        ),
         *(["(when updating) no parameters"] if measured and measured.needs_params else []),
     ]
     return tuple(said or ([("ValueError", f"{'; '.join(follows)}.")] if follows else []))
-
-
-def _has_range(argument: Argument) -> bool:
-    return bool(_IN_RANGE.match(argument.text))
-
-
-def _normalised(docstring: str) -> str:
-    """The docstring with one-line sections in the form of the others: text below the title."""
-    titles = "|".join(_ONE_LINERS)
-    return re.sub(rf"^({titles}): (.*)$", r"\1:\n    \2", docstring, flags=re.MULTILINE)
 
 
 def _flowing(text: str | None) -> str:
@@ -310,8 +307,3 @@ def _equation(section: str) -> tuple[str, str]:
     section = inspect.cleandoc(section)
     latex = "\n".join(inspect.cleandoc(found) for found in _MATH.findall(section))
     return latex, _flowing(_MATH.sub("", section))
-
-
-def _references(text: str) -> tuple[str, ...]:
-    """One text for each work, and one for the section of Géron's book."""
-    return tuple(_NEXT_REFERENCE.split(text)) if text else ()

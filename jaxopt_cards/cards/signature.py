@@ -18,7 +18,7 @@ def signature(known: Entry) -> str:
 
 def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
     """Each parameter, its default as in the source, and whether it is keyword-only."""
-    given = _made_by(known.definition) or _of_fields(known.definition)
+    given = _arguments(known.definition)
     positional = [*given.posonlyargs, *given.args]
     required = [None] * (len(positional) - len(given.defaults))
     defaults = [*required, *given.defaults, *given.kw_defaults]
@@ -33,7 +33,7 @@ def parameters(known: Entry) -> Iterator[tuple[str, str | None, bool]]:
 
 def declared(known: Entry) -> dict[str, str]:
     """The type and range of each argument that has them in its annotation, in words."""
-    given = _made_by(known.definition) or _of_fields(known.definition)
+    given = _arguments(known.definition)
     annotated = {each.arg: each.annotation for each in (*given.args, *given.kwonlyargs)}
     words = {name: _in_words(annotation) for name, annotation in annotated.items() if annotation}
     return {name: text for name, text in words.items() if text}
@@ -57,16 +57,13 @@ def returned(known: Entry) -> str:
     return ast.unparse(returns) if returns else ""
 
 
-def _made_by(definition: Definition) -> ast.arguments | None:
-    """The arguments of a function, or of the `__init__` of a class."""
+def _arguments(definition: Definition) -> ast.arguments:
+    """The arguments of a function, of the `__init__` of a class, or of a dataclass's fields."""
     if isinstance(definition, ast.FunctionDef):
         return definition.args
-    functions = (node for node in definition.body if isinstance(node, ast.FunctionDef))
-    return next((node.args for node in functions if node.name == "__init__"), None)
-
-
-def _of_fields(definition: Definition) -> ast.arguments:
-    """The arguments of a dataclass, from its fields."""
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return node.args
     fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
     return ast.arguments(
         posonlyargs=[],

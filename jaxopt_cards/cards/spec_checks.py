@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxopt_cards.cards.closures import is_transformation
-from jaxopt_cards.core.checks import HyperparameterError, check_count
+from jaxopt_cards.core.checks import HyperparameterError, check_count, is_transformation
 
 # Mistakes that Optax silently accepts: text as a mask, which is true everywhere, and schedules that
 # keep their first value.

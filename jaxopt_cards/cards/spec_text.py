@@ -180,12 +180,9 @@ def transformations() -> dict[str, Callable[..., Any]]:
     return {
         name: thing
         for name, thing in public.items()
-        if inspect.isfunction(thing) and "GradientTransformation" in _returned(thing)
+        if inspect.isfunction(thing)
+        and "GradientTransformation" in str(inspect.signature(thing).return_annotation)
     }
-
-
-def _returned(function: Callable[..., Any]) -> str:
-    return str(inspect.signature(function).return_annotation)
 
 
 def _call(node: ast.Call) -> Spec:

@@ -6,14 +6,16 @@ from typing import Any
 import jax
 import optax
 
-from jaxopt_cards.cards.closures import Stage, is_transformation, read
+from jaxopt_cards.cards.closures import Stage, read
 from jaxopt_cards.cards.description import DescribedStage, Description
+from jaxopt_cards.core.checks import is_transformation
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.core.trees import is_hole
 
 PyTree = Any
+_MASKS = ("mask", "param_labels", "mask_compatible_extra_args")
 
 
 @declare
@@ -80,7 +82,8 @@ def _stages(tx: Any, params: PyTree, depth: int, label: str) -> Iterator[Describ
     inner = [_state_bytes(child, seen) for _, child, seen in parts]
     total = _state_bytes(tx, params)
     own_bytes = None if total is None else total - sum(filter(None, inner))
-    given = {key: value for key, value in stage.hyperparameters.items() if not _is_mask(key, value)}
+    # Masks are shown as leaves.
+    given = {k: v for k, v in stage.hyperparameters.items() if k not in _MASKS or v is None}
     leaves = _paths(_seen_through_mask(stage, params)) if stage.name == "masked" else _paths(params)
     yield DescribedStage(depth, label, stage.name, given, own_bytes, leaves, stage.not_found)
     for (inner_label, child, seen), size in zip(parts, inner, strict=True):
@@ -115,11 +118,6 @@ def _labelled_so(stage: Stage, params: PyTree, label: str) -> PyTree:
 
 def _holes(mask: PyTree, params: PyTree) -> PyTree:
     return jax.tree.map(lambda keep, part: part if keep else optax.MaskedNode(), mask, params)
-
-
-def _is_mask(key: str, value: Any) -> bool:
-    """Whether it is a mask, which is shown as leaves."""
-    return key in ("mask", "param_labels", "mask_compatible_extra_args") and value is not None
 
 
 def _state_bytes(tx: Any, params: PyTree) -> int | None:

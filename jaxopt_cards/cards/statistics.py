@@ -97,7 +97,7 @@ def layer_statistics(
     check_model_fits("the data", model, loss, examples)
     parts: Any = nnx.split(_without_noise(model), nnx.Param, ...)  # typed for one filter only
     graph, params, rest = parts
-    calls = _calls(graph, params, rest, examples.x)
+    calls = [call.layer for call in _calls(graph, params, rest, examples.x) if call.layer]
     if len(calls) < 2:
         raise NamedError(
             "model must have a hidden layer with a kernel, got "
@@ -120,7 +120,8 @@ def diagnosis(layers: Sequence[LayerStatistics]) -> str:
     elif last > LOST * first:
         found = [f"the gradient vanishes by a factor of {last / first:.3g} over the layers"]
     elif first > LOST * last:
-        found = [f"the gradient explodes by a factor of {_ratio(first, last)} over the layers"]
+        factor = f"{first / last:.3g}" if last else "infinity"
+        found = [f"the gradient explodes by a factor of {factor} over the layers"]
     else:
         found = []
     for what, shares in {
@@ -131,10 +132,6 @@ def diagnosis(layers: Sequence[LayerStatistics]) -> str:
         if shares[worst] >= MANY:
             found.append(f"{shares[worst]:.0%} of the {what} in {layers[worst].layer}")
     return "; ".join(found) or "healthy"
-
-
-def _ratio(large: float, small: float) -> str:
-    return f"{large / small:.3g}" if small else "infinity"
 
 
 class _Call(NamedTuple):
@@ -154,7 +151,7 @@ class _Watch:
     def attach(self, model: nnx.Module) -> nnx.Module:
         """Connects the layers of this model to the watch; use the model for one pass only."""
         for path, module in list(nnx.iter_modules(model)):
-            if _has_kernel(module):
+            if isinstance(getattr(module, "kernel", None), nnx.Variable):
                 self._subclass(module, path)
             elif isinstance(module, NORMS):
                 self._subclass(module, None)
@@ -178,10 +175,6 @@ class _Watch:
         object.__setattr__(module, "__class__", type(kind.__name__, (kind,), {"__call__": call}))
 
 
-def _has_kernel(module: nnx.Module) -> bool:
-    return isinstance(getattr(module, "kernel", None), nnx.Variable)
-
-
 def _without_noise(model: nnx.Module) -> nnx.Module:
     """A copy in eval mode, except batch normalisation, whose statistics may be untrained."""
     model = nnx.clone(model)
@@ -198,20 +191,19 @@ def _pass(graph: Any, params: Any, rest: Any, x: jax.Array, watch: _Watch) -> ja
     return watch.attach(nnx.merge(graph, params, rest, copy=True))(x)
 
 
-def _calls(graph: Any, params: Any, rest: Any, x: jax.Array) -> list[tuple]:
-    """The paths of the layers with a kernel, in the order of their calls."""
+def _calls(graph: Any, params: Any, rest: Any, x: jax.Array) -> list[_Call]:
+    """The intermediate values of a forward pass, in the order of the calls, as shapes only."""
     watch = _Watch()
     jax.eval_shape(lambda p, r, x: _pass(graph, p, r, x, watch), params, rest, x)
-    return [call.layer for call in watch.calls if call.layer]
+    return watch.calls
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _measured(graph: Any, loss: Any, params: Any, rest: Any, x: jax.Array, y: jax.Array) -> tuple:
     """The columns of the statistics, for each layer except the last."""
-    watch = _Watch()
-    jax.eval_shape(lambda p, r, x: _pass(graph, p, r, x, watch), params, rest, x)
-    inputs = [(place, call.layer) for place, call in enumerate(watch.calls) if call.layer]
-    nudges = [jnp.zeros(call.value.shape, call.value.dtype) for call in watch.calls]
+    calls = _calls(graph, params, rest, x)
+    inputs = [(place, call.layer) for place, call in enumerate(calls) if call.layer]
+    nudges = [jnp.zeros(call.value.shape, call.value.dtype) for call in calls]
 
     def mean_loss(params: Any, nudges: Any) -> tuple[jax.Array, list[jax.Array]]:
         watch = _Watch(nudges)

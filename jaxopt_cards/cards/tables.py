@@ -4,7 +4,7 @@ import csv
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,12 +71,9 @@ def _loaded(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], seed: in
     mean, deviation = wide.mean(axis=0).astype(np.float32), wide.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1).astype(np.float32)
     scaled = (Examples((x - mean) / deviation, y) for x, y in splits)
-    return Loaded(Splits(*scaled), list(map(_class, classes.tolist())), (mean, deviation))
-
-
-def _class(value: Any) -> str:
-    """The name of a class; floats are whole numbers, as `_check` ensures."""
-    return str(int(value) if isinstance(value, float) else value)
+    # Floats are whole numbers, as `_check` ensures.
+    names = [str(int(c) if isinstance(c, float) else c) for c in classes.tolist()]
+    return Loaded(Splits(*scaled), names, (mean, deviation))
 
 
 def _split(name: str, parts: dict[str, Examples], seed: int) -> Splits:

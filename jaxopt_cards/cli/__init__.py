@@ -5,16 +5,8 @@ from importlib import import_module, metadata
 
 from jaxopt_cards.core.errors import MissingPackageError
 
-# Each command and where its function is.
-COMMANDS = {
-    "list": "listing:listing",
-    "show": "show:show",
-    "compare": "compare:compare",
-    "race": "race:race",
-    "schedule": "schedule:schedule",
-    "doctor": "doctor:doctor",
-    "fit": "fit:fit",
-}
+# Each is a function in a module of its name.
+COMMANDS = ("listing", "show", "compare", "race", "schedule", "doctor", "fit")
 
 
 def main() -> None:
@@ -60,9 +52,9 @@ def app():
         ] = False,
     ) -> None: ...
 
-    for name, place in COMMANDS.items():
-        module, function = place.split(":")
-        commands.command(name)(getattr(import_module(f"{__name__}.{module}"), function))
+    for name in COMMANDS:
+        function = getattr(import_module(f"{__name__}.{name}"), name)
+        commands.command("list" if name == "listing" else name)(function)
     return commands
 
 

@@ -4,14 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cli.terminal import (
-    AsJson,
-    completed,
-    heading,
-    print_json,
-    printing,
-    styled,
-)
+from jaxopt_cards.cli.terminal import AsJson, completed, heading, print_json, printing, styled
 from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
@@ -39,11 +32,12 @@ def compare(
         print_json({"techniques": [_record(each) for each in cards], "arguments": defaults})
         return
     with printing() as console:
-        _print_summaries(console, cards)
+        _print_texts(console, {each.name: each.summary for each in cards})
         _print_facts(console, cards)
         _print_arguments(console, cards, defaults)
         for title, field in {"Use when": "use_when", "Avoid when": "avoid_when"}.items():
-            _print_texts(console, title, {each.name: getattr(each, field) for each in cards})
+            heading(console, title)
+            _print_texts(console, {each.name: getattr(each, field) for each in cards})
 
 
 def _defaults(cards: "list[Card]") -> dict[str, dict[str, str]]:
@@ -64,36 +58,28 @@ def _record(card: "Card") -> dict[str, Any]:
     return {name: getattr(card, name) for name in fields} | {"facts": facts}
 
 
-def _print_summaries(console: "Console", cards: "list[Card]") -> None:
-    table = grid({"style": "cyan", "no_wrap": True}, {})
-    for card in cards:
-        table.add_row(card.name, styled(card.summary))
-    console.print(table)
-
-
 def _print_facts(console: "Console", cards: "list[Card]") -> None:
     """One technique per line, so that any number of them fits."""
     if not any(card.facts for card in cards):
         return
     heading(console, "Measured for each float32 parameter and step")
-    table = grid(
+    columns = [
         {"style": "cyan", "overflow": "fold"},
         *({"header": each, "justify": "right"} for each in ("state bytes", "passes", "operations")),
         *({"header": each} for each in ("needs params", "element-wise")),
-    )
-    for card in cards:
-        if card.facts is None:
-            table.add_row(card.name, *[ABSENT] * 5)
-            continue
-        numbers = (card.facts.state_bytes, card.facts.passes, card.facts.operations)
-        words = (card.facts.needs_params, card.facts.elementwise)
-        table.add_row(
-            card.name, *(f"{each:g}" for each in numbers), *("yes" if e else "no" for e in words)
-        )
-    console.print(table)
+    ]
+    console.print(grid(map(_facts, cards), *columns))
     for card in cards:
         if card.facts and card.facts.settings:
             console.print(f"{card.name} was measured with {card.facts.settings}.", markup=False)
+
+
+def _facts(card: "Card") -> list[str]:
+    if card.facts is None:
+        return [card.name, *[ABSENT] * 5]
+    numbers = (card.facts.state_bytes, card.facts.passes, card.facts.operations)
+    words = (card.facts.needs_params, card.facts.elementwise)
+    return [card.name, *(f"{n:g}" for n in numbers), *("yes" if each else "no" for each in words)]
 
 
 def _print_arguments(
@@ -108,13 +94,13 @@ def _print_arguments(
     }
     if len(same) < len(defaults):
         heading(console, "Arguments that differ")
-        table = grid(
-            {"overflow": "fold"}, *({"header": name, "overflow": "fold"} for name in names)
+        rows = (
+            [argument, *(values.get(name, ABSENT) for name in names)]
+            for argument, values in defaults.items()
+            if argument not in same
         )
-        for argument, values in defaults.items():
-            if argument not in same:
-                table.add_row(argument, *(values.get(name, ABSENT) for name in names))
-        console.print(table)
+        columns = [{"overflow": "fold"}, *({"header": name, "overflow": "fold"} for name in names)]
+        console.print(grid(rows, *columns))
     if same:
         heading(console, "Arguments that are the same")
         told = (
@@ -123,9 +109,6 @@ def _print_arguments(
         console.print(", ".join(told), markup=False)
 
 
-def _print_texts(console: "Console", title: str, texts: dict[str, str]) -> None:
-    heading(console, title)
-    table = grid({"style": "cyan", "no_wrap": True}, {})
-    for name, text in texts.items():
-        table.add_row(name, styled(text))
-    console.print(table)
+def _print_texts(console: "Console", texts: dict[str, str]) -> None:
+    rows = ((name, styled(text)) for name, text in texts.items())
+    console.print(grid(rows, {"style": "cyan", "no_wrap": True}, {}))

@@ -1,14 +1,14 @@
 """`jaxopt-cards doctor`: activations and gradients of networks, layer by layer."""
 
-import math
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from jaxopt_cards.cli.pictures import Dark, Output, check_output
-from jaxopt_cards.cli.terminal import AsJson, heading, print_json, printing, tell
+from jaxopt_cards.cli.pictures import Dark, Output, check_output, drawn
+from jaxopt_cards.cli.terminal import AsJson, BatchNorm, heading, print_json, printing, tell
 from jaxopt_cards.core.text_tables import grid
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ _SHARES = ("zeros", "saturated", "dead")
 
 class _Network(NamedTuple):
     spec: str
-    layers: "list[LayerStatistics]"
     diagnosis: str
+    layers: "list[LayerStatistics]"
 
 
 def doctor(
@@ -46,7 +46,7 @@ def doctor(
     ],
     data: Annotated[str, typer.Option(help="digits or mnist; the first 500 examples.")] = "digits",
     width: Annotated[int, typer.Option(min=1, help="Units of each hidden layer.")] = 100,
-    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
+    batch_norm: BatchNorm = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 0,
     output: Output = None,
     dark: Dark = False,
@@ -68,7 +68,12 @@ def doctor(
     if output:
         _draw(examined, output, dark)
     if as_json:
-        print_json(_record(examined, data, width, batch_norm, seed))
+        models = [
+            network._asdict() | {"layers": [row._asdict() for row in network.layers]}
+            for network in examined
+        ]
+        settings = {"data": data, "width": width, "batch_norm": batch_norm, "seed": seed}
+        print_json({**settings, "models": models})
         return
     _print_tables(examined)
     if output:
@@ -115,29 +120,7 @@ def _examined(spec: str, data: str, width: int, batch_norm: bool, seed: int) -> 
         rngs=nnx.Rngs(seed),
     )
     layers = layer_statistics(model, x, y)
-    return _Network(spec, layers, diagnosis(layers))
-
-
-def _record(
-    networks: Sequence[_Network], data: str, width: int, batch_norm: bool, seed: int
-) -> dict:
-    """All numbers; those that are not finite are null, since JSON lacks them."""
-    settings = {"data": data, "width": width, "batch_norm": batch_norm, "seed": seed}
-    models = [
-        {
-            "spec": network.spec,
-            "diagnosis": network.diagnosis,
-            "layers": [
-                {
-                    key: value if isinstance(value, str) or math.isfinite(value) else None
-                    for key, value in row._asdict().items()
-                }
-                for row in network.layers
-            ],
-        }
-        for network in networks
-    ]
-    return {**settings, "models": models}
+    return _Network(spec, diagnosis(layers), layers)
 
 
 def _print_tables(networks: Sequence[_Network]) -> None:
@@ -148,7 +131,12 @@ def _print_tables(networks: Sequence[_Network]) -> None:
     with printing() as console:
         if len(networks) == 1:
             console.print()
-            console.print(_whole(networks[0]))
+            rows = (
+                [r.layer, *(_cell(k, getattr(r, k)) for k in _HEADINGS)] for r in networks[0].layers
+            )
+            table = _by_layer(rows, _HEADINGS.values())
+            table.padding = (0, 1, 0, 0)  # fits into a terminal of 60 columns
+            console.print(table)
             return
         # Side by side: gradients, and the spread, saturation and death of activations.
         for key, title in {
@@ -162,29 +150,16 @@ def _print_tables(networks: Sequence[_Network]) -> None:
                 console.print(_compared(networks, key))
 
 
-def _whole(network: _Network) -> "Table":
-    table = _by_layer(_HEADINGS.values())
-    table.padding = (0, 1, 0, 0)  # fits into a terminal of 60 columns
-    for row in network.layers:
-        table.add_row(row.layer, *(_cell(key, getattr(row, key)) for key in _HEADINGS))
-    return table
-
-
-def _by_layer(headings: Iterable[str]) -> "Table":
+def _by_layer(rows: Iterable[Sequence[str]], headings: Iterable[str]) -> "Table":
     numbers = ({"header": each, "justify": "right", "no_wrap": True} for each in headings)
-    return grid({"header": "layer", "no_wrap": True}, *numbers)
+    return grid(rows, {"header": "layer", "no_wrap": True}, *numbers)
 
 
 def _compared(networks: Sequence[_Network], key: str) -> "Table":
-    table = _by_layer(f"({number})" for number in range(1, len(networks) + 1))
     deepest = max(networks, key=lambda network: len(network.layers)).layers
-    for index, row in enumerate(deepest):
-        cells = [
-            _cell(key, getattr(network.layers[index], key)) if index < len(network.layers) else ""
-            for network in networks
-        ]
-        table.add_row(row.layer, *cells)
-    return table
+    columns = [[_cell(key, getattr(row, key)) for row in network.layers] for network in networks]
+    rows = itertools.zip_longest([row.layer for row in deepest], *columns, fillvalue="")
+    return _by_layer(rows, [f"({number})" for number, _ in enumerate(networks, start=1)])
 
 
 def _cell(key: str, value: float) -> str:
@@ -193,25 +168,15 @@ def _cell(key: str, value: float) -> str:
 
 def _draw(networks: Sequence[_Network], output: Path, dark: bool) -> None:
     """Draws the gradients and the deviations of the activations."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
     from jaxopt_cards import pictures
 
-    with pictures.style(dark=dark):
-        figure = Figure(figsize=(10, 4))
-        for ax, key, label in zip(
-            figure.subplots(1, 2),
-            ("gradient_norm", "std"),
-            ("gradient by the activations (rms)", "standard deviation of the activations"),
-            strict=True,
-        ):
-            profiles = {
-                network.spec: np.array([getattr(row, key) for row in network.layers])
-                for network in networks
-            }
+    labels = {
+        "gradient_norm": "gradient by the activations (rms)",
+        "std": "standard deviation of the activations",
+    }
+    with drawn(output, dark, (10, 4)) as figure:
+        for ax, (key, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
+            profiles = {each.spec: [getattr(row, key) for row in each.layers] for each in networks}
             pictures.by_layer(ax, profiles, label)
-        legend = ax.get_legend()
-        if legend:  # the other one is the same
+        if legend := ax.get_legend():  # the other one is the same
             legend.remove()
-        figure.savefig(output, dpi=150)

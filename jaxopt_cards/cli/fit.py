@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cli.terminal import AsJson, print_json, tell
+from jaxopt_cards.cli.terminal import AsJson, BatchNorm, print_json, tell
 from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.core.optional import optional
 
@@ -19,44 +19,47 @@ if TYPE_CHECKING:
 _WORST = 5  # pairs of classes to report
 
 
+Data = Annotated[str, typer.Argument(help="digits, mnist, or a file that ends with .npz or .csv.")]
+Chain = Annotated[
+    str,
+    typer.Option(
+        "--tx",
+        "--optimizer",
+        metavar="NAME:ARGUMENTS[ NAME:ARGUMENTS]...",
+        help="Such as adam:1e-3, momentum:0.01,momentum=0.8, or a chain: 'clip_by_global_norm:1"
+        " scale_by_adam exponential_decay:1e-3,1000,0.5'.",
+    ),
+]
+Units = Annotated[str, typer.Option(metavar="N,N,...", help="Widths of the hidden layers.")]
+Patience = Annotated[
+    int, typer.Option(min=1, help="Stop after this many epochs without a lower validation loss.")
+]
+Label = Annotated[
+    str, typer.Option(help="Column of a table with the labels, by name or number. Default: last.")
+]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line of a table has names."),
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="Folder for model/, history.csv and report.html.")
+]
+
+
 def fit(
-    data: Annotated[
-        str, typer.Argument(help="digits, mnist, or a file that ends with .npz or .csv.")
-    ],
-    tx: Annotated[
-        str,
-        typer.Option(
-            "--tx",
-            "--optimizer",
-            metavar="NAME:ARGUMENTS[ NAME:ARGUMENTS]...",
-            help="Such as adam:1e-3, momentum:0.01,momentum=0.8, or a chain: 'clip_by_global_norm:1"
-            " scale_by_adam exponential_decay:1e-3,1000,0.5'.",
-        ),
-    ] = "adam:1e-3",
-    units: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Widths of the hidden layers.")
-    ] = "100,100,100,100,100",
+    data: Data,
+    tx: Chain = "adam:1e-3",
+    units: Units = "100,100,100,100,100",
     activation: Annotated[str, typer.Option(help="elu, relu, selu, tanh, logistic ...")] = "elu",
     dropout: Annotated[float, typer.Option(help="Fraction of units dropped, in [0, 1).")] = 0.0,
-    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")] = False,
+    batch_norm: BatchNorm = False,
     epochs: Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")] = 100,
-    patience: Annotated[
-        int,
-        typer.Option(min=1, help="Stop after this many epochs without a lower validation loss."),
-    ] = 20,
+    patience: Patience = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and split.")] = 0,
-    label: Annotated[
-        str,
-        typer.Option(help="Column of a table with the labels, by name or number. Default: last."),
-    ] = "",
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether the first line of a table has names."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for model/, history.csv and report.html.")
-    ] = None,
+    label: Label = "",
+    header: Header = None,
+    output: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Trains a network on digits, MNIST or your data, with any chain.
@@ -68,44 +71,39 @@ def fit(
     columns of numbers and a column of labels. The inputs of files are standardised by the mean and
     deviation of the training examples.
     """
-    from flax import nnx
-
+    from jaxopt_cards import training
     from jaxopt_cards.cards import describe
     from jaxopt_cards.cards.spec_checks import check_step
     from jaxopt_cards.cards.spec_text import transformation
     from jaxopt_cards.cards.tables import load
 
-    chain = transformation(tx)
-    widths = _widths(units)
+    chain, widths = transformation(tx), _widths(units)
     _check_output(output)
     loaded = load(data, label=label, header=header, seed=seed)
-    model = _model(loaded, widths, activation, dropout, batch_norm, seed)
-    params = nnx.state(model, nnx.Param)
+    model, params = _model(loaded, widths, activation, dropout, batch_norm, seed)
     check_step(tx, chain, params, value=0.0)
+    described = describe(chain, params)
     if not as_json:
         tell(_told(data, loaded))
-        typer.echo(f"\n{describe(chain, params)}\n")
-    settings: dict[str, Any] = {
+        typer.echo(f"\n{described}\n")
+    train, valid, test = loaded.splits
+    run: dict[str, Any] = {
         "epochs": epochs,
         "patience": patience,
         "batch_size": batch_size,
         "seed": seed,
     }
-    result, test = _trained(model, chain, loaded, settings, progress=not as_json)
-    settings = {"data": data, "tx": tx, "units": units, "activation": activation} | settings
+    result = training.fit(model, chain, train=train, valid=valid, progress=not as_json, **run)
+    measured = training.evaluate(result.model, *test)
+    settings = {"data": data, "tx": tx, "units": units, "activation": activation, **run}
     settings |= {"dropout": dropout, "batch_norm": batch_norm}
     worst = _worst(result.model, loaded)
     if output:
-        _write(output, result, loaded, settings, test["accuracy"])
+        _write(output, result, loaded, settings, measured["accuracy"])
     if as_json:
-        stages = describe(chain, params).rows()
-        print_json(_record(result, test, worst, settings, stages))
+        print_json(_record(result, measured, worst, settings, described.rows()))
         return
-    typer.echo(f"test loss {test['loss']:.4f}, accuracy {test['accuracy']:.2%}")
-    if worst:
-        typer.echo("most frequent mistakes in the test set:")
-    for pair in worst:
-        tell("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
+    _print_test(measured, worst)
     if output:
         tell(f"Wrote model, history.csv and report.html to {output}/")
 
@@ -132,7 +130,8 @@ def _check_output(output: Path | None) -> None:
 
 def _model(
     loaded: "Loaded", widths: list[int], activation: str, dropout: float, norm: bool, seed: int
-) -> Any:
+) -> tuple[Any, Any]:
+    """The network, and its parameters."""
     from flax import nnx
 
     from jaxopt_cards.cards.spec_text import named
@@ -141,7 +140,7 @@ def _model(
 
     named(activation, ACTIVATIONS)
     x = loaded.splits.train.x
-    return MLP(
+    model = MLP(
         x.shape[1],
         len(loaded.classes),
         widths,
@@ -150,6 +149,7 @@ def _model(
         batch_norm=norm,
         rngs=nnx.Rngs(seed),
     )
+    return model, nnx.state(model, nnx.Param)
 
 
 def _told(name: str, loaded: "Loaded") -> str:
@@ -159,14 +159,12 @@ def _told(name: str, loaded: "Loaded") -> str:
     return f"{name}: {train} to train, {valid} to validate, {test} to test; {inputs}{scaled}"
 
 
-def _trained(
-    model: Any, chain: Any, loaded: "Loaded", settings: dict[str, Any], progress: bool
-) -> tuple["FitResult", dict[str, float]]:
-    from jaxopt_cards import training
-
-    train, valid, test = loaded.splits
-    result = training.fit(model, chain, train=train, valid=valid, progress=progress, **settings)
-    return result, training.evaluate(result.model, *test)
+def _print_test(measured: dict[str, float], worst: Sequence[dict]) -> None:
+    typer.echo(f"test loss {measured['loss']:.4f}, accuracy {measured['accuracy']:.2%}")
+    if worst:
+        typer.echo("most frequent mistakes in the test set:")
+    for pair in worst:
+        tell("  {label} taken for {taken_for}: {count} of {of}".format(**pair))
 
 
 def _worst(model: Any, loaded: "Loaded") -> list[dict[str, Any]]:
@@ -214,7 +212,7 @@ def _record(
         "test_loss": test["loss"],
         "test_accuracy": test["accuracy"],
         "seconds": result.seconds,
-        "worst": list(worst),
+        "worst": worst,
     }
 
 

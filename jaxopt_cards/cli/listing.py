@@ -34,13 +34,8 @@ def _summary(entry: Entry) -> str:
 
 
 def _record(entry: Entry) -> dict[str, str]:
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "family": entry.family,
-        "module": entry.module,
-        "summary": _summary(entry),
-    }
+    fields = ("name", "kind", "family", "module")
+    return {name: getattr(entry, name) for name in fields} | {"summary": _summary(entry)}
 
 
 def _print_table(known: list[Entry]) -> None:
@@ -49,7 +44,5 @@ def _print_table(known: list[Entry]) -> None:
         width = max(len(entry.name) for entry in known)
         for family, members in groupby(known, key=lambda entry: entry.family):
             heading(console, family)
-            table = grid({"style": "cyan", "no_wrap": True, "min_width": width}, {})
-            for each in members:
-                table.add_row(each.name, styled(_summary(each)))
-            console.print(table)
+            rows = ((each.name, styled(_summary(each))) for each in members)
+            console.print(grid(rows, {"style": "cyan", "no_wrap": True, "min_width": width}, {}))

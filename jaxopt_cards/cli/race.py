@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cli.pictures import Dark, check_output
+from jaxopt_cards.cli.pictures import Dark, check_output, drawn
 from jaxopt_cards.cli.terminal import print_json, printing, tell
 from jaxopt_cards.core.text_tables import grid
 
@@ -78,12 +78,7 @@ def _point(text: str) -> list[float]:
 
 
 def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]:
-    """The numbers of the table, and the paths; what is not finite is null, since JSON lacks it."""
-    import numpy as np
-
-    def finite(array: np.ndarray) -> list[list[float | None]]:
-        return [[x if np.isfinite(x) else None for x in row] for row in array.tolist()]
-
+    """The numbers of the table, and the paths."""
     return {
         "surface": surface.name,
         "minimum": surface.minimum,
@@ -93,8 +88,8 @@ def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]
                 "name": run.name,
                 "learning_rate_found": run.learning_rate,
                 "steps_to_valley": run.steps_to_valley,
-                "final_height": finite(run.heights[None, -1:])[0][0],
-                "points": finite(run.path),
+                "final_height": float(run.heights[-1]),
+                "points": run.path.tolist(),
             }
             for run in runs
         ],
@@ -103,29 +98,29 @@ def _record(surface: "Surface", runs: "list[Run]", steps: int) -> dict[str, Any]
 
 def _print_table(surface: "Surface", runs: "list[Run]", steps: int) -> None:
     """Prints the runs, the fastest first."""
-    from rich.markup import escape
-
     from jaxopt_cards.cards.racing import RATES, VALLEY
 
     columns = ("learning rate", "steps to the valley", "last height")
-    table = grid(
-        {"header": "optimizer", "overflow": "fold"},
-        *({"header": column, "justify": "right"} for column in columns),
-    )
-    for run in sorted(runs, key=_place):
-        rate = "as given" if run.learning_rate is None else f"{run.learning_rate:.2g}, found"
-        arrival = "–" if run.steps_to_valley is None else str(run.steps_to_valley)
-        table.add_row(escape(run.name), rate, arrival, f"{run.heights[-1]:.3g}")
+    headings = ({"header": column, "justify": "right"} for column in columns)
+    rows = map(_row, sorted(runs, key=_place))
     with printing() as console:
         console.print(f"{surface.name}, {steps} steps", style="bold")
         console.print(surface.description)
         console.print()
-        console.print(table)
+        console.print(grid(rows, {"header": "optimizer", "overflow": "fold"}, *headings))
         console.print()
         console.print(f"The valley: at most {VALLEY:g} of the start's height above the minimum.")
         if any(run.learning_rate is not None for run in runs):
             lowest, highest = f"{RATES[0]:g}", f"{RATES[-1]:g}"
             console.print(f"Found: the best of {len(RATES)} rates from {lowest} to {highest}.")
+
+
+def _row(run: "Run") -> tuple[str, str, str, str]:
+    from rich.markup import escape
+
+    rate = "as given" if run.learning_rate is None else f"{run.learning_rate:.2g}, found"
+    arrival = "–" if run.steps_to_valley is None else str(run.steps_to_valley)
+    return escape(run.name), rate, arrival, f"{run.heights[-1]:.3g}"
 
 
 def _place(run: "Run") -> tuple[bool, float, bool, float]:
@@ -137,18 +132,14 @@ def _place(run: "Run") -> tuple[bool, float, bool, float]:
 
 def _draw(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:
     """Draws the paths, and the height by step."""
-    from matplotlib.figure import Figure
-
     from jaxopt_cards import pictures
 
     ways = {run.name: run.path for run in runs}
-    with pictures.style(dark=dark):
-        figure = Figure(figsize=(10, 4.2))
+    with drawn(output, dark, (10, 4.2)) as figure:
         left, right = figure.subplots(1, 2)
         pictures.paths(left, surface, ways)
         pictures.heights(right, surface, ways)
         figure.suptitle(f"{surface.name}: {surface.description}", fontsize=10)
-        figure.savefig(output, dpi=150)
 
 
 def _animate(surface: "Surface", runs: "list[Run]", output: Path, dark: bool) -> None:

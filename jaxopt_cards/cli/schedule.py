@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxopt_cards.cli.pictures import Dark, Output, check_output
+from jaxopt_cards.cli.pictures import Dark, Output, check_output, drawn
 from jaxopt_cards.cli.terminal import print_json, printing, tell
 from jaxopt_cards.core.text_tables import grid
 
@@ -38,9 +38,8 @@ def schedule(
     if output:
         _draw(curves, steps, output, dark)
     if as_json:
-        every = {
-            name: values_of(curve, np.arange(steps)).tolist() for name, curve in curves.items()
-        }
+        all_steps = np.arange(steps)
+        every = {name: values_of(curve, all_steps).tolist() for name, curve in curves.items()}
         print_json({"steps": steps, "values": every})
         return
     some = np.unique([*range(0, steps, max(1, steps // 10)), steps - 1])
@@ -52,26 +51,24 @@ def schedule(
 def _print_table(columns: "dict[str, np.ndarray]", steps: "np.ndarray") -> None:
     """A row for each step; the names are printed above, since they are longer than the values."""
     numbers = [f"({number})" for number in range(1, len(columns) + 1)]
-    table = grid(*({"header": header, "justify": "right"} for header in ["step", *numbers]))
-    for row, step in enumerate(steps):
-        table.add_row(str(step), *(f"{column[row]:.4g}" for column in columns.values()))
+    headings = ({"header": header, "justify": "right"} for header in ["step", *numbers])
+    rows = (
+        [str(step), *(f"{column[row]:.4g}" for column in columns.values())]
+        for row, step in enumerate(steps)
+    )
     with printing() as console:
         for number, name in zip(numbers, columns, strict=True):
             console.print(f"{number} {name}", markup=False)
         console.print()
-        console.print(table)
+        console.print(grid(rows, *headings))
 
 
 def _draw(curves: dict[str, Any], steps: int, output: Path, dark: bool) -> None:
     """Draws all schedules into one picture."""
-    from matplotlib.figure import Figure
-
     from jaxopt_cards import pictures
     from jaxopt_cards.pictures.theme import plain
 
-    with pictures.style(dark=dark):
-        figure = Figure(figsize=(7, 3.5))
+    with drawn(output, dark, (7, 3.5)) as figure:
         ax = pictures.schedules(figure.subplots(), curves, steps, label="value")
         if len(curves) == 1:
             ax.set_title(plain(next(iter(curves))))
-        figure.savefig(output, dpi=150)

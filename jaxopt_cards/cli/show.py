@@ -80,10 +80,8 @@ def _print_title(console: "Console", card: "Card") -> None:
         console.print()
         console.print(styled(card.description))
     console.print()
-    table = grid({"style": "bold", "no_wrap": True}, {})
-    table.add_row("Use when", styled(card.use_when))
-    table.add_row("Avoid when", styled(card.avoid_when))
-    console.print(table)
+    rows = [("Use when", styled(card.use_when)), ("Avoid when", styled(card.avoid_when))]
+    console.print(grid(rows, {"style": "bold", "no_wrap": True}, {}))
 
 
 def _print_equation(console: "Console", card: "Card", title: str) -> None:
@@ -103,25 +101,22 @@ def _print_arguments(console: "Console", card: "Card") -> None:
     if not card.arguments:
         return
     heading(console, "Arguments")
-    table = grid({"style": "cyan", "max_width": 26, "overflow": "fold"}, {})
-    for argument in card.arguments:
-        table.add_row(argument.name, styled(argument.text))
-    console.print(table)
+    rows = ((argument.name, styled(argument.text)) for argument in card.arguments)
+    console.print(grid(rows, {"style": "cyan", "max_width": 26, "overflow": "fold"}, {}))
 
 
 def _print_facts(console: "Console", facts: "Facts") -> None:
     heading(console, "Measured" + (f", with {facts.settings}" if facts.settings else ""))
-    table = grid({"no_wrap": True}, {})
-    for label, value in {
+    texts = {
         "state": f"{facts.state_bytes:g} bytes for each float32 parameter",
         "a step": f"reads or writes {facts.passes:g} arrays like the parameters, and computes "
         f"{facts.operations:g} operations for each",
         "parameters": "needed in `update`" if facts.needs_params else "not needed in `update`",
         "element-wise": "yes" if facts.elementwise else "no: elements depend on each other",
         "traced": ", ".join(f"`{each}`" for each in facts.traced) or "no argument",
-    }.items():
-        table.add_row(label, styled(value))
-    console.print(table)
+    }
+    rows = ((label, styled(text)) for label, text in texts.items())
+    console.print(grid(rows, {"no_wrap": True}, {}))
 
 
 def _print_texts(console: "Console", card: "Card") -> None:

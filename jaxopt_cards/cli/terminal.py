@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from jaxopt_cards.cards.reading import Card
 
+BatchNorm = Annotated[bool, typer.Option("--batch-norm", help="Normalise each layer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 
 
@@ -79,5 +81,16 @@ def record(card: "Card") -> dict[str, Any]:
 
 
 def print_json(content: Any) -> None:
-    """Prints JSON, with characters that are not ASCII unescaped."""
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    """Prints JSON, with characters that are not ASCII unescaped.
+
+    Numbers that are not finite are null, since JSON lacks them.
+    """
+    typer.echo(json.dumps(_finite(content), indent=1, ensure_ascii=False))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return list(map(_finite, content))
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -33,12 +33,9 @@ def escaped(text: object, limit: int | None = LINE, *, lines: bool = False) -> s
         text = f"{text[: limit - end]} … {text[-end:]}"
     kept = "\n\t" if lines else ""
     return "".join(
-        letter if letter.isprintable() or letter in kept else _escape(letter) for letter in text
+        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode()
+        for each in text
     )
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
 
 
 class HyperparameterError(NamedError):
@@ -113,9 +110,14 @@ def check_float_dtype(argument: str, dtype: Any) -> None:
         raise HyperparameterError(argument, "be a dtype of floating point", dtype)
 
 
+def is_transformation(value: Any) -> bool:
+    """Whether it has an `init` and an `update` to call."""
+    return all(callable(getattr(value, name, None)) for name in ("init", "update"))
+
+
 def check_tx(argument: str, tx: Any) -> Any:
     """Returns the transformation; raises unless it has functions `init` and `update`."""
-    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+    if not is_transformation(tx):
         expected = "be a gradient transformation, such as adam(1e-3)"
         raise HyperparameterError(argument, expected, tx)
     return tx
@@ -125,7 +127,7 @@ def check_params(params: Any) -> None:
     """Raises unless the caller of `update` gave the parameters."""
     if params is None:
         raise NamedError(
-            "needs the parameters, got params=None: call update(updates, state, params)",
+            "needs the parameters, got params=None: call update(updates, state, params)"
         )
 
 

@@ -9,6 +9,7 @@ From there come the checks and their errors, the cards, the columns of the table
 `cards.describe` prints of a transformation.
 """
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -28,12 +29,8 @@ from typing import overload as _overload
 
 from jaxopt_cards.core.errors import ArgumentError, named_as, named_stages, nearest_argument
 
-# Arguments of earlier versions, by what they are called now.
-RENAMED = {"pattern": "mask"}
-
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-_NONE: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Call(NamedTuple):
@@ -43,11 +40,12 @@ class Call(NamedTuple):
     arguments: Mapping[str, Any]  # as given, and defaults
 
 
+@dataclasses.dataclass(eq=False)
 class Declaration:
     """What is declared of a public function.
 
     Attributes:
-        name: by which errors call it.
+        function: the function itself.
         needs_params: whether `update` of the transformation needs the parameters.
         elementwise: whether an element's update depends on that element alone.
         takes_complex: whether parameters may be complex.
@@ -59,27 +57,23 @@ class Declaration:
             instead: `{"mesh": "be given as placement=mesh"}`.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        needs_params: bool = False,
-        elementwise: bool = False,
-        takes_complex: bool = True,
-        is_wrapper: bool = False,
-        settings: Mapping[str, Any] = _NONE,
-        refused: Mapping[str, str] = _NONE,
-    ):
-        self.name = function.__qualname__.removesuffix(".__init__")
-        self.needs_params, self.elementwise = needs_params, elementwise
-        self.takes_complex, self.is_wrapper = takes_complex, is_wrapper
-        self.settings, self.refused = settings, refused
-        self._function = function
+    function: Callable[..., Any]
+    needs_params: bool = False
+    elementwise: bool = False
+    takes_complex: bool = True
+    is_wrapper: bool = False
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """By which errors call it."""
+        return self.function.__qualname__.removesuffix(".__init__")
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         """Read at the first call: an import should not wait for it."""
-        signature = inspect.signature(self._function)
+        signature = inspect.signature(self.function)
         if not self.settings:
             return signature
         *named, gathered = signature.parameters.values()
@@ -151,10 +145,9 @@ class Declaration:
         unknown = [] if takes_any else [key for key in kwargs if key not in names]
         if not unknown:
             return f"{problem}. {takes}"
-        if unknown[0] in self.refused:
-            return f"{unknown[0]} must {self.refused[unknown[0]]}, got {kwargs[unknown[0]]!r}"
-        if RENAMED.get(unknown[0]) in names:
-            return f"{unknown[0]} is now called {RENAMED[unknown[0]]}"
+        refused = {**({"pattern": "be given as mask"} if "mask" in names else {}), **self.refused}
+        if unknown[0] in refused:
+            return f"{unknown[0]} must {refused[unknown[0]]}, got {kwargs[unknown[0]]!r}"
         near = nearest_argument(unknown[0], names)
         meant = f", did you mean {near}?" if near else "."
         return f"there is no argument {unknown[0]}{meant} {takes}"
@@ -164,13 +157,7 @@ class Declaration:
 def declare(function: Callable[_Arguments, _Result], /) -> Callable[_Arguments, _Result]: ...
 @_overload
 def declare(
-    *,
-    needs_params: bool = False,
-    elementwise: bool = False,
-    takes_complex: bool = True,
-    is_wrapper: bool = False,
-    settings: Mapping[str, Any] = _NONE,
-    refused: Mapping[str, str] = _NONE,
+    **declared: Any,
 ) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]: ...
 def declare(function: Any = None, /, **declared: Any) -> Any:
     """Declares a public function: see the attributes of `Declaration`.
@@ -180,15 +167,11 @@ def declare(function: Any = None, /, **declared: Any) -> Any:
     arguments.
     """
     if function is None:
-        return lambda decorated: _declared(decorated, **declared)
-    return _declared(function)
-
-
-def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callable[..., Any]:
-    declaration = Declaration(function, **declared_of_it)
+        return functools.partial(declare, **declared)
+    declaration = Declaration(function, **declared)
 
     @functools.wraps(function)
-    def declared(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args: Any, **kwargs: Any) -> Any:
         with named_as(declaration.name):
             bound = declaration.bound(args, kwargs)
             made = function(*bound.args, **bound.kwargs)
@@ -200,7 +183,7 @@ def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callabl
         made.update.call = Call(declaration.name, bound.arguments)
         return made
 
-    result: Any = declared
+    result: Any = checked
     result.declaration = declaration
     return result
 
@@ -208,8 +191,3 @@ def _declared(function: Callable[..., Any], /, **declared_of_it: Any) -> Callabl
 def declaration_of(function: Any) -> Declaration | None:
     """What a public function declares; `None` of other functions."""
     return getattr(function, "declaration", None)
-
-
-def made_by(tx: Any) -> Call | None:
-    """The call of a public function of this package that made a transformation."""
-    return getattr(getattr(tx, "update", None), "call", None)

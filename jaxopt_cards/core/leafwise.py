@@ -68,9 +68,6 @@ def leafwise(
             tuple for several, `()` for none. Default: `LeafwiseState`.
         needs_params: whether calling without parameters is an error.
 
-    Returns:
-        An `optax.GradientTransformation`.
-
     State:
         `state_type`: what `init` returns for each parameter, and `count` where it has that field.
 

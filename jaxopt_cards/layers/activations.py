@@ -15,7 +15,8 @@ from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
 from jaxopt_cards.layers.noisy import Noisy
 
-LOWER, UPPER = 1 / 8, 1 / 3
+LOWER = 1 / 8
+UPPER = 1 / 3
 
 
 @declare

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.schedule_values import values_of
-from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.inputs import named, named_numbers, numbers
 from jaxopt_cards.pictures.theme import colour, is_dark, line, marker, over, plain
 from jaxopt_cards.training.outcome import History
 
@@ -34,9 +34,6 @@ def learning_curves(
         ax: the axes to draw into.
         runs: the histories of the runs by name, one per seed.
         quantity: "valid_accuracy", "valid_loss" or "train_loss".
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: the quantity is unknown, or `runs` are not histories by name.
@@ -83,9 +80,7 @@ def _curves_of(name: str, histories: Sequence[History], quantity: str) -> list[n
         raise HyperparameterError(f"runs[{name!r}]", expected, histories)
     scale = 100.0 if quantity == "valid_accuracy" else 1.0
     argument = f"runs[{name!r}].{quantity}"
-    return [
-        scale * numbers(argument, getattr(history, quantity), "(epochs,)") for history in histories
-    ]
+    return [scale * numbers(argument, getattr(each, quantity), "(epochs,)") for each in histories]
 
 
 @declare
@@ -103,9 +98,6 @@ def schedules(
         steps: the number of steps to draw, from 0.
         label: the label of the values.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `curves` are not functions by name, or a number is outside its range.
 
@@ -121,12 +113,7 @@ def schedules(
     for index, (name, schedule) in enumerate(curves.items()):
         if not callable(schedule):
             raise HyperparameterError(f"curves[{name!r}]", "be a function", schedule)
-        ax.plot(
-            np.arange(steps),
-            values_of(schedule, np.arange(steps)),
-            label=plain(name),
-            **line(ax, index),
-        )
+        ax.plot(values_of(schedule, np.arange(steps)), label=plain(name), **line(ax, index))
     return over(ax, "step", label, len(curves))
 
 
@@ -144,9 +131,6 @@ def gradient_norms(
         steps: array of shape (steps,); the step of each norm. Default: 0, 1, …
         label: the label of the numbers.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `norms` are not arrays by name, or differ in length from `steps`.
 
@@ -159,11 +143,12 @@ def gradient_norms(
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([  0., 100.]))
     """
-    named("norms", norms)
+    arrays = named_numbers("norms", norms, "(steps,)")
     given = None if steps is None else numbers("steps", steps, "(steps,)")
-    colours = _in_order(ax, len(norms))
-    for index, (name, values) in enumerate(norms.items()):
-        values = numbers(f"norms[{name!r}]", values, "(steps,)")
+    # Colours of one scale, without the end that is too close to the background.
+    low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
+    colours = mpl.colormaps["cividis"](np.linspace(low, high, len(norms)))
+    for index, (name, values) in enumerate(arrays.items()):
         x = np.arange(len(values)) if given is None else given
         if len(x) != len(values):
             expected = f"have {len(x)} numbers, as many as steps"
@@ -184,9 +169,6 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         profiles: by name, arrays of shape (layers,) of numbers >= 0, the lowest layer first.
         label: the label of the numbers.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `profiles` are not arrays by name, or have negative numbers.
 
@@ -199,9 +181,8 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
         >>> ax.get_yscale(), ax.lines[0].get_xdata()
         ('log', array([1, 2, 3]))
     """
-    named("profiles", profiles)
-    for index, (name, values) in enumerate(profiles.items()):
-        values = numbers(f"profiles[{name!r}]", values, "(layers,)")
+    arrays = named_numbers("profiles", profiles, "(layers,)")
+    for index, (name, values) in enumerate(arrays.items()):
         if np.any(values < 0):
             raise HyperparameterError(f"profiles[{name!r}]", "be >= 0", values)
         layers = np.arange(1, len(values) + 1)
@@ -214,9 +195,3 @@ def by_layer(ax: Axes, profiles: Mapping[str, Any], label: str) -> Axes:
             ax.plot(zeros, np.zeros(zeros.size), "v", color=colour(ax, index), **at_edge)
     ax.set_yscale("log")
     return over(ax, "layer", label, len(profiles))
-
-
-def _in_order(ax: Axes, count: int) -> np.ndarray:
-    """Colours of one scale, without the end that is too close to the background."""
-    low, high = (0.45, 1.0) if is_dark(ax) else (0.0, 0.7)
-    return mpl.colormaps["cividis"](np.linspace(low, high, count))

@@ -1,6 +1,6 @@
 """Pictures of images, and of a model's predictions for them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,9 +22,6 @@ def augmentation_sheet(ax: Axes, originals: Any, versions: Any) -> Axes:
         ax: the axes to draw into.
         originals: array of shape (images, height, width), or (images, pixels) of square images.
         versions: one array like `originals` for each version.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: arrays have other shapes.
@@ -80,9 +77,6 @@ def misclassified(
         classes: names of the classes. Default: their numbers.
         most: the number of images to show.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: arrays have other shapes, a class has no name, or `most` is not above 0.
 
@@ -101,16 +95,10 @@ def misclassified(
         raise HyperparameterError("labels", f"have {len(images)} elements", len(labels))
     wrong = np.flatnonzero(labels != guesses)
     shown = wrong[:most]
-    columns = min(len(shown), 10)
-    for place, row in enumerate(shown):
-        x, y = place % columns * 1.15, place // columns * 1.5
-        draw_tile(ax, images[row], x, y)
-        text = plain(f"{names[labels[row]]} → {names[guesses[row]]}")
-        ax.text(x + 0.5, y - 0.06, text, ha="center", va="bottom", fontsize=8)
+    texts = [plain(f"{names[labels[row]]} → {names[guesses[row]]}") for row in shown]
     some = f", the first {most}" if len(wrong) > most else ""
     ax.set_title(f"{len(wrong)} of {len(labels)} are wrong{some}: class → guess")
-    lines = -(-len(shown) // max(columns, 1))
-    return sheet(ax, max(columns * 1.15 - 0.15, 1.0), max(lines * 1.5 - 0.5, 1.0), above=0.4)
+    return tiles(ax, images[shown], texts, max(min(len(shown), 10), 1))
 
 
 @declare
@@ -127,9 +115,6 @@ def confusion_matrix(
         labels: integers of shape (examples,): the class of each example.
         guesses: integers of shape (examples,): the prediction for each example.
         classes: names of the classes. Default: their numbers.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: arrays have other shapes, or a class has no name.
@@ -162,6 +147,16 @@ def confusion_matrix(
     ax.tick_params(length=0)
     ax.set(xlabel="guess", ylabel="class")
     return ax
+
+
+def tiles(ax: Axes, images: np.ndarray, texts: Iterable[str], columns: int) -> Axes:
+    """Lines of images, each with its text above."""
+    for place, (image, text) in enumerate(zip(images, texts, strict=True)):
+        x, y = place % columns * 1.15, place // columns * 1.5
+        draw_tile(ax, image, x, y)
+        ax.text(x + 0.5, y - 0.06, text, ha="center", va="bottom", fontsize=8)
+    lines = -(-len(images) // columns)
+    return sheet(ax, columns * 1.15 - 0.15, max(lines * 1.5 - 0.5, 1.0), above=0.4)
 
 
 def draw_tile(ax: Axes, image: np.ndarray, x: float, y: float) -> None:

@@ -15,6 +15,12 @@ def named(argument: str, things: Any) -> None:
         raise HyperparameterError(argument, expected, things)
 
 
+def named_numbers(argument: str, things: Any, shape: str) -> dict[str, np.ndarray]:
+    """The arrays by name, each as `numbers` returns it."""
+    named(argument, things)
+    return {name: numbers(f"{argument}[{name!r}]", it, shape) for name, it in things.items()}
+
+
 def numbers(argument: str, values: Any, shape: str) -> np.ndarray:
     """The values as float64; raises unless they are real numbers of that shape.
 

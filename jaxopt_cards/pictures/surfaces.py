@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.inputs import named_numbers
 from jaxopt_cards.pictures.theme import colour, ink, legend, line, marker, over, plain, shades
 
 _GRID = 201
@@ -53,9 +53,6 @@ def contours(ax: Axes, surface: Surface) -> Axes:
         ax: the axes to draw into.
         surface: one of `jaxopt_cards.cards.surfaces.SURFACES`, or a `Surface` of your own.
 
-    Returns:
-        The axes.
-
     Example:
         >>> from matplotlib.figure import Figure
         >>> from jaxopt_cards import pictures
@@ -70,24 +67,12 @@ def contours(ax: Axes, surface: Surface) -> Axes:
     norm = BoundaryNorm(levels, 256)
     ax.contourf(x, y, heights, levels, cmap=shades(ax), norm=norm)
     # Contours of negative heights would be dashed.
-    lines: dict[str, Any] = {
-        "colors": ink(ax),
-        "linewidths": 0.4,
-        "alpha": 0.5,
-        "linestyles": "solid",
-    }
-    ax.contour(x, y, heights, levels, **lines)
+    lines: dict[str, Any] = {"linewidths": 0.4, "alpha": 0.5, "linestyles": "solid"}
+    ax.contour(x, y, heights, levels, colors=ink(ax), **lines)
+    star: dict[str, Any] = {"markersize": 11, "markeredgewidth": 0, "zorder": 3}
     for place in surface.minima:
-        star: dict[str, Any] = {
-            "color": ink(ax),
-            "markersize": 11,
-            "markeredgewidth": 0,
-            "zorder": 3,
-        }
-        ax.plot([place[0]], [place[1]], "*", linestyle="", **star)
-    ax.set_xlim(*surface.bounds[0])
-    ax.set_ylim(*surface.bounds[1])
-    ax.set(xticks=[], yticks=[])
+        ax.plot(*place, "*", color=ink(ax), **star)
+    ax.set(xlim=surface.bounds[0], ylim=surface.bounds[1], xticks=[], yticks=[])
     return ax
 
 
@@ -112,9 +97,6 @@ def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         surface: the surface below; its contours are drawn as well.
         paths: by name, arrays of shape (steps + 1, 2): the points, from the start.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `paths` are not such arrays by name.
 
@@ -128,16 +110,14 @@ def paths(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         >>> [line.get_label() for line in ax.lines if len(line.get_xdata()) == 3]
         ['straight']
     """
-    named("paths", paths)
-    ways = {name: numbers(f"paths[{name!r}]", way, "(steps + 1, 2)") for name, way in paths.items()}
+    ways = named_numbers("paths", paths, "(steps + 1, 2)")
     contours(ax, surface)
     for index, (name, way) in enumerate(ways.items()):
         way = _drawable(way, surface)
         every = max(1, len(way) // 10)
         look = line(ax, index) | {"marker": marker(index), "markersize": 4, "markevery": every}
         ax.plot(way[:, 0], way[:, 1], label=plain(name), **look)
-        ends = way[-1]
-        ax.plot(*ends, marker(index), color=colour(ax, index), markersize=8, mec=ink(ax))
+        ax.plot(*way[-1], marker(index), color=colour(ax, index), markersize=8, mec=ink(ax))
     for start in {tuple(way[0]) for way in ways.values()}:
         ax.plot(*start, "o", color="none", mec=ink(ax), markersize=10, markeredgewidth=1.5)
     legend(ax, len(ways) + (len(ways) == 1))
@@ -155,9 +135,6 @@ def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         surface: the surface below.
         paths: by name, arrays of shape (steps + 1, 2): the points, from the start.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `paths` are not such arrays by name.
 
@@ -171,14 +148,13 @@ def heights(ax: Axes, surface: Surface, paths: Mapping[str, Any]) -> Axes:
         >>> ax.lines[0].get_ydata()
         array([2. , 0.5])
     """
-    named("paths", paths)
-    for index, (name, way) in enumerate(paths.items()):
-        points = numbers(f"paths[{name!r}]", way, "(steps + 1, 2)")
+    ways = named_numbers("paths", paths, "(steps + 1, 2)")
+    for index, (name, points) in enumerate(ways.items()):
         reached = jax.vmap(surface.function)(jnp.asarray(points, float))
         above = np.asarray(reached, np.float64) - surface.minimum
         # A logarithmic axis cannot show zero, nor values that rounding made negative.
         above = np.where(above > 0, above, np.nan)
-        ax.plot(np.arange(len(above)), above, label=plain(name), **line(ax, index))
+        ax.plot(above, label=plain(name), **line(ax, index))
     ax.set_yscale("log")
     return over(ax, "step", "height above the minimum", len(paths))
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
-from jaxopt_cards.pictures.inputs import named, numbers
+from jaxopt_cards.pictures.inputs import named, named_numbers, numbers
 from jaxopt_cards.pictures.theme import colour, legend, line, marker, plain
 
 _BINS = 60
@@ -29,9 +29,6 @@ def activation_histograms(
         activations: an array of any shape for each layer, the lowest first.
         label: the label of the numbers.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `activations` are not finite arrays by name.
 
@@ -48,11 +45,9 @@ def activation_histograms(
     named("activations", activations)
     arrays = {}
     for name, values in activations.items():
-        flat = numbers(f"activations[{name!r}]", np.ravel(values), "(n,)")
-        if not np.all(np.isfinite(flat)):
-            expected = "be finite"
-            raise HyperparameterError(f"activations[{name!r}]", expected, values)
-        arrays[name] = flat
+        arrays[name] = numbers(f"activations[{name!r}]", np.ravel(values), "(n,)")
+        if not np.all(np.isfinite(arrays[name])):
+            raise HyperparameterError(f"activations[{name!r}]", "be finite", values)
     low = min(flat.min() for flat in arrays.values())
     high = max(flat.max() for flat in arrays.values())
     # If all values are equal, the same bins as NumPy's histogram.
@@ -77,9 +72,6 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         points: by name, arrays of shape (points, 2): the fraction of zeros, in [0, 1], and the
             accuracy in percent.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: `points` are not such arrays by name.
 
@@ -91,9 +83,8 @@ def sparsity(ax: Axes, points: Mapping[str, Any]) -> Axes:
         >>> pictures.sparsity(Figure().subplots(), points).lines[0].get_xdata()
         array([50., 90.])
     """
-    named("points", points)
-    for index, (name, values) in enumerate(points.items()):
-        values = numbers(f"points[{name!r}]", values, "(points, 2)")
+    arrays = named_numbers("points", points, "(points, 2)")
+    for index, (name, values) in enumerate(arrays.items()):
         if np.any(values[:, 0] < 0) or np.any(values[:, 0] > 1):
             expected = "have fractions of zeros in [0, 1]"
             raise HyperparameterError(f"points[{name!r}]", expected, values[:, 0])

@@ -78,9 +78,9 @@ def page(title: str, written: str, text: str, sections: Sequence[Section], foote
 """
 
 
-def paragraph(text: str, kind: str = "text") -> str:
+def paragraph(text: str) -> str:
     """A paragraph that keeps line breaks; empty for empty text."""
-    return f'<p class="{kind}">{escape(text)}</p>' if text else ""
+    return f'<p class="text">{escape(text)}</p>' if text else ""
 
 
 def table(caption: str, rows: Sequence[Mapping[str, Any]], total: Sequence[str] = ()) -> str:

@@ -1,5 +1,6 @@
 """The pictures of a report, each drawn for light and for dark mode."""
 
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -54,13 +55,8 @@ def _one_quantity(rows: Rows, quantity: str, caption: str) -> Iterator[tuple[str
     finite = [np.isfinite(getattr(h, quantity)).any() for some in runs.values() for h in some]
     if all(finite):
         names = "" if len(rows) == 1 else f" of {', '.join(rows)}"
-        yield (
-            caption,
-            drawn(
-                lambda ax: _pictures().learning_curves(ax, runs, quantity),
-                f"{caption} by epoch{names}",
-            ),
-        )
+        draw = functools.partial(_pictures().learning_curves, runs=runs, quantity=quantity)
+        yield caption, drawn(draw, f"{caption} by epoch{names}")
 
 
 def guesses(found: "Guesses") -> Iterator[tuple[str, Drawn]]:
@@ -105,7 +101,9 @@ def given(name: str, figure: Any) -> Drawn:
     """A given picture: a figure, a function that returns one, or a file."""
     if hasattr(figure, "savefig"):
         width = round(96 * figure.get_figwidth())  # a page has 96 pixels to the inch
-        return Drawn("image/png", _png(figure), None, f"{name}: {_alt(figure)}", width)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+        return Drawn("image/png", file.getvalue(), None, f"{name}: {_alt(figure)}", width)
     if callable(figure):
         return _in_both(figure, name)
     if isinstance(figure, str | os.PathLike):
@@ -131,12 +129,6 @@ def _svg(figure: "Figure") -> bytes:
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "jaxopt_cards"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
-def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NamedError, NotFiniteError
+from jaxopt_cards.core.text_tables import printed
 from jaxopt_cards.training.many_runs import always, fit_many
 from jaxopt_cards.training.outcome import FitResult
 from jaxopt_cards.training.settings import RUN, RunSettings
@@ -54,12 +55,9 @@ class SearchResult:
 
     def __str__(self) -> str:
         """The table, aligned."""
-        rows = [list(self.table[0]), *([_short(v) for v in row.values()] for row in self.table)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows
-        )
+        columns = ({"header": each, "justify": "right", "no_wrap": True} for each in self.table[0])
+        rows = (map(_short, row.values()) for row in self.table)
+        return printed(rows, *columns, width=10**4)
 
 
 _REFUSED = {

@@ -117,7 +117,9 @@ def test_masks_that_do_not_fit_are_refused_alike(name, mask, message):
 @pytest.mark.parametrize("name", CALLS)
 def test_the_old_name_is_told(name):
     function = functions_with("mask")[name]
-    with pytest.raises(TypeError, match=f"^{name}: pattern is now called mask$") as caught:
+    with pytest.raises(
+        TypeError, match=f"^{name}: pattern must be given as mask, got 'kernel'$"
+    ) as caught:
         function(pattern="kernel")
     assert isinstance(caught.value, ValueError)
 

@@ -1,23 +1,8 @@
 """The gallery: for each technique, a function that draws it and returns a title."""
 
-from jaxopt_cards.cards.gallery import (
-    images,
-    networks,
-    paths,
-    responses,
-    runs,
-    steps,
-    trees,
-    values,
-)
+from importlib import import_module
 
-DRAWERS = {
-    **paths.DRAWERS,
-    **responses.DRAWERS,
-    **values.DRAWERS,
-    **steps.DRAWERS,
-    **trees.DRAWERS,
-    **networks.DRAWERS,
-    **images.DRAWERS,
-    **runs.DRAWERS,
-}
+from jaxopt_cards.cards.gallery.drawing import DRAWERS as DRAWERS
+
+for part in ("paths", "responses", "values", "steps", "trees", "networks", "images", "runs"):
+    import_module(f"{__name__}.{part}")

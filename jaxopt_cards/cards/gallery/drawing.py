@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch, Rectangle
@@ -11,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from jaxopt_cards.pictures.theme import colour, ink, paper
 
 Drawer = Callable[[Axes, str], str]  # returns the title
+DRAWERS: dict[str, Drawer] = {}
 # For each role: number and opacity of its colour, and a pattern to recognise it in grey.
 ROLES = {
     "given": (6, 0.08, ""),
@@ -22,11 +26,11 @@ ROLES = {
 }
 
 
-def draws(register: dict[str, Drawer], *names: str) -> Callable[[Drawer], Drawer]:
+def draws(*names: str) -> Callable[[Drawer], Drawer]:
     """Registers a drawer for these techniques."""
 
     def registered(drawer: Drawer) -> Drawer:
-        register.update(dict.fromkeys(names, drawer))
+        DRAWERS.update(dict.fromkeys(names, drawer))
         return drawer
 
     return registered
@@ -82,6 +86,21 @@ def _look(ax: Axes, role: str) -> dict[str, Any]:
 def _arrow(ax: Axes, start: float, end: float, y: float) -> None:
     look = {"arrowstyle": "->", "color": ink(ax), "linewidth": 1.2}
     ax.annotate("", (end, y), (start, y), arrowprops=look)
+
+
+def walked(
+    tx: Any, start: Any, gradient: Callable[[Any, Any, Any], Any], given: Any
+) -> tuple[Any, Any]:
+    """Parameters and state after each step, with `gradient(params, state, given[step])`."""
+
+    def step(carry: Any, given: Any) -> Any:
+        params, state = carry
+        updates, state = tx.update(gradient(params, state, given), state, params)
+        carry = optax.apply_updates(params, updates), state
+        return carry, carry
+
+    scan = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.asarray(given, float))[1])
+    return scan((start, tx.init(start)))
 
 
 def vectors(ax: Axes, ends: Sequence[np.ndarray], label: str, number: int, width: float) -> None:

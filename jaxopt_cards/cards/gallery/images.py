@@ -9,11 +9,10 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 from jaxopt_cards import data, layers, pictures
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws
-from jaxopt_cards.pictures.images import draw_tile, sheet
+from jaxopt_cards.cards.gallery.drawing import draws
+from jaxopt_cards.pictures.images import draw_tile, sheet, tiles
 from jaxopt_cards.pictures.theme import colour, tones
 
-DRAWERS: dict[str, Drawer] = {}
 _SIDE = 8
 
 
@@ -22,15 +21,15 @@ def _digits() -> data.Splits:
     return data.digits()
 
 
-@draws(DRAWERS, "digits")
+@draws("digits")
 def _images(ax: Axes, name: str) -> str:
     train = _digits().train
-    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    tiles(ax, train.x[:40].reshape(-1, _SIDE, _SIDE), train.y[:40].astype(str), 10)
     sizes = ", ".join(str(len(split.y)) for split in _digits())
     return f"8×8 pixels: {sizes} images"
 
 
-@draws(DRAWERS, "mnist")
+@draws("mnist")
 def _mnist(ax: Axes, name: str) -> str:
     try:
         train = data.mnist(download=False).train
@@ -38,11 +37,11 @@ def _mnist(ax: Axes, name: str) -> str:
         ax.text(0.5, 0.5, "MNIST is not on this disk:\ndata.mnist() downloads it", ha="center")
         ax.set_axis_off()
         return "28×28 pixels"
-    _grid(ax, train.x[:40], [str(label) for label in train.y[:40]], 10)
+    tiles(ax, train.x[:40].reshape(-1, 28, 28), train.y[:40].astype(str), 10)
     return f"28×28 pixels, {len(train.y):,} for training"
 
 
-@draws(DRAWERS, "augment")
+@draws("augment")
 def _augment(ax: Axes, name: str) -> str:
     change = data.augment((_SIDE, _SIDE), shift=0.6, rotation=15, scale=0.1, elastic=0.4)
     x = jnp.asarray(_digits().train.x[:4])
@@ -52,17 +51,17 @@ def _augment(ax: Axes, name: str) -> str:
     return "shift 0.6, rotation 15°, scale 0.1, elastic 0.4"
 
 
-@draws(DRAWERS, "corrupted")
+@draws("corrupted")
 def _corrupted(ax: Axes, name: str) -> str:
     few = data.Examples(*(part[:60] for part in _digits().train))
     made = data.corrupted(few, image_shape=(_SIDE, _SIDE), sigma=1)
     rows = [np.flatnonzero(made.y == label)[:8] for label in (0, 1)]
     labels = ["corrupted" if label == 0 else "good" for label in (0, 1) for _ in range(8)]
-    _grid(ax, made.x[np.concatenate(rows)], labels, 8)
+    tiles(ax, made.x[np.concatenate(rows)].reshape(-1, _SIDE, _SIDE), labels, 8)
     return "half of a corrupted image is from another"
 
 
-@draws(DRAWERS, "pairs")
+@draws("pairs")
 def _pairs(ax: Axes, name: str) -> str:
     made = data.pairs(_digits().train, 8)
     for place, (pair, label) in enumerate(zip(made.x, made.y, strict=True)):
@@ -75,7 +74,7 @@ def _pairs(ax: Axes, name: str) -> str:
     return "pairs of the same or of different digits"
 
 
-@draws(DRAWERS, "per_class", "subset")
+@draws("per_class", "subset")
 def _counts(ax: Axes, name: str) -> str:
     train = _digits().train
     if name == "per_class":
@@ -93,30 +92,30 @@ def _counts(ax: Axes, name: str) -> str:
     return said
 
 
-@draws(DRAWERS, "Dropout")
+@draws("Dropout")
 def _dropout(ax: Axes, name: str) -> str:
     outputs = layers.Dropout(0.5, rngs=nnx.Rngs(0))(jnp.ones((6, 24)))
-    return _mask(ax, outputs, "unit", "example", "outputs")
+    return _mask(ax, outputs, "example", "outputs")
 
 
-@draws(DRAWERS, "DropConnect")
+@draws("DropConnect")
 def _drop_connect(ax: Axes, name: str) -> str:
     layer = layers.DropConnect(8, 16, 0.5, rngs=nnx.Rngs(0), kernel_init=nnx.initializers.ones)
     # For unit vectors as inputs, the outputs are the rows of the kernel that was used.
-    return _mask(ax, layer(jnp.eye(8)), "unit", "input", "weights")
+    return _mask(ax, layer(jnp.eye(8)), "input", "weights")
 
 
-def _mask(ax: Axes, values: jax.Array, x: str, y: str, what: str) -> str:
+def _mask(ax: Axes, values: jax.Array, y: str, what: str) -> str:
     numbers = np.asarray(values)
     ax.imshow(numbers, cmap=tones(ax), vmin=0, vmax=2 * numbers.max(), aspect="auto")
     for row, column in np.argwhere(numbers >= 0):
         text = f"{numbers[row, column]:.0f}"
         ax.text(column, row, text, ha="center", va="center", fontsize=7)
-    ax.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
+    ax.set(xlabel="unit", ylabel=y, xticks=[], yticks=[])
     return f"{what} that were 1, dropped at rate 0.5"
 
 
-@draws(DRAWERS, "stochastic_pool", "StochasticPool")
+@draws("stochastic_pool", "StochasticPool")
 def _pool(ax: Axes, name: str) -> str:
     image = _digits().train.x[2].reshape(1, _SIDE, _SIDE, 1)
     image = jnp.asarray(image)
@@ -136,12 +135,3 @@ def _pool(ax: Axes, name: str) -> str:
         ax.text(place * 1.2 + 0.5, -0.06, said, ha="center", va="bottom", fontsize=8)
     sheet(ax, 5.85, 1.0, above=0.3)
     return "2×2 windows: weighted mean, or a random one"
-
-
-def _grid(ax: Axes, images: np.ndarray, labels: list[str], columns: int) -> None:
-    side = round(images.shape[1] ** 0.5)
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        x, y = place % columns * 1.15, place // columns * 1.5
-        draw_tile(ax, np.asarray(image).reshape(side, side), x, y)
-        ax.text(x + 0.5, y - 0.06, label, ha="center", va="bottom", fontsize=8)
-    sheet(ax, columns * 1.15 - 0.1, -(-len(images) // columns) * 1.5 - 0.5, above=0.4)

@@ -1,6 +1,8 @@
 """Pictures of networks as stacks of boxes: taken, frozen, trained or new layers."""
 
 import functools
+import importlib
+import tempfile
 from typing import Any
 
 import jax
@@ -11,10 +13,9 @@ from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards import layers, transfer
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws, stacks
+from jaxopt_cards.cards.gallery.drawing import draws, stacks
 from jaxopt_cards.core.paths import named
 
-DRAWERS: dict[str, Drawer] = {}
 _UNITS = (30, 20, 10)
 
 
@@ -48,7 +49,7 @@ def _changed(before: layers.MLP, after: layers.MLP) -> list[tuple[str, str]]:
     return boxes
 
 
-@draws(DRAWERS, "MLP")
+@draws("MLP")
 def _mlp(ax: Axes, name: str) -> str:
     model = nnx.eval_shape(lambda: layers.MLP(784, 10, rngs=nnx.Rngs(0)))
     stacks(ax, [("", _stack(model, "trained"))])
@@ -56,7 +57,7 @@ def _mlp(ax: Axes, name: str) -> str:
     return f"MLP(784, 10): {count:,} parameters"
 
 
-@draws(DRAWERS, "replace_head", "drop_layers", "insert_layers")
+@draws("replace_head", "drop_layers", "insert_layers")
 def _rebuilt(ax: Axes, name: str) -> str:
     model, rngs = _model(), nnx.Rngs(1)
     made = {
@@ -68,7 +69,7 @@ def _rebuilt(ax: Axes, name: str) -> str:
     return name
 
 
-@draws(DRAWERS, "restore")
+@draws("restore")
 def _restore(ax: Axes, name: str) -> str:
     fresh = layers.MLP(64, 5, _UNITS, rngs=nnx.Rngs(1))
     made, report = transfer.restore(fresh, _model(), "hidden[12]")
@@ -77,13 +78,13 @@ def _restore(ax: Axes, name: str) -> str:
     return f'by "hidden[12]": {len(report.taken)} arrays taken'
 
 
-@draws(DRAWERS, "freeze")
+@draws("freeze")
 def _freeze(ax: Axes, name: str) -> str:
     stacks(ax, [("", _trained(transfer.freeze("hidden[12]")))])
     return 'freeze("hidden[12]")'
 
 
-@draws(DRAWERS, "unfreeze_schedule")
+@draws("unfreeze_schedule")
 def _unfreeze(ax: Axes, name: str) -> str:
     schedule = transfer.unfreeze_schedule({0: "logits", 5: "hidden3", 10: ""})
     columns = [(f"from epoch {epoch}", _trained(schedule(epoch))) for epoch, _ in schedule.stages]
@@ -100,7 +101,7 @@ def _trained(chosen: Any) -> list[tuple[str, str]]:
     ]
 
 
-@draws(DRAWERS, "fine_tune")
+@draws("fine_tune")
 def _fine_tune(ax: Axes, name: str) -> str:
     rate, ratio = 2e-3, 100.0
     shapes = _shapes(_model())
@@ -115,7 +116,7 @@ def _fine_tune(ax: Axes, name: str) -> str:
     return "default peak learning rates of each stage"
 
 
-@draws(DRAWERS, "cache_features")
+@draws("cache_features")
 def _cache(ax: Axes, name: str) -> str:
     x = jnp.zeros((100, 64))
     features = transfer.cache_features(_model(), 2, (x, np.zeros(100, int))).x
@@ -127,7 +128,7 @@ def _cache(ax: Axes, name: str) -> str:
     return "cache_features(model, 2, …)"
 
 
-@draws(DRAWERS, "reuse_layers")
+@draws("reuse_layers")
 def _reuse(ax: Axes, name: str) -> str:
     columns = []
     for depth in range(len(_UNITS) + 1):
@@ -140,7 +141,7 @@ def _reuse(ax: Axes, name: str) -> str:
     return "a network is trained for each depth"
 
 
-@draws(DRAWERS, "migrate_state")
+@draws("migrate_state")
 def _migrate(ax: Axes, name: str) -> str:
     tx, head = jc.momentum(0.1, 0.9), {"logits": jnp.ones(1)}
     _, state = tx.update(head, tx.init(head))
@@ -154,7 +155,7 @@ def _migrate(ax: Axes, name: str) -> str:
     return "moments of trained parameters are kept"
 
 
-@draws(DRAWERS, "from_torch")
+@draws("from_torch")
 def _from_torch(ax: Axes, name: str) -> str:
     saved = {"hidden1.bias": np.ones(30), "hidden1.weight": np.ones((30, 64))}
     saved |= {"logits.bias": np.ones(10), "logits.weight": np.ones((10, 30))}
@@ -162,15 +163,13 @@ def _from_torch(ax: Axes, name: str) -> str:
     return "kernels are transposed, names are Flax's"
 
 
-@draws(DRAWERS, "from_numpy", "from_safetensors", "from_keras")
+@draws("from_numpy", "from_safetensors", "from_keras")
 def _from_file(ax: Axes, name: str) -> str:
-    import tempfile
-
     shapes = {"hidden1/bias": (30,), "hidden1/kernel": (64, 30)}
     arrays = {path: np.ones(shape, "float32") for path, shape in shapes.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model{_ENDINGS[name]}"
-        _WRITERS[name](path, arrays)
+        _write(name, path, arrays)
         read = getattr(transfer, name)(path)
     keys = _KERAS if name == "from_keras" else dict(zip(arrays, arrays, strict=True))
     _converted(ax, {key: shapes[path] for key, path in keys.items()}, read)
@@ -181,30 +180,17 @@ _KERAS = {"layers/dense/vars/1": "hidden1/bias", "layers/dense/vars/0": "hidden1
 _ENDINGS = {"from_numpy": ".npz", "from_safetensors": ".safetensors", "from_keras": ".weights.h5"}
 
 
-def _write_numpy(path: str, arrays: dict[str, Any]) -> None:
-    np.savez(path, **arrays)
-
-
-def _write_safetensors(path: str, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    save_file(arrays, path)
-
-
-def _write_keras(path: str, arrays: dict[str, np.ndarray]) -> None:
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        for key, name in _KERAS.items():
-            file[key] = arrays[name]
-        file["layers/dense/vars"].attrs["name"] = "hidden1"
-
-
-_WRITERS = {
-    "from_numpy": _write_numpy,
-    "from_safetensors": _write_safetensors,
-    "from_keras": _write_keras,
-}
+def _write(name: str, path: str, arrays: dict[str, Any]) -> None:
+    """Writes a file for the reader with this name."""
+    if name == "from_numpy":
+        np.savez(path, **arrays)
+    elif name == "from_safetensors":
+        importlib.import_module("safetensors.numpy").save_file(arrays, path)
+    else:
+        with importlib.import_module("h5py").File(path, "w") as file:
+            for key, array in _KERAS.items():
+                file[key] = arrays[array]
+            file["layers/dense/vars"].attrs["name"] = "hidden1"
 
 
 def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
@@ -214,7 +200,7 @@ def _converted(ax: Axes, saved: dict[str, tuple[int, ...]], read: Any) -> None:
     stacks(ax, [("in the file", before), ("tree", after)])
 
 
-@draws(DRAWERS, "pretrain_autoencoder", "pretrain_rbm")
+@draws("pretrain_autoencoder", "pretrain_rbm")
 def _pretrained(ax: Axes, name: str) -> str:
     decoder = "decoder" if name == "pretrain_autoencoder" else "visible again"
     columns = []

@@ -1,7 +1,6 @@
 """Pictures of paths of optimizers on a test surface."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +10,12 @@ from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.gallery.drawing import draws, walked
 from jaxopt_cards.cards.racing import RATES, way
 from jaxopt_cards.cards.surfaces import SURFACES, Surface
 from jaxopt_cards.optimizers import by_name
 from jaxopt_cards.pictures.theme import colour
 
-DRAWERS: dict[str, Drawer] = {}
 _STEPS = 200
 # For each optimizer a surface on which it differs from the other one.
 _BESIDE = {
@@ -50,7 +48,7 @@ def _best(name: str, surface: Surface) -> np.ndarray:
     return points[np.argmin(np.where(inside, heights[:, -1], np.inf))]
 
 
-@draws(DRAWERS, *by_name())
+@draws(*by_name())
 def _optimizers(ax: Axes, name: str) -> str:
     place, other = _BESIDE.get(name, _DEFAULT)
     surface = SURFACES[place]
@@ -59,7 +57,7 @@ def _optimizers(ax: Axes, name: str) -> str:
     return f"{_STEPS} steps, at the best rate for this surface"
 
 
-@draws(DRAWERS, "adamw")
+@draws("adamw")
 def _decayed(ax: Axes, name: str) -> str:
     surface = SURFACES["himmelblau"]
     txs = {"adamw": jc.adamw(0.1, weight_decay=0.5), "adam": jc.adam(0.1)}
@@ -68,7 +66,7 @@ def _decayed(ax: Axes, name: str) -> str:
     return "decay by 0.5 pulls the weights towards zero (+)"
 
 
-@draws(DRAWERS, "lookahead")
+@draws("lookahead")
 def _lookahead(ax: Axes, name: str) -> str:
     surface = SURFACES["ravine"]
     ways = {"sgd": jc.sgd(0.0195), "lookahead(sgd)": jc.lookahead(jc.sgd(0.0195))}
@@ -76,16 +74,17 @@ def _lookahead(ax: Axes, name: str) -> str:
     return "halfway back after every fifth step"
 
 
-@draws(DRAWERS, "polyak_average")
+@draws("polyak_average")
 def _average(ax: Axes, name: str) -> str:
     surface = SURFACES["noisy_ravine"]
     tx = jc.chain(jc.sgd(0.018), jc.polyak_average(0.95))
-    points, averages = _followed(tx, surface, 150, lambda state: state[-1].average)
+    points, state = _followed(tx, surface, lambda point, _, i: surface.gradient(point, i), 150)
+    averages = np.concatenate([points[:1], state[-1].average])
     pictures.paths(ax, surface, {"parameters": points, "their average": averages})
     return "150 steps with noisy gradients"
 
 
-@draws(DRAWERS, "scale_by_true_nesterov")
+@draws("scale_by_true_nesterov")
 def _true_nesterov(ax: Axes, name: str) -> str:
     surface = SURFACES["ravine"]
     points, _ = _nesterov(surface, 60)
@@ -94,15 +93,17 @@ def _true_nesterov(ax: Axes, name: str) -> str:
     return "60 steps, with the gradient measured ahead"
 
 
-@draws(DRAWERS, "nesterov_point")
+@draws("nesterov_point")
 def _ahead(ax: Axes, name: str) -> str:
     surface = SURFACES["bowl"]
-    points, ahead = _nesterov(surface, 16, rate=0.1)
+    points, states = _nesterov(surface, 15, rate=0.1)
+    few = jax.tree.map(lambda leaf: leaf[:7], states)
+    ahead = np.asarray(jax.vmap(jc.nesterov_point)(points[1:8], few))
     pictures.paths(ax, surface, {"parameters": points})
-    for point, place in zip(points[1:8], ahead[1:8], strict=True):
+    for point, place in zip(points[1:8], ahead, strict=True):
         look = {"arrowstyle": "->", "color": colour(ax, 1), "linewidth": 1.2}
         ax.annotate("", place, point, arrowprops=look)
-    ax.plot(*ahead[1:8].T, "s", color=colour(ax, 1), markersize=4, label="nesterov_point")
+    ax.plot(*ahead.T, "s", color=colour(ax, 1), markersize=4, label="nesterov_point")
     ax.legend(loc="upper right")
     return "the points where gradients are measured"
 
@@ -112,36 +113,17 @@ def _path(tx: Any, surface: Surface, steps: int) -> np.ndarray:
     return np.asarray(jax.jit(lambda point: way(tx, surface, steps, point)[0])(start))
 
 
-def _followed(
-    tx: Any, surface: Surface, steps: int, look: Callable[[Any], Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The points, and the results of `look(state)` after each step."""
+def _followed(tx: Any, surface: Surface, gradient: Any, steps: int) -> tuple[np.ndarray, Any]:
+    """The points from the start, and the states after each step."""
     start = jnp.asarray(surface.start, float)
-
-    def step(carry: Any, index: jax.Array) -> Any:
-        point, state = carry
-        updates, state = tx.update(surface.gradient(point, index), state, point)
-        point = jc.apply_updates(point, updates)
-        return (point, state), (point, look(state))
-
-    _, (points, seen) = jax.jit(lambda c: jax.lax.scan(step, c, jnp.arange(steps)))(
-        (start, tx.init(start))
-    )
-    points, seen = (np.concatenate([start[None], part]) for part in (points, seen))
-    return points, seen
+    points, states = walked(tx, start, gradient, np.arange(steps))
+    return np.concatenate([start[None], points]), states
 
 
-def _nesterov(surface: Surface, steps: int, rate: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
-    """The parameters, and the points where gradients were measured."""
-    tx = jc.scale_by_true_nesterov(rate)
-    start = jnp.asarray(surface.start, float)
+def _nesterov(surface: Surface, steps: int, rate: float = 0.01) -> tuple[np.ndarray, Any]:
+    """The points and states, with gradients measured ahead."""
 
-    def step(carry: Any, _: Any) -> Any:
-        point, state = carry
-        ahead = jc.nesterov_point(point, state)
-        updates, state = tx.update(jax.grad(surface.function)(ahead), state, point)
-        return (jc.apply_updates(point, updates), state), (point, ahead)
+    def ahead(point: Any, state: Any, _: Any) -> Any:
+        return jax.grad(surface.function)(jc.nesterov_point(point, state))
 
-    run = jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps))
-    _, (points, aheads) = run((start, tx.init(start)))
-    return np.asarray(points), np.asarray(aheads)
+    return _followed(jc.scale_by_true_nesterov(rate), surface, ahead, steps)

@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.gallery.drawing import draws, walked
 from jaxopt_cards.cards.index import entries
 from jaxopt_cards.pictures.theme import ink, line
 
-DRAWERS: dict[str, Drawer] = {}
 # Ones with a single gradient of ten, then tenths.
 _GRADIENTS = np.concatenate([np.ones(30), [10.0], np.ones(29), np.full(40, 0.1)])
 # Shorter memories than the defaults, to show their effect in a hundred steps.
@@ -21,7 +20,7 @@ _MEMORY = {"b1": 0.8, "b2": 0.9}
 _SCALINGS = [name for name, known in entries().items() if known.family == "Adaptive scaling"]
 
 
-@draws(DRAWERS, *_SCALINGS)
+@draws(*_SCALINGS)
 def _scaling(ax: Axes, name: str) -> str:
     make = getattr(jc, name)
     known = inspect.signature(make).parameters
@@ -34,7 +33,7 @@ def _scaling(ax: Axes, name: str) -> str:
     return ", ".join([name, *(f"{argument}={value}" for argument, value in memory.items())])
 
 
-@draws(DRAWERS, "trace")
+@draws("trace")
 def _momentum(ax: Axes, name: str) -> str:
     gradients = np.concatenate([np.zeros(5), np.ones(25), np.zeros(30)])
     ax.plot(gradients, label="gradient", drawstyle="steps-mid", color=ink(ax), linewidth=0.8)
@@ -47,33 +46,20 @@ def _momentum(ax: Axes, name: str) -> str:
     return "trace(0.9): up to ten times the gradient"
 
 
-@draws(DRAWERS, "ftrl", "scale_by_ftrl")
+@draws("ftrl", "scale_by_ftrl")
 def _zeros(ax: Axes, name: str) -> str:
+    noise, least = jax.random.normal(jax.random.key(1), (100, 2)), jnp.array([1.0, 0.0])
     txs = {name: getattr(jc, name)(0.5, l1_regularization_strength=12.0)}
     if name == "ftrl":
         txs["adagrad"] = jc.adagrad(0.5)
     for number, (label, tx) in enumerate(txs.items()):
-        signal, noise = _noisy(tx, np.array([1.0, 0.0])).T
+        params, _ = walked(tx, jnp.zeros(2), lambda params, _, noise: params - least + noise, noise)
+        signal, random = params.T
         ax.plot(signal, label=f"{label}, minimum at 1", **line(ax, 2 * number))
-        ax.plot(noise, label=f"{label}, minimum at 0", **line(ax, 2 * number + 1))
+        ax.plot(random, label=f"{label}, minimum at 0", **line(ax, 2 * number + 1))
     ax.set(xlabel="step", ylabel="weight")
     ax.legend(loc="best")
     return "noisy gradients: ftrl gives an exact zero"
-
-
-def _noisy(tx: Any, least: np.ndarray) -> np.ndarray:
-    """Two weights after each step; their gradients have noise of deviation 1."""
-
-    def step(carry: Any, noise: jax.Array) -> Any:
-        params, state = carry
-        updates, state = tx.update(params - least + noise, state, params)
-        params = jc.apply_updates(params, updates)
-        return (params, state), params
-
-    start = jnp.zeros(2)
-    noise = jax.random.normal(jax.random.key(1), (100, 2))
-    run = jax.jit(lambda carry: jax.lax.scan(step, carry, noise))
-    return np.asarray(run((start, tx.init(start)))[1])
 
 
 def _series(tx: Any, gradients: np.ndarray) -> np.ndarray:

@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, pictures, training
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws
+from jaxopt_cards.cards.gallery.drawing import draws
 from jaxopt_cards.pictures.theme import colour, line
-
-DRAWERS: dict[str, Drawer] = {}
 
 
 @functools.cache
@@ -33,7 +31,7 @@ def _fitted() -> training.FitResult:
     )
 
 
-@draws(DRAWERS, "fit")
+@draws("fit")
 def _fit(ax: Axes, name: str) -> str:
     pictures.learning_curves(ax, {"training": [_fitted().history]}, "train_loss")
     epochs = np.arange(1, 41)
@@ -45,7 +43,7 @@ def _fit(ax: Axes, name: str) -> str:
     return "40 epochs on 200 small digits"
 
 
-@draws(DRAWERS, "evaluate")
+@draws("evaluate")
 def _evaluate(ax: Axes, name: str) -> str:
     test = _few().test
     model = _fitted().model
@@ -55,7 +53,7 @@ def _evaluate(ax: Axes, name: str) -> str:
     return f"accuracy {100 * measured['accuracy']:.1f}%, loss {measured['loss']:.2f}"
 
 
-@draws(DRAWERS, "predict")
+@draws("predict")
 def _predict(ax: Axes, name: str) -> str:
     test = _few().test
     guesses = training.predict(_fitted().model, test.x).argmax(axis=1)
@@ -63,7 +61,7 @@ def _predict(ax: Axes, name: str) -> str:
     return "the class of the highest output"
 
 
-@draws(DRAWERS, "fit_many")
+@draws("fit_many")
 def _many(ax: Axes, name: str) -> str:
     train, valid, _ = _few()
     models = [_model(seed) for seed in range(5)]
@@ -74,7 +72,7 @@ def _many(ax: Axes, name: str) -> str:
     return "five seeds at once: mean and range"
 
 
-@draws(DRAWERS, "cross_validate")
+@draws("cross_validate")
 def _folds(ax: Axes, name: str) -> str:
     results = training.cross_validate(
         lambda rngs: layers.MLP(64, 10, (20,), rngs=rngs),
@@ -89,7 +87,7 @@ def _folds(ax: Axes, name: str) -> str:
     return "a model for each of four folds"
 
 
-@draws(DRAWERS, "learning_rate_range")
+@draws("learning_rate_range")
 def _range(ax: Axes, name: str) -> str:
     train, valid, _ = _few()
     found = training.learning_rate_range(
@@ -102,7 +100,7 @@ def _range(ax: Axes, name: str) -> str:
     return "a short run for each of twelve rates"
 
 
-@draws(DRAWERS, "random_search")
+@draws("random_search")
 def _search(ax: Axes, name: str) -> str:
     result = training.random_search(
         lambda rngs: layers.MLP(64, 10, (20,), rngs=rngs),
@@ -124,7 +122,7 @@ def _search(ax: Axes, name: str) -> str:
     return "sixteen candidates, one program"
 
 
-@draws(DRAWERS, "fit_online")
+@draws("fit_online")
 def _online(ax: Axes, name: str) -> str:
     x, y = data.digits().train
     # The stream drifts halfway: the images are turned upside down.
@@ -138,7 +136,7 @@ def _online(ax: Axes, name: str) -> str:
     return "a stream that drifts"
 
 
-@draws(DRAWERS, "DNNClassifier")
+@draws("DNNClassifier")
 def _classifier(ax: Axes, name: str) -> str:
     rng = np.random.default_rng(0)
     angles = rng.uniform(0, np.pi, 200)

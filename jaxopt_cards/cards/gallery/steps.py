@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures, training
-from jaxopt_cards.cards.gallery.drawing import Drawer, box, draws
+from jaxopt_cards.cards.gallery.drawing import box, draws, walked
 from jaxopt_cards.pictures.theme import colour, ink, line
 
-DRAWERS: dict[str, Drawer] = {}
 _PARAMETERS = 2**20
 
 
-@draws(DRAWERS, "compress_state")
+@draws("compress_state")
 def _bytes(ax: Axes, name: str) -> str:
     makers = {"adam": jc.adam(0.1)}
     makers |= {f"{bits} bits": jc.compress_state(jc.adam(0.1), bits=bits) for bits in (16, 8)}
@@ -33,7 +32,7 @@ def _size(state: Any) -> float:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / _PARAMETERS
 
 
-@draws(DRAWERS, "layerwise_decay")
+@draws("layerwise_decay")
 def _layers(ax: Axes, name: str) -> str:
     order = [f"hidden{index}" for index in range(1, 6)] + ["logits"]
     params = dict.fromkeys(order, jnp.ones(1))
@@ -43,7 +42,7 @@ def _layers(ax: Axes, name: str) -> str:
     return "layerwise_decay of sgd, by 0.5 per layer"
 
 
-@draws(DRAWERS, "reduce_on_plateau")
+@draws("reduce_on_plateau")
 def _plateau(ax: Axes, name: str) -> str:
     losses = jnp.asarray(0.2 + 0.8 * 0.7 ** np.minimum(np.arange(40), 12), float)
     tx = jc.reduce_on_plateau(factor=0.5, patience=5)
@@ -61,11 +60,11 @@ def _plateau(ax: Axes, name: str) -> str:
     return "halved after 5 steps without progress"
 
 
-@draws(DRAWERS, "skip_nonfinite")
+@draws("skip_nonfinite")
 def _guard(ax: Axes, name: str) -> str:
     gradients = np.ones(30)
     gradients[10:13] = np.nan
-    plain, guarded = (_walk(tx, gradients)[0] for tx in (jc.sgd(0.1), _guarded()))
+    plain, guarded = (_walk(tx, gradients) for tx in (jc.sgd(0.1), _guarded()))
     ax.plot(guarded, label="skip_nonfinite(sgd)", **line(ax, 0))
     ax.plot(plain, "x", color=colour(ax, 1), markersize=4, label="sgd: NaN from step 11 on")
     ax.axvspan(10, 13, color=ink(ax), alpha=0.1, linewidth=0)
@@ -74,7 +73,7 @@ def _guard(ax: Axes, name: str) -> str:
     return "three gradients are NaN (grey)"
 
 
-@draws(DRAWERS, "read_skips")
+@draws("read_skips")
 def _skips(ax: Axes, name: str) -> str:
     tx = _guarded()
     params = {"hidden1/kernel": jnp.ones(1), "hidden2/kernel": jnp.ones(1), "logits": jnp.ones(1)}
@@ -92,22 +91,12 @@ def _guarded() -> optax.GradientTransformation:
     return jc.skip_nonfinite(jc.sgd(0.1))
 
 
-def _walk(tx: Any, gradients: np.ndarray) -> tuple[np.ndarray, Any]:
-    """A parameter, from zero, before each step and after the last, and the final state."""
-
-    def step(carry: Any, gradient: jax.Array) -> Any:
-        param, state = carry
-        updates, state = tx.update(gradient[None], state, param)
-        param = jc.apply_updates(param, updates)
-        return (param, state), param[0]
-
-    start = jnp.zeros(1)
-    scan = jax.jit(lambda given: jax.lax.scan(step, (start, tx.init(start)), given))
-    (_, state), params = scan(jnp.asarray(gradients, float))
-    return np.append(0.0, params), state
+def _walk(tx: Any, gradients: np.ndarray) -> np.ndarray:
+    """A parameter, from zero, before each step and after the last."""
+    return np.append(0.0, walked(tx, jnp.zeros(1), lambda *given: given[-1][None], gradients)[0])
 
 
-@draws(DRAWERS, "probe")
+@draws("probe")
 def _norms(ax: Axes, name: str) -> str:
     probes = _probed()
     norms = {layer: probe.gradient for layer, probe in probes.items()}
@@ -115,7 +104,7 @@ def _norms(ax: Axes, name: str) -> str:
     return "a logistic network: lower layers learn slower"
 
 
-@draws(DRAWERS, "read_probes")
+@draws("read_probes")
 def _ratios(ax: Axes, name: str) -> str:
     probes = _probed()
     ratios = {layer: probe.ratio for layer, probe in probes.items()}
@@ -143,17 +132,11 @@ def _probed() -> dict[str, jc.Probes]:
 
     tx = jc.probe(jc.sgd(1.0), last=60)
 
-    def step(carry: Any, _: Any) -> Any:
-        params, state = carry
-        updates, state = tx.update(jax.grad(loss)(params), state, params)
-        return (jc.apply_updates(params, updates), state), None
-
-    run = jax.jit(lambda carry: jax.lax.scan(step, carry, length=60))
-    (_, state), _ = run((params, tx.init(params)))
-    return jc.read_probes(state)
+    _, states = walked(tx, params, lambda params, *_: jax.grad(loss)(params), np.arange(60))
+    return jc.read_probes(jax.tree.map(lambda leaf: leaf[-1], states))
 
 
-@draws(DRAWERS, "EarlyStopping")
+@draws("EarlyStopping")
 def _stopping(ax: Axes, name: str) -> str:
     epochs = np.arange(40)
     losses = 0.3 + 0.7 * np.exp(-epochs / 6) + 0.0004 * np.maximum(epochs - 12, 0) ** 2
@@ -173,7 +156,7 @@ def _stopping(ax: Axes, name: str) -> str:
     return "patience=8: stops 8 epochs after the best"
 
 
-@draws(DRAWERS, "leafwise")
+@draws("leafwise")
 def _leafwise(ax: Axes, name: str) -> str:
     leaves = ["hidden1/kernel", "hidden1/bias", "logits/kernel"]
     for row, leaf in enumerate(leaves):

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
-from jaxopt_cards.cards.gallery.drawing import Drawer, box, draws, stacks
+from jaxopt_cards.cards.gallery.drawing import box, draws, stacks
 from jaxopt_cards.core.paths import named
 
-DRAWERS: dict[str, Drawer] = {}
 _PARAMS = {
     "hidden1": {"kernel": jnp.ones((8, 4)), "bias": jnp.ones(4)},
     "hidden2": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)},
@@ -16,7 +15,7 @@ _PARAMS = {
 }
 
 
-@draws(DRAWERS, "select")
+@draws("select")
 def _select(ax: Axes, name: str) -> str:
     marks = named(jc.select(_PARAMS, "hidden.*kernel"))
     boxes = [(path, "taken" if marked else "skipped") for path, marked in marks]
@@ -24,7 +23,7 @@ def _select(ax: Axes, name: str) -> str:
     return 'select(params, "hidden.*kernel")'
 
 
-@draws(DRAWERS, "partition_params", "merge_params")
+@draws("partition_params", "merge_params")
 def _partition(ax: Axes, name: str) -> str:
     selected, rest = jc.partition_params(_PARAMS, "logits")
     paths = [path for path, _ in named(jc.merge_params(selected, rest))]
@@ -40,7 +39,7 @@ def _partition(ax: Axes, name: str) -> str:
     return 'partition_params(params, "logits")'
 
 
-@draws(DRAWERS, "pack_params", "unpack_params", "pack_small_leaves")
+@draws("pack_params", "unpack_params", "pack_small_leaves")
 def _packed(ax: Axes, name: str) -> str:
     packed = jc.pack_params(_PARAMS, max_size=20)
     whole = [leaf for leaf in jax.tree.leaves(packed.large) if leaf is not None]

@@ -12,15 +12,14 @@ from matplotlib.patches import Circle, Rectangle
 import jaxopt_cards as jc
 from jaxopt_cards import layers, pictures, transfer
 from jaxopt_cards.cards import schedule_names
-from jaxopt_cards.cards.gallery.drawing import Drawer, draws, plane, vectors
+from jaxopt_cards.cards.gallery.drawing import draws, plane, vectors
 from jaxopt_cards.pictures.theme import colour, ink, line
 
-DRAWERS: dict[str, Drawer] = {}
 _OURS = ("constant", "exponential_decay", "momentum_warmup", "piecewise_constant", "power_decay")
 _WEIGHTS = np.linspace(-2, 2, 801)
 
 
-@draws(DRAWERS, *_OURS)
+@draws(*_OURS)
 def _schedule(ax: Axes, name: str) -> str:
     (text, curve), *_ = schedule_names.built([name]).items()
     label = "momentum" if name == "momentum_warmup" else "learning rate"
@@ -29,7 +28,7 @@ def _schedule(ax: Axes, name: str) -> str:
     return text
 
 
-@draws(DRAWERS, "clip", "clip_by_norm", "clip_by_global_norm", "clip_by_block_rms")
+@draws("clip", "clip_by_norm", "clip_by_global_norm", "clip_by_block_rms")
 def _clipping(ax: Axes, name: str) -> str:
     gradients = {"a": jnp.array([1.6, 1.1]), "b": jnp.array([-0.5, 0.6])}
     updates = _updates(getattr(jc, name)(1.0), gradients, gradients)
@@ -42,7 +41,7 @@ def _clipping(ax: Axes, name: str) -> str:
     return f"{name}:1.0 of two arrays"
 
 
-@draws(DRAWERS, "adaptive_grad_clip")
+@draws("adaptive_grad_clip")
 def _adaptive(ax: Axes, name: str) -> str:
     gradients = {"weights of norm 5": jnp.array([1.6, 1.1]), "of norm 1": jnp.array([-1.2, 1.5])}
     weights = {"weights of norm 5": jnp.array([3.0, 4.0]), "of norm 1": jnp.array([0.6, 0.8])}
@@ -50,7 +49,7 @@ def _adaptive(ax: Axes, name: str) -> str:
     return "to a quarter of the norm of the weights"
 
 
-@draws(DRAWERS, "max_norm")
+@draws("max_norm")
 def _max_norm(ax: Axes, name: str) -> str:
     angles = np.linspace(0, 2 * np.pi, 9)[:-1]
     lengths = np.array([0.6, 1.8, 1.2, 0.8, 1.9, 0.5, 1.4, 1.7])
@@ -79,7 +78,7 @@ def _bound(ax: Axes) -> dict[str, Any]:
     return {"fill": False, "edgecolor": ink(ax), "linestyle": ":", "linewidth": 0.9}
 
 
-@draws(DRAWERS, "add_decayed_weights", "add_l1_decay", "add_elastic_net")
+@draws("add_decayed_weights", "add_l1_decay", "add_elastic_net")
 def _decay(ax: Axes, name: str) -> str:
     arguments = {"add_elastic_net": (0.1, 0.1)}.get(name, (0.1,))
     weights = jnp.asarray(_WEIGHTS, float)
@@ -88,7 +87,7 @@ def _decay(ax: Axes, name: str) -> str:
     return f"{name}:{','.join(map(str, arguments))}"
 
 
-@draws(DRAWERS, "add_l2_sp")
+@draws("add_l2_sp")
 def _l2_sp(ax: Axes, name: str) -> str:
     weights = {part: jnp.asarray(_WEIGHTS, float) for part in ("a", "b")}
     tx = jc.add_l2_sp({"a": jnp.ones(len(_WEIGHTS))}, alpha=0.1, beta=0.05)
@@ -99,7 +98,7 @@ def _l2_sp(ax: Axes, name: str) -> str:
     return "decay towards pretrained weights, or to zero"
 
 
-@draws(DRAWERS, "l1", "l2", "elastic_net")
+@draws("l1", "l2", "elastic_net")
 def _penalty(ax: Axes, name: str) -> str:
     arguments = (0.1, 0.1) if name == "elastic_net" else (0.1,)
     penalty = getattr(layers, name)(*arguments)
@@ -108,7 +107,7 @@ def _penalty(ax: Axes, name: str) -> str:
     return f"{name}:{','.join(map(str, arguments))}"
 
 
-@draws(DRAWERS, "proximal_l1", "magnitude_prune")
+@draws("proximal_l1", "magnitude_prune")
 def _threshold(ax: Axes, name: str) -> str:
     tx = jc.proximal_l1(0.5) if name == "proximal_l1" else jc.magnitude_prune(threshold=0.5)
     weights = jnp.asarray(_WEIGHTS, float)
@@ -118,7 +117,7 @@ def _threshold(ax: Axes, name: str) -> str:
     return "exact zeros below 0.5"
 
 
-@draws(DRAWERS, "scale_by_learning_rate")
+@draws("scale_by_learning_rate")
 def _rate(ax: Axes, name: str) -> str:
     gradients = jnp.asarray(_WEIGHTS, float)
     updates = {
@@ -129,7 +128,7 @@ def _rate(ax: Axes, name: str) -> str:
     return "minus the rate times the gradient"
 
 
-@draws(DRAWERS, "rrelu", "RReLU")
+@draws("rrelu", "RReLU")
 def _slopes(ax: Axes, name: str) -> str:
     x = jnp.asarray(np.linspace(-4, 2, 400), float)
     drawn = (
@@ -143,7 +142,7 @@ def _slopes(ax: Axes, name: str) -> str:
     return "random slopes for negative inputs"
 
 
-@draws(DRAWERS, "margin_ranking_loss")
+@draws("margin_ranking_loss")
 def _margin(ax: Axes, name: str) -> str:
     difference = jnp.asarray(np.linspace(-2, 3, 201), float)
     loss = transfer.margin_ranking_loss(difference, jnp.zeros_like(difference))

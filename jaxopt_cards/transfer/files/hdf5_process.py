@@ -47,7 +47,9 @@ def read(file: BinaryIO, max_bytes: int, write: Callable[[Any], None]) -> dict[s
             "arrays": [],
         }
         for path, dataset in datasets:
-            array = numbers_of(dataset)
+            array = np.asarray(dataset[()])
+            # In the byte order of this machine.
+            array = array.astype(array.dtype.newbyteorder("="), copy=False)
             name = "bfloat16" if array.dtype == np.dtype("V2") else array.dtype.name
             about["arrays"].append((path, name, array.shape))
             write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
@@ -123,7 +125,9 @@ def checked(name: str, dataset: Any) -> Any:
     """The dataset; raises unless it has numbers that are in this file."""
     if dataset.external or dataset.is_virtual:
         raise UnfitError(f"has the numbers of {name!r} in another file, which is not opened")
-    for code in filters_of(dataset):
+    settings = dataset.id.get_create_plist()
+    for index in range(settings.get_nfilters()):
+        code = settings.get_filter(index)[0]
         if code not in FILTERS or not h5py.h5z.filter_avail(code):
             known = ", ".join(FILTERS.values())
             raise UnfitError(f"has {name!r} compressed by filter {code}, and only {known} are read")
@@ -133,21 +137,9 @@ def checked(name: str, dataset: Any) -> Any:
     return dataset
 
 
-def filters_of(dataset: Any) -> list[int]:
-    """The numbers of the filters of a dataset."""
-    settings = dataset.id.get_create_plist()
-    return [settings.get_filter(index)[0] for index in range(settings.get_nfilters())]
-
-
 def size_of(dataset: Any) -> int:
     """The bytes needed to read a dataset: one chunk may be larger than the whole dataset."""
     return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
-
-
-def numbers_of(dataset: Any) -> np.ndarray:
-    """The numbers of a dataset in native byte order."""
-    numbers = np.asarray(dataset[()])
-    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 
 def main(max_bytes: int) -> None:

@@ -33,7 +33,8 @@ def legacy(root: Group, model: Layer | None, version: str) -> Named:
     groups = members(root.get("model_weights", root), "model_weights")
     groups.pop("optimizer_weights", None)
     names = Names()
-    for name, group in _layer_groups(groups):
+    # Names of layers may have several parts in Keras 2: `block1/conv`.
+    for name, group in list(_marked(groups, ())) or groups.items():
         layer = model.children.get(name) if model else None
         arrays = list(_walked(group, ()))
         placed = [_placed(name, parts, layer, numbers, names) for parts, _ in arrays]
@@ -42,12 +43,6 @@ def legacy(root: Group, model: Layer | None, version: str) -> Named:
             placed = [_placed(name, parts, layer, "", names) for parts, _ in arrays]
         for (path, found), (_, array) in zip(placed, arrays, strict=True):
             yield path, array, found
-
-
-def _layer_groups(groups: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The groups of layers by name, which may have several parts in Keras 2: `block1/conv`."""
-    marked = list(_marked(groups, ()))
-    yield from marked or groups.items()
 
 
 def _marked(groups: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -45,7 +45,8 @@ def warnings_of(
         return {}
     found = {}
     if source.convention == "unknown":
-        found = {path: _SQUARE for path in taken if _is_square(path, shapes[path])}
+        kernels = [path for path in taken if path.endswith("kernel") and len(shapes[path]) == 2]
+        found = {path: _SQUARE for path in kernels if shapes[path][0] == shapes[path][1] > 1}
     if isinstance(params, nnx.Module):
         found |= _of_modules(params, shapes, taken, source)
     return found
@@ -56,10 +57,6 @@ _SQUARE = (
     "PyTorch's Linear is (out, in) and is transposed; GPT-2's Conv1D must not be transposed, "
     "pass inputs_first= to from_torch"
 )
-
-
-def _is_square(path: str, shape: tuple[int, ...]) -> bool:
-    return path.endswith("kernel") and len(shape) == 2 and shape[0] == shape[1] > 1
 
 
 def _of_modules(

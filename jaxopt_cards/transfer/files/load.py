@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def _reader(file: Any) -> Callable[..., dict[str, Any]]:
 def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     """The arrays in a folder of Orbax, or the best model in the checkpoints of `fit`."""
     if (path / "_METADATA").is_file():
-        saved = _called(path, arrays_in, path.absolute(), max_bytes)
-        return _called(path, nested, saved.items())
+        with _about(path):
+            return nested(arrays_in(path.absolute(), max_bytes).items())
     steps = (step for step in path.iterdir() if step.name.isdecimal() and (step / "run").is_dir())
     last = max(steps, key=lambda step: int(step.name), default=None)
     if last is None:
@@ -63,8 +64,8 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
             f"{escaped(path)} is neither a folder of "
             "orbax.checkpoint.StandardCheckpointer nor the checkpoints of training.fit",
         )
-    run = last / "run"
-    saved = _called(run, arrays_in, run.absolute(), max_bytes)
+    with _about(last / "run"):
+        saved = arrays_in((last / "run").absolute(), max_bytes)
     if checksum(saved) != _noted(last):
         raise NamedError(f"{escaped(last)} is damaged; delete it to use the checkpoint before it")
     best = {
@@ -75,13 +76,15 @@ def _folder(path: Path, max_bytes: int) -> dict[str, Any]:
     }
     if not best:
         raise NamedError(f"{escaped(last)} has no best model: training.fit did not write it")
-    return _called(last, nested, best.items())
+    with _about(last):
+        return nested(best.items())
 
 
-def _called(path: Path, read: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """The result of a function, whose errors get the name of the folder."""
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Adds the name of the folder to errors."""
     try:
-        return read(*arguments)
+        yield
     except UnfitError as error:
         raise NamedError(f"{escaped(path)} {escaped(error)}") from None
 

@@ -126,9 +126,8 @@ def _header(name: str, data: bytearray) -> tuple[int, np.dtype, tuple[int, ...],
     text = data[start : start + length].decode("latin-1")
     descr, is_fortran, shape = _items(name, text.strip())
     if "O" in descr:
-        raise UnfitError(
-            f"has a pickle in {shown(name)}, which is not opened: it could run any program"
-        )
+        why = "which is not opened: it could run any program"
+        raise UnfitError(f"has a pickle in {shown(name)}, {why}")
     if not _NUMBER.fullmatch(descr):
         raise UnfitError(f"has {shown(name)} of dtype {escaped(descr, 60)}, which is not a number")
     return start + length, np.dtype(descr), shape, is_fortran

@@ -29,17 +29,9 @@ _STORAGES: dict[str, Any] = {
 _STORAGE_NAMES = {f"torch {name}": np.dtype(dtype) for name, dtype in _STORAGES.items()}
 _STORAGE_NAMES["torch.storage UntypedStorage"] = np.dtype(np.uint8)
 # Newer dtypes have no storage class: their tensors have storages of bytes, and name the dtype.
-_DTYPES: dict[str, Any] = {
-    "uint16": np.uint16,
-    "uint32": np.uint32,
-    "uint64": np.uint64,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
-    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
-    "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
-}
-_DTYPE_NAMES = {f"torch {name}": np.dtype(dtype) for name, dtype in _DTYPES.items()}
+_FLOATS = ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
+_DTYPE_NAMES = {f"torch uint{bits}": np.dtype(f"uint{bits}") for bits in (16, 32, 64)}
+_DTYPE_NAMES |= {f"torch float8_{form}": np.dtype(f"float8_{form}") for form in _FLOATS}
 # Types that occur beside the weights, but are never called.
 _MENTIONED = {
     *(f"torch {name}int{bits}" for name in ("", "u") for bits in (*range(1, 9), 16, 32, 64)),
@@ -170,12 +162,8 @@ def storage(kind: Any, key: Any, size: Any, part: Any = None) -> Storage:
     if type(part) is tuple and len(part) == 3:
         _, first, count = part
         last = first + count if _is_size(first) and _is_size(count) else None
-    is_named = (
-        type(key) is str
-        and len(key) <= 100
-        and type(kind) is Global
-        and kind.name in _STORAGE_NAMES
-    )
+    is_named = type(kind) is Global and kind.name in _STORAGE_NAMES
+    is_named = is_named and type(key) is str and len(key) <= 100
     if not is_named or not _is_size(size) or not _is_size(last) or last > size:
         raise UnfitError("is damaged: its pickle has an invalid reference to an array")
     return Storage(key, _STORAGE_NAMES[kind.name], size, first, last)

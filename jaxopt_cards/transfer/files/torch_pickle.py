@@ -71,18 +71,13 @@ class _Machine:
 
     def run(self, memory: int) -> Any:
         """Runs the program, and returns the last value on the stack."""
-        operations: dict[int, Callable[[], None]] = {
-            code: getattr(self, f"do_{name.lower()}")
-            for code, name in _NAMES.items()
-            if hasattr(self, f"do_{name.lower()}")
-        }
         source, left = self.source, min(memory // _COST, OPERATIONS)
         while (code := source.next()) != _STOP:
             if (literal := _LITERALS.get(code)) is not None:
                 self.stack.append(value := literal(source))
                 left -= sys.getsizeof(value) // _COST  # a long text or integer
-            elif (operation := operations.get(code)) is not None:
-                operation()
+            elif (operation := _OPERATIONS.get(code)) is not None:
+                operation(self)
                 left -= self.more
                 self.more = 0
             else:
@@ -99,16 +94,22 @@ class _Machine:
             raise UnfitError("is damaged: a value is missing in its pickle")
         return self.stack[-count:]
 
+    def push(self, value: Any) -> None:
+        """Pushes a value onto the stack."""
+        self.stack.append(value)
+
+    def join(self, count: int) -> None:
+        """Makes a tuple of the last values of the stack."""
+        self.stack[-count:] = [tuple(self.top(count))]
+
+    def keep(self, place: int) -> None:
+        """Puts the value on the stack into the memo."""
+        (self.memo[place],) = self.top(1)
+
     def since_mark(self) -> list[Any]:
         """Removes the values since the last mark from the stack, and returns them."""
         values, self.stack = self.stack, self.marked.pop()
         return values
-
-    def do_proto(self) -> None:
-        self.source.take(1)
-
-    def do_frame(self) -> None:
-        self.source.take(8)
 
     def do_mark(self) -> None:
         self.marked.append(self.stack)
@@ -119,29 +120,6 @@ class _Machine:
             self.stack.pop()
         else:
             self.since_mark()
-
-    def do_pop_mark(self) -> None:
-        self.since_mark()
-
-    def do_dup(self) -> None:
-        self.stack += self.top(1)
-
-    def do_tuple(self) -> None:
-        values = tuple(self.since_mark())
-        self.stack.append(values)
-
-    def do_tuple1(self) -> None:
-        self.stack[-1:] = [tuple(self.top(1))]
-
-    def do_tuple2(self) -> None:
-        self.stack[-2:] = [tuple(self.top(2))]
-
-    def do_tuple3(self) -> None:
-        self.stack[-3:] = [tuple(self.top(3))]
-
-    def do_list(self) -> None:
-        values = self.since_mark()
-        self.stack.append(values)
 
     def do_dict(self) -> None:
         values = self.since_mark()
@@ -156,19 +134,10 @@ class _Machine:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
-    def do_setitems(self) -> None:
-        self.set_items(self.since_mark())
-
     def set_items(self, values: list[Any]) -> None:
         """Adds alternating keys and values to the dictionary on the stack."""
         (target,) = self.top(1)
         put(target, zip(values[::2], values[1::2], strict=True))
-
-    def do_append(self) -> None:
-        self.extend([self.stack.pop()])
-
-    def do_appends(self) -> None:
-        self.extend(self.since_mark())
 
     def extend(self, values: list[Any]) -> None:
         """Appends values to the list on the stack."""
@@ -182,26 +151,9 @@ class _Machine:
         if self.top(1)[0] is not OTHER:
             raise UnfitError("is damaged: its pickle adds to something that is not a set")
 
-    def do_memoize(self) -> None:
-        (self.memo[len(self.memo)],) = self.top(1)
-
-    def do_put(self) -> None:
-        (self.memo[self.index()],) = self.top(1)
-
-    def do_binput(self) -> None:
-        (self.memo[self.source.take(1)[0]],) = self.top(1)
-
-    def do_long_binput(self) -> None:
-        (self.memo[int.from_bytes(self.source.take(4), "little")],) = self.top(1)
-
-    def do_get(self) -> None:
-        self.stack.append(self.memo[self.index()])
-
-    def do_binget(self) -> None:
-        self.stack.append(self.memo[self.source.take(1)[0]])
-
-    def do_long_binget(self) -> None:
-        self.stack.append(self.memo[int.from_bytes(self.source.take(4), "little")])
+    def number(self, size: int) -> int:
+        """An index of the memo, as bytes."""
+        return int.from_bytes(self.source.take(size), "little")
 
     def index(self) -> int:
         """An index of the memo, as a decimal."""
@@ -247,9 +199,6 @@ class _Machine:
         self.stack.append(found := storage(*parts))
         self.storages.setdefault(found.key, found)
 
-    def do_newobj(self) -> None:
-        self.do_reduce()
-
     def do_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Global or type(arguments) is not tuple:
@@ -263,3 +212,29 @@ class _Machine:
         self.stack.pop()
         if type(self.top(1)[0]) is not dict and self.top(1)[0] is not OTHER:
             raise UnfitError("is damaged: its pickle sets attributes of a value without attributes")
+
+
+_SHORT: dict[str, Callable[[_Machine], object]] = {
+    "PROTO": lambda machine: machine.source.take(1),
+    "FRAME": lambda machine: machine.source.take(8),
+    "POP_MARK": _Machine.since_mark,
+    "DUP": lambda machine: machine.push(machine.top(1)[0]),
+    "TUPLE": lambda machine: machine.push(tuple(machine.since_mark())),
+    "TUPLE1": lambda machine: machine.join(1),
+    "TUPLE2": lambda machine: machine.join(2),
+    "TUPLE3": lambda machine: machine.join(3),
+    "LIST": lambda machine: machine.push(machine.since_mark()),
+    "SETITEMS": lambda machine: machine.set_items(machine.since_mark()),
+    "APPEND": lambda machine: machine.extend([machine.stack.pop()]),
+    "APPENDS": lambda machine: machine.extend(machine.since_mark()),
+    "MEMOIZE": lambda machine: machine.keep(len(machine.memo)),
+    "PUT": lambda machine: machine.keep(machine.index()),
+    "BINPUT": lambda machine: machine.keep(machine.number(1)),
+    "LONG_BINPUT": lambda machine: machine.keep(machine.number(4)),
+    "GET": lambda machine: machine.push(machine.memo[machine.index()]),
+    "BINGET": lambda machine: machine.push(machine.memo[machine.number(1)]),
+    "LONG_BINGET": lambda machine: machine.push(machine.memo[machine.number(4)]),
+    "NEWOBJ": lambda machine: machine.do_reduce(),
+}
+_LONG = {name: getattr(_Machine, f"do_{name.lower()}", None) for name in _NAMES.values()}
+_OPERATIONS = {code: _SHORT.get(name) or _LONG[name] for code, name in _NAMES.items()}

@@ -64,8 +64,7 @@ class Archive:
 
     def copy(self, name: str, target: BinaryIO) -> None:
         """Writes the bytes of an entry to a file, piece by piece."""
-        for piece in self.pieces(name):
-            target.write(piece)
+        target.writelines(self.pieces(name))
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """The bytes of an entry, at most `PIECE` at a time; raises at the end if they differ."""
