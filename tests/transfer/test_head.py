@@ -12,6 +12,8 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from tests.training.blobs import TRAIN, VALID
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 UNITS = (8, 7, 5, 6)
 LOOKS = {
     "plain": {},
@@ -230,7 +232,7 @@ def test_the_zoo_caches_and_frozen_layers_take_what_comes_out(look, tmp_path):
     ("call", "message"),
     [
         (lambda net, rngs: transfer.drop_layers(net.logits, 1, rngs=rngs), "model must be a layer"),
-        (lambda net, rngs: transfer.drop_layers(net, 5, rngs=rngs), "upto must be at most the 4"),
+        (lambda net, rngs: transfer.drop_layers(net, 5, rngs=rngs), "upto must be at most 4"),
         (lambda net, rngs: transfer.drop_layers(net, -1, rngs=rngs), "upto must be a whole number"),
         (lambda net, rngs: transfer.drop_layers(net, 1.0, rngs=rngs), "upto must be a whole"),
         (lambda net, rngs: transfer.drop_layers(net, 1, 0, rngs=rngs), "out_features must be a"),
