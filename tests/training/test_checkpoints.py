@@ -73,9 +73,10 @@ def start(folder, out, every=1):
     """A run in a process of its own; the lines it prints tell how far it is."""
     command = [sys.executable, "-u", "-c", RUN, str(folder), str(out), str(every)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # Compiles in half the time; the bits are then the same in all processes as ever.
-    fast = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.Popen(command, **pipes, text=True, env=fast)
+    # Compiles in less than half the time; the bits are then the same in all processes as ever.
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    fast |= {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+    return subprocess.Popen(command, **pipes, text=True, env=os.environ | fast)
 
 
 def epochs_of(process):

@@ -64,9 +64,11 @@ print("valid_loss", *result.history.valid_loss, flush=True)
 
 
 def started(script, devices, *arguments):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    # Quicker to compile, in all processes alike.
     settings = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # quicker to compile, in all processes alike
+        "XLA_FLAGS": f"{flags} --xla_cpu_use_fusion_emitters=false",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     return subprocess.Popen(
         [sys.executable, "-c", SETTINGS + script, *arguments],

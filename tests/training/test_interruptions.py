@@ -20,7 +20,10 @@ from jaxopt_cards.training.termination import Termination
 from jaxopt_cards.transfer import fine_tuning as _fine_tune
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 ADAM = jc.adam(1e-2)
 STATUS = 128 + signal.SIGTERM
