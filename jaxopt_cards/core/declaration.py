@@ -5,8 +5,8 @@
     @declare(needs_params=True)
     def max_norm(max_norm: Annotated[ArrayLike, "(0, inf]"], ...): ...
 
-From there come the checks and their errors, the cards, the columns of the table of laws, and what
-`cards.describe` prints of a transformation.
+The declaration is the source of the checks and their errors, of the cards, of columns of the tests'
+table, and of what `cards.describe` prints.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Declaration:
         needs_params: whether `update` of the transformation needs the parameters.
         elementwise: whether an element's update depends on that element alone.
         takes_complex: whether parameters may be complex.
-        is_wrapper: whether it goes around a transformation of the user's, whose errors then keep
+        is_wrapper: whether it wraps a transformation given by the user, whose errors then keep
             their own names.
         settings: defaults of the arguments that are gathered in `**settings`, whose annotation is
             `Unpack` of a typed dictionary; the function is given all of them.

@@ -25,7 +25,7 @@ from jaxopt_cards.core.trees import (
 
 
 class LeafwiseState(NamedTuple):
-    """State of a transformation that names no state of its own."""
+    """State of a transformation without a `state_type` of its own."""
 
     count: jax.Array  # type: ignore[assignment]  # shape (), int32: updates done
     leaves: PyTree  # like the parameters; for each leaf what `init` returned
@@ -42,7 +42,7 @@ def leafwise(
     r"""Turns an equation on one array into a transformation of a tree.
 
     Write `init` and `update` for a single array, as the paper does. `leafwise` walks the tree,
-    counts the steps, lets `None` and `optax.MaskedNode` leaves pass, and minds the precision. The
+    counts the steps, skips `None` and `optax.MaskedNode` leaves, and handles the precision. The
     equation is computed in float32 at least. The state keeps the shapes and dtypes that `init` gave
     it (for float16 and bfloat16 parameters, float32). The update has the wider dtype of gradient
     and parameter, as in Optax. It has the gradient's dtype if the caller gave no parameters, and

@@ -12,7 +12,7 @@ WIDTH = 80
 
 
 def grid(rows: Iterable[Iterable[Any]], *columns: dict[str, Any]) -> "Table":
-    """A table of nothing but columns: no characters of boxes, so that it pipes."""
+    """A table of plain columns, without box-drawing characters, for use in pipes."""
     from rich.table import Table
 
     table = Table(box=None, show_header=any("header" in each for each in columns), pad_edge=False)

@@ -32,14 +32,14 @@ def leaves_like(tree: PyTree, other: PyTree, what: str) -> list:
     except ValueError as error:
         got, expected = set(path_names(tree)), set(path_names(other))
         raise NamedError(
-            f"the updates are unlike {what}; only in the updates:"
+            f"the updates and {what} differ in structure; only in the updates:"
             f"{listed(sorted(got - expected))}\nonly in {what}:{listed(sorted(expected - got))}\n"
             f"({error})",
         ) from None
 
 
 def each_leaf(function: Callable[..., Any], tree: PyTree, *others: list) -> list:
-    """The function's value for each leaf, and what belongs to it in other lists."""
+    """The function's value for each leaf and the corresponding items of other lists."""
     values = []
     for index, leaf in enumerate(zip(flatten(tree)[0], *others, strict=True)):
         try:

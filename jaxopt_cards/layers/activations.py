@@ -56,7 +56,7 @@ def rrelu(
         Géron (2017), chapter 11, "Nonsaturating Activation Functions".
 
     Use when: a leaky ReLU overfits: the data set is small.
-    Avoid when: evaluation must be the function that was trained, or ELU does as well.
+    Avoid when: evaluation must use the same function as training, or ELU works as well.
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,7 +102,7 @@ class RReLU(Noisy):
         Géron (2017), chapter 11, "Nonsaturating Activation Functions".
 
     Use when: a leaky ReLU overfits: the data set is small.
-    Avoid when: evaluation must be the function that was trained, or ELU does as well.
+    Avoid when: evaluation must use the same function as training, or ELU works as well.
 
     Example:
         >>> import jax.numpy as jnp

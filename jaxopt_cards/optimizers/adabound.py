@@ -158,7 +158,7 @@ def amsbound(
 ) -> optax.GradientTransformation:
     r"""AMSBound: AdaBound with the largest mean square so far in the denominator.
 
-    AdaBound's bounds on AMSGrad's rates, which never grow again.
+    Applies AdaBound's bounds to AMSGrad's rates, which never increase.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, u_t

@@ -20,7 +20,7 @@ def scale_by_adadelta(
     rho: Annotated[ArrayLike, "[0, 1)"] = 0.9,
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-6,
 ) -> optax.GradientTransformation:
-    r"""Scales each gradient by the usual size of its steps over the usual size of itself.
+    r"""Scales each gradient by the RMS of recent updates over the RMS of recent gradients.
 
     The unit of the gradient cancels and that of the parameter remains, so the rule needs no
     learning rate; the paper's is 1. PyTorch and Keras compute the same. Keras's defaults are 0.95

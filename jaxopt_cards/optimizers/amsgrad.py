@@ -97,7 +97,7 @@ def amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> optax.GradientTransformation:
-    r"""AMSGrad: Adam whose rates never grow again.
+    r"""AMSGrad: Adam with per-weight rates that never increase.
 
     The denominator has the largest mean square so far. The paper corrects no bias. Optax corrects
     the bias before it takes the maximum, PyTorch and Keras after.

@@ -146,7 +146,7 @@ def momentum(
     momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    r"""Gradient descent with momentum, as of a heavy ball.
+    r"""Gradient descent with momentum: the heavy-ball method.
 
     The step is a decaying sum of the gradients so far. The same as `sgd` with `momentum`.
 

@@ -41,7 +41,7 @@ def scale_by_radam(
                     & \rho_t \ge \text{threshold} \\
                 \hat\mu_t & \text{else} \end{cases}
 
-        with :math:`\rho_t` the number of gradients that the mean square rests on, :math:`r_t` the
+        with :math:`\rho_t` the effective number of gradients in the mean square, :math:`r_t` the
         factor of the warm-up, and the other symbols as in `scale_by_adam`.
 
     Args:

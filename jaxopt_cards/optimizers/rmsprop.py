@@ -28,7 +28,7 @@ def scale_by_rms(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Divides each gradient by a running root mean square of itself: RMSProp.
+    r"""Divides each gradient by its running root mean square: RMSProp.
 
     Steep and flat directions then move at about the same speed. Unlike AdaGrad's sum, the mean
     forgets, so the steps do not become ever smaller. Keras and Optax add `eps` inside the root,
@@ -90,7 +90,7 @@ def scale_by_stddev(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Divides each gradient by a running standard deviation of itself: centred RMSProp.
+    r"""Divides each gradient by its running standard deviation: centred RMSProp.
 
     Where the gradient keeps its sign and size, its deviation is small and the step grows; where it
     is noise, the step shrinks. A variance that rounding makes negative counts as zero; Optax gives

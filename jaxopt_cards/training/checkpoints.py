@@ -32,7 +32,7 @@ from jaxopt_cards.training.identity import unlike
 PyTree = Any
 
 
-# Errors that say nothing of the file: too many open ones, no permission, interrupted.
+# Errors that do not mean damage: too many open files, no permission, interrupted.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR, errno.ENOMEM}
 
 
@@ -111,7 +111,7 @@ class Checkpointer:
             self._lock.release()
             if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
                 raise
-            # Orbax reads the `_CHECKPOINT_METADATA` of all checkpoints, and says not of which.
+            # Orbax reads `_CHECKPOINT_METADATA` of all checkpoints; its error does not say which.
             raise NamedOSError(
                 f"the checkpoints in {escaped(self._directory)} cannot be "
                 f"listed; is a _CHECKPOINT_METADATA there damaged? {escaped(error, 200)}"
@@ -124,7 +124,7 @@ class Checkpointer:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for pending writes; an error of the block comes first, with ours as a note."""
+        """Waits for pending writes; if the block raised an error, ours becomes a note on it."""
         try:
             self.close()
         except OSError as failure:
@@ -151,7 +151,7 @@ class Checkpointer:
 
     @named_as("Checkpointer")
     def save(self, step: int, tree: PyTree, notes: Any = None) -> None:
-        """Starts to write a tree of arrays and notes that JSON can hold, once the last is done."""
+        """Starts writing a tree of arrays and notes for JSON, after the last write is done."""
         arrays = plain_arrays(tree)
         notes = as_json("notes", notes)
         about = {"identity": self._identity, "arrays": described(tree), "notes": notes}
@@ -190,7 +190,7 @@ class Checkpointer:
             raise NamedOSError(
                 f"all checkpoints in {escaped(self._directory)} are damaged:"
                 f"{listed(damaged.values())}\n"
-                "Put a copy of that folder in its place, or remove it to start from the beginning."
+                "Restore the folder from a backup, or delete it to start from the beginning."
             )
         return None
 
@@ -208,7 +208,7 @@ class Checkpointer:
             ) from None
 
     def _read(self, step: int, target: dict[str, Any], described: list[str]) -> tuple[dict, dict]:
-        """What is known about a checkpoint, and its arrays, both proven by their checksums."""
+        """The metadata and the arrays of a checkpoint, both verified by checksums."""
         self._check_metadata(step)
         stored = self._item(step, about=self._args.JsonRestore())
         about = stored.get("about") if isinstance(stored, dict) else None
@@ -218,7 +218,7 @@ class Checkpointer:
             or json_checksum(about) != stored.get("checksum")
         ):
             raise _DamagedError("its description was changed")
-        # Before any array is read: of another run, it is neither ours to read nor to set aside.
+        # Checked first: a checkpoint of another run must be neither read nor set aside.
         self._check_same_run(about, described)
         restored = self._item(step, run=self._args.StandardRestore(target))
         arrays = {path: restored.get(path) for path in target}
@@ -235,7 +235,7 @@ class Checkpointer:
                 raise _DamagedError(f"{name} has more than {MOST_METADATA:,} bytes")
 
     def _item(self, step: int, **item: Any) -> Any:
-        """One of the two parts of a checkpoint; damaged files make Orbax raise all sorts."""
+        """One of the two parts of a checkpoint; damaged files cause various errors in Orbax."""
         (name,) = item
         try:
             return self._manager.restore(step, args=self._args.Composite(**item))[name]
@@ -312,10 +312,10 @@ class Checkpoints:
     options or versions of JAX, Flax, Optax or this package are not those of the checkpoint, a
     `RuntimeWarning` names what differs. `epochs` and `patience` may differ.
 
-    After SIGTERM the epoch is ended and saved, and the process left with status 143 (`SystemExit`),
-    unless you have set a handler of your own or this is not the main thread. Before the first
-    epoch, while data are checked or the program is compiled, there is nothing to save. A damaged
-    checkpoint is set aside with a warning, and the one before it is used.
+    After SIGTERM, the epoch is finished and saved, and the process exits with status 143
+    (`SystemExit`), unless you have set your own handler or this is not the main thread. Before the
+    first epoch, while data are checked or the program is compiled, there is nothing to save. A
+    damaged checkpoint is set aside with a warning, and the one before it is used.
 
     Args:
         directory: folder of one run; made if it does not exist.

@@ -193,8 +193,8 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
     ) -> "DNNClassifier":
         """Trains on each of these examples once, and keeps the optimizer's state for the next call.
 
-        For data that come in parts or drift. After `fit` it goes on from the best epoch, with the
-        optimizer's state new. Parts of one size share a compiled program.
+        For data that come in parts or drift. After `fit`, it continues from the best epoch with a
+        new optimizer state. Parts of one size share a compiled program.
 
         Args:
             X: inputs, shape (n, features).

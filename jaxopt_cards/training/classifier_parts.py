@@ -117,8 +117,8 @@ def trained_once(
     if opt_state is not None:
         if not _alike(opt_state, run.opt_state):
             raise NamedError(
-                "optimizer must stay of one kind from one partial_fit to the next: "
-                "its state is now another; call fit to start anew",
+                "optimizer must not change between calls of partial_fit: "
+                "its state now has another structure; call fit to start again",
             )
         run = run._replace(opt_state=opt_state)
     # The number of the epoch sets the order. All in arrays of its own, since the compiled epoch
@@ -140,7 +140,7 @@ def _alike(state: Any, other: Any) -> bool:
 
 
 def predicted(model: nnx.Module, x: np.ndarray) -> np.ndarray:
-    """The outputs of a model in evaluation mode, row by row the same whatever rows are beside."""
+    """The outputs of a model in evaluation mode, where no row depends on the others."""
     return outputs_of(model, x, BLOCK)
 
 

@@ -114,7 +114,7 @@ class Placement:
             sharding.shard_shape(shape)
         except ValueError as error:
             raise NamedError(
-                f"{name}, of shape {list(shape)}, cannot lie as sharding says, "
+                f"{name}, of shape {list(shape)}, cannot be sharded by the rule "
                 f"{sharding.spec}: {error}",
             ) from None
         return sharding
@@ -144,7 +144,7 @@ def _put(leaf: Any, sharding: NamedSharding) -> Any:
     """An array on the devices of the mesh, some of which may be another process's."""
     if jax.process_count() == 1 or not getattr(leaf, "is_fully_addressable", True):
         return jax.device_put(leaf, sharding)
-    # Between processes only NumPy's arrays can be handed over, and each has the same ones.
+    # Only NumPy arrays can be shared between processes; each process has the same ones.
     if is_key(leaf):
         data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))

@@ -3,7 +3,7 @@
 A model is split once into its graph and its arrays; in here there are only trees of arrays. Three
 kinds are kept apart: the parameters that are trained, those that are frozen (no gradient, no
 optimizer state, never copied), and the other variables, which the forward pass itself may change
-(batch statistics, the counters of dropout) and which therefore ride along in the loop.
+(batch statistics, the counters of dropout) and which the loop therefore carries.
 """
 
 import functools
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What an epoch says of itself."""
+    """The measurements of one epoch."""
 
     losses: jax.Array  # shape (3,), float32: training loss, validation loss and accuracy
     bad_step: jax.Array  # shape (), int32: the first step, from 1, whose loss is not finite; or 0
@@ -156,9 +156,9 @@ def one_epoch(
 ) -> tuple[Run, Measured]:
     """Trains on every example once, in a new order, then measures on the validation set.
 
-    The loss of a batch of m examples is the sum of weight times loss, divided by m. The sum of the
-    batch's weights would be another divisor in each batch, and at batch size 1 undo the weights;
-    so what training tends to would depend on the batch size.
+    The loss of a batch of m examples is the sum of weight times loss, divided by m. Dividing
+    by the sum of the batch's weights instead would cancel the weights at batch size 1, so that the
+    minimum would depend on the batch size.
     """
     key = jax.random.fold_in(key, run.epoch)
     # One sort of random bits. `jax.random.permutation` sorts twice, to be exact even where two of
@@ -201,10 +201,10 @@ def one_step(
 ) -> tuple[tuple, jax.Array]:
     """One batch.
 
-    With `halts` nothing changes from the first loss that is not finite on: weights, statistics and
-    the optimizer's state stay those that gave this loss, and show how large they were. Without it
-    what becomes of weights and state is up to the transformation, and only batch statistics do not
-    follow such a loss. `side_by_side` says that this is one of many runs under `vmap`.
+    With `halts`, nothing changes from the first loss that is not finite: weights, statistics and
+    optimizer state stay as they were when it was computed, for the error message. Without `halts`,
+    the transformation decides how such a loss updates weights and state; batch statistics are not
+    updated. `side_by_side` says that this is one of many runs under `vmap`.
     """
     arrays, opt_state, bad_step = carry
     step, rows, weights = batch

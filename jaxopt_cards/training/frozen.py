@@ -103,7 +103,7 @@ def filter_of(trainable: Any, model: nnx.Module) -> Any:
 
 
 def _is_filter(trainable: Any) -> bool:
-    """Whether NNX takes it for a filter; of functions, those of a path and a variable."""
+    """Whether NNX accepts it as a filter; a function must take a path and a variable."""
     if isinstance(trainable, bool | type | tuple | list | EllipsisType):
         return True
     if not callable(trainable) or isinstance(trainable, nnx.Module):

@@ -1,4 +1,4 @@
-"""What identifies the run that a checkpoint belongs to, part by part, for errors in words."""
+"""The identity of a checkpoint's run, part by part, so that errors can name what differs."""
 
 import zlib
 from collections.abc import Callable
@@ -52,9 +52,9 @@ def unlike(saved: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], str]:
         known = {key: value for key, value in saved_plain.items() if not key.startswith("program")}
         differing = differences(known, {key: plain.get(key) for key in known})
         return differing, (
-            "was written by an earlier version, without notes of the environment: it is not known "
-            "whether threads, devices, compiler options and versions are the same, and so the bits,"
-            " nor whether model, optimizer and loss have the same settings"
+            "was written by an earlier version, which did not record the environment: threads, "
+            "devices, compiler options and versions cannot be compared, nor can the settings of"
+            " model, optimizer and loss, so the results may not be bit-identical"
         )
     then, here = saved["environment"], now["environment"]
     differing = differences(saved_plain, plain)
@@ -90,8 +90,8 @@ def _programs(
     inputs: tuple,
 ) -> dict[str, int]:
     """Checksums of the text of each part of the program, which has the settings in it."""
-    # Of shapes alone: arrays that came from another checkpoint are bound to a device, which the
-    # program would say.
+    # Traced with shapes only: restored arrays are committed to a device, which would appear in the
+    # program.
     run, inputs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (run, inputs)
     )
@@ -139,7 +139,7 @@ def _text(function: Callable[..., Any] | None, *arguments: Any) -> str:
     if function is None:
         return ""
     try:
-        # Under a name of ours, as the program has the name of the function in it.
+        # Under a fixed name, since the program contains the name of the function.
         return jax.jit(lambda *given: function(*given)).lower(*arguments).as_text()
     except (TypeError, ValueError):
         return ""  # what differs there is found in the epoch as a whole

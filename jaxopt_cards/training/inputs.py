@@ -37,7 +37,7 @@ def check_opt_state(opt_state: Any, wanted: Any) -> None:
     if differing:
         raise NamedError(
             f"opt_state must be a state of tx for the parameters that are trained; "
-            f"transfer.migrate_state makes one of another run's. But{listed(differing)}",
+            f"transfer.migrate_state converts that of another run. Differences:{listed(differing)}",
         )
 
 
@@ -166,7 +166,7 @@ def check_model_fits(what: str, model: nnx.Module, loss: Any, examples: Data) ->
     shape = getattr(losses, "shape", None)
     if shape != (1,):
         got = type(losses).__name__ if shape is None else f"the shape {shape[1:]} for each"
-        raise NamedError(f"loss must give one number an example, got {got}")
+        raise NamedError(f"loss must return one number per example, got {got}")
     return outputs
 
 

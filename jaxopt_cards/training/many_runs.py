@@ -194,7 +194,7 @@ def _run_group(
     if side_by_side is None:
         side_by_side = 1 if jax.default_backend() == "cpu" else len(members)
     check_count("side_by_side", side_by_side)
-    # Every device gets as many runs; those that fill up are not looked at.
+    # Every device gets the same number of runs; padding runs are ignored.
     missing = -len(members) % placement.mesh.size if placement else 0
     filled = [*members, *[members[0]] * missing]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
@@ -252,7 +252,7 @@ def _validation(
 ) -> tuple[epoch_program.Data, list[tuple[Any, Any]]]:
     """The validation data, and for each run the rows to train and to validate on."""
     if (valid is None) == (folds is None):
-        raise NamedError("give either valid or folds, and not both")
+        raise NamedError("give exactly one of valid and folds")
     if folds is None:
         return on_device("fit_many", "valid", valid, weighted=True), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]

@@ -69,7 +69,7 @@ def fit_online(
         settings: `loss`, `regularizer`, `augment` and `trainable` as in `fit`.
 
     Returns:
-        An `OnlineResult`: `model` after the last batch, and `losses`, one number a batch: the
+        An `OnlineResult`: `model` after the last batch, and `losses`, one number per batch: the
         weighted mean over its examples.
 
     State:
@@ -134,7 +134,7 @@ def fit_online(
 
 
 def _check_healthy(carry: tuple, number: int) -> None:
-    """Raises if the weights are not finite; a loss may be, where the step was skipped."""
+    """Raises if weights are not finite; a bad loss is allowed if its step was skipped."""
     arrays, _, bad_step = carry
     leaves = jax.tree.leaves(arrays.params)
     broken = [not bool(jnp.isfinite(leaf).all()) for leaf in leaves]

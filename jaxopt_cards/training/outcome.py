@@ -1,4 +1,4 @@
-"""What a run of training came to: the best model, the history, and why it ended."""
+"""The result of a training run: the best model, the history, and why it ended."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class FitResult:
     Attributes:
         model: the model as it was in the best epoch, in evaluation mode.
         history: `train_loss`, `valid_loss`, `valid_accuracy` (in [0, 1]) and `seconds` (validation
-            included, compilation not), one number an epoch.
+            included, compilation not), one number per epoch.
         best_epoch: the epoch of the least validation loss, from 1.
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.

@@ -26,7 +26,7 @@ class Member(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What a whole run leaves behind."""
+    """The results of a whole run."""
 
     run: epoch_program.Run
     history: jax.Array  # shape (epochs, 3), float32, as `Measured.losses`; NaN after the end
@@ -44,7 +44,7 @@ def whole_run(
     *,
     side_by_side: bool = False,
 ) -> Whole:
-    """Epoch after epoch until it no longer helps, as `fit` does it, without the host."""
+    """Runs epochs with the stopping rule of `fit`, without the host."""
 
     def goes_on(whole: Whole) -> jax.Array:
         run, _, measured = whole
@@ -78,7 +78,7 @@ def whole_runs(
     valid: epoch_program.Data,
     patience: jax.Array,
 ) -> Whole:
-    """All members' runs: so many side by side under `vmap`, such groups one after the other."""
+    """All members' runs: blocks of `side_by_side` under `vmap`, one block after another."""
 
     def one(member: Member) -> Whole:
         return whole_run(

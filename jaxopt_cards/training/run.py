@@ -1,4 +1,4 @@
-"""`fit`: epoch after epoch on the device, until it no longer helps."""
+"""`fit`: trains epoch by epoch on the device, with early stopping."""
 
 import functools
 import time
@@ -108,7 +108,7 @@ def fit(
             Default: never. Exercise 8 of Géron's chapter 11 takes 20.
         seed: int in [0, inf); seed of the order of the examples, 0 by default. The model has its
             own seed for its weights.
-        loss: `loss(outputs, labels)` returns one number an example. Default: cross entropy with
+        loss: `loss(outputs, labels)` returns one number per example. Default: cross entropy with
             integer labels.
         regularizer: function of the tree of trained parameters, whose value is added to the loss of
             each batch, such as `layers.l2(1e-4)`. The history does not include it. Default: none.
@@ -274,7 +274,7 @@ def _epochs(
         losses = np.asarray(measured.losses, float).tolist()
         history.append([*losses, time.perf_counter() - started])
         reporter.epoch(len(history), *losses)
-        # Once an epoch: a signal between two such questions would end it without a checkpoint.
+        # Once an epoch: a signal between two checks would end the run without a checkpoint.
         stopped = ended(history)
         if checkpoints and (stopped or len(history) % checkpoint_every == 0):
             checkpoints.save(len(history), run, history)

@@ -64,7 +64,7 @@ def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
 
 
 def _scales_by_value(plateau: Any) -> bool:
-    """Whether its first factor is a positive number, made with a loss: no optimizer's is."""
+    """Whether it keeps a positive update positive, given a loss, which no optimizer does."""
     one = np.float32(1)
     try:
         factor, _ = jax.jit(plateau.update)(one, plateau.init(one), value=one)

@@ -7,12 +7,12 @@ from typing import Self
 
 
 class Termination:
-    """Holds SIGTERM back inside a `with` statement, and obeys it at the end or in `leave`.
+    """Defers SIGTERM inside a `with` statement, and handles it at the end or in `leave`.
 
-    It then exits with status 143, which is 128 + SIGTERM, as a process does that was ended by it;
-    but as an exception, so that files are closed and what others registered for the end is done.
-    More of these signals change nothing. Inside of another such statement it heeds the signal that
-    the outer one holds back, so that a part of a longer run ends as soon as it can.
+    It then exits with status 143 (128 + SIGTERM), like a process that the signal terminated, but by
+    an exception, so that files are closed and exit handlers run. Further signals have no effect.
+    A nested statement also handles the signal that the outer one defers, so that one part of a
+    longer run ends as soon as possible.
     """
 
     def __init__(self, *, active: bool):

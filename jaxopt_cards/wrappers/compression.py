@@ -52,7 +52,7 @@ def compress_state(
             \mathbb{E}\,[Q^{-1}(Q(x))] = x
 
         with :math:`g_t` the gradient, :math:`s_t` the stored state, :math:`Q` the stochastic
-        rounding, which keeps any number :math:`x` on average. With 8 bits :math:`Q^{-1}(c) = a\,
+        rounding, which is unbiased for every number :math:`x`. With 8 bits :math:`Q^{-1}(c) = a\,
         \mathrm{sign}(c)\, 2^{(|c| - 127) / 5}`, :math:`c` the code, :math:`a` the largest magnitude
         of the block; magnitudes below :math:`a \cdot 2^{-25.2}` are rounded up.
 

@@ -59,7 +59,7 @@ def _operations(inner: optax.GradientTransformationExtraArgs, leaf: Any) -> list
     if odd := [node.shape for node in nodes if node.shape not in shapes]:
         _refuse(f"its state has arrays of the shape {list(odd[0])} for a leaf of {leaf.shape}")
     if any(jnp.size(constant) > 1 for constant in traced.consts):
-        _refuse("it has arrays of its own")
+        _refuse("its program contains constant arrays")
     return list(_names(traced.jaxpr))
 
 

@@ -120,7 +120,7 @@ def _is_bad(arrays: tuple) -> jax.Array:
 
 @declare
 def read_skips(state: optax.OptState) -> SkipReport:
-    r"""Reads the counts of `skip_nonfinite` from a state: bad steps, and the leaves not finite.
+    r"""Reads the counts of `skip_nonfinite` from a state: bad steps in total and by leaf.
 
     Waits for the device; call it between epochs, not between steps.
 

@@ -29,7 +29,7 @@ def lookahead(
     slow_step_size: Annotated[ArrayLike, "(0, 1]"] = 0.5,
     reset_state: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Runs an optimizer for some steps, then goes a part of the way: k steps forward, 1 step back.
+    r"""Runs an optimizer for k steps, then keeps a part of the way: k steps forward, 1 step back.
 
     This averages out the variance of the fast steps. It wraps any optimizer, on plain parameters:
     these are the fast weights, and equal the slow weights after each synchronisation. Optax's

@@ -207,7 +207,7 @@ def pack_small_leaves(
         treedef: Any = jax.tree.structure(updates)
         if params is not None and jax.tree.structure(params) != treedef:
             raise NamedError(
-                "the updates are unlike the parameters; the updates have"
+                "the updates and the parameters differ in structure; the updates have"
                 f"{listed(path_names(updates))}\nand the parameters{listed(path_names(params))}",
             )
         weights = None if params is None else packed(params)

@@ -183,7 +183,7 @@ def same_shapes():
         step(jc.adam(0.1), start, grads)
     assert step(optax.adam(0.1), start, grads)["w"].shape == (2, 3)
     # Optax's stages that do not need parameters do not look at them.
-    with refused("^clip: the updates are unlike params"):
+    with refused("^clip: the updates and params differ in structure"):
         step(jc.clip(1.0), start, {"v": jnp.ones(3)})
     step(optax.clip(1.0), start, {"v": jnp.ones(3)})
 

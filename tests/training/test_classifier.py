@@ -199,7 +199,7 @@ def test_partial_fit_goes_on_from_fit():
     moved = np.abs(model.predict_proba(X) - before).max()
     assert 0 < moved < 1e-3
     assert model.n_iter_ == 4
-    with pytest.raises(ValueError, match="optimizer must stay of one kind"):
+    with pytest.raises(ValueError, match="optimizer must not change between calls"):
         model.set_params(optimizer="sgd").partial_fit(X, Y)
 
 

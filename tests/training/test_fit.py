@@ -398,7 +398,7 @@ HOLE = data.Examples(np.where(np.arange(900).reshape(150, 6) == 32, np.nan, TRAI
             {"net": Pair(nnx.Rngs(0))},
             "fit: the default loss takes a model whose output is one array, got tuple",
         ),
-        ({"loss": lambda o, y: o.sum()}, r"fit: loss must give one number an example"),
+        ({"loss": lambda o, y: o.sum()}, r"fit: loss must return one number per example"),
         (
             {"trainable": transfer.freeze("hiden")},
             r"matches none of the parameters\n  hidden1/bias",

@@ -130,8 +130,8 @@ def test_one_compilation_a_group():
         ({"hyperparameters": [{"learning_rate": "fast"}] * 2}, "learning_rate must be a number"),
         ({"hyperparameters": [{"rate": 0.1}] * 2}, r"does not take the hyperparameters \['rate'\]"),
         ({"hyperparameters": [{"learning_rate": -1.0}] * 2}, r"sgd: learning_rate must lie in \[0"),
-        ({"valid": None}, "give either valid or folds, and not both"),
-        ({"folds": [([0], [1])] * 2}, "give either valid or folds, and not both"),
+        ({"valid": None}, "give exactly one of valid and folds"),
+        ({"folds": [([0], [1])] * 2}, "give exactly one of valid and folds"),
         ({"folds": [([0.5], [1])] * 2, "valid": None}, "must be a list of row numbers"),
         (
             {"folds": [([0], [150])] * 2, "valid": None},

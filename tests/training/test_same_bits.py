@@ -177,7 +177,7 @@ def test_checkpoints_of_the_version_before_resume_with_a_word(tmp_path, monkeypa
         fit(tmp_path)
     with pytest.raises(ValueError, match=r"run:\n  seed: saved 0, now 1\nGive"):
         fit(tmp_path, seed=1)
-    with pytest.warns(RuntimeWarning, match="earlier version.* it is not known whether threads"):
+    with pytest.warns(RuntimeWarning, match="earlier version.* environment: threads"):
         resumed = fit(tmp_path, epochs=4)
     chex.assert_trees_all_equal(resumed.history.train_loss, fit(None, epochs=4).history.train_loss)
     with warnings.catch_warnings():
