@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from jaxopt_cards.training import epoch_program
+from tests.limits import older_generator
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -31,27 +32,14 @@ def x64():
         yield
 
 
-OLDER_GENERATOR = {"xla_cpu_use_fusion_emitters": False}
-
-
-@functools.cache
-def _has_older_generator():
-    """Whether XLA still has it: JAX 0.12 does not."""
-    try:
-        jax.jit(lambda: 0).lower().compile(OLDER_GENERATOR)
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
-
-
 @pytest.fixture
 def quick_compilation(monkeypatch):
     """Most optimizations off, in tests of what is done and not of how fast."""
     jax.config.update("jax_disable_most_optimizations", True)
-    if _has_older_generator():
+    if options := older_generator():
         # With XLA's older code generator an epoch compiles in half the time.
         compiled_epoch = functools.cache(epoch_program.compiled_epoch.__wrapped__)
-        monkeypatch.setattr(epoch_program, "compiler_options", lambda: OLDER_GENERATOR)
+        monkeypatch.setattr(epoch_program, "compiler_options", lambda: options)
         monkeypatch.setattr(epoch_program, "compiled_epoch", compiled_epoch)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

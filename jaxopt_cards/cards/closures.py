@@ -96,8 +96,8 @@ def _functions(tx: Any) -> tuple[Any, Any]:
         found = _cells(update)
         if _maker(update) == "with_extra_args_support" and "tx" in found:
             init, update = found["tx"].init, found["tx"].update
-        elif _maker(update) == "leafwise" and "update_leaf" in found:
-            init, update = _cells(found["update_leaf"])["equation"].__wrapped__.args[:2]
+        elif _maker(update) == "leafwise" and "equation" in found:
+            init, update = found["equation"].__wrapped__.args[:2]
         else:
             return init, update
 

@@ -243,7 +243,7 @@ def _arguments(known: Entry, parsed: Docstring) -> Iterator[Argument]:
     named = {name.lstrip("*") for name in listed}
     if gathered := [name for name in described if name not in named]:
         listed = {name: default for name, default in listed.items() if name[:2] != "**"}
-    for argument, default in (listed | dict.fromkeys(gathered)).items():
+    for argument, default in (listed | dict.fromkeys(gathered, "...")).items():
         name = argument.lstrip("*")
         text = described.get(name, "")
         if borrowed := _borrowed_from(text):

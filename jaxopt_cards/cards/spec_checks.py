@@ -8,6 +8,7 @@ import jax
 import optax
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count, is_transformation
+from jaxopt_cards.core.declaration import declaration_of
 
 # Mistakes that Optax silently accepts: text as a mask, which is true everywhere, and schedules that
 # keep their first value.
@@ -15,7 +16,7 @@ MASKS = {"mask", "weight_decay_mask", "freeze_mask"}
 COUNTS = {"linear_schedule": "transition_steps", "warmup_constant_schedule": "warmup_steps"}
 
 
-def check_values(name: str, bound: inspect.BoundArguments) -> None:
+def check_values(name: str, function: Callable[..., Any], bound: inspect.BoundArguments) -> None:
     """Raises for values that Optax would silently accept, or for which it would fail later."""
     given = bound.arguments
     for key, value in given.items():
@@ -25,7 +26,7 @@ def check_values(name: str, bound: inspect.BoundArguments) -> None:
                 if not is_transformation(each):
                     expected = "be a transformation such as sgd(0.1)"
                     raise HyperparameterError(key, expected, each)
-        if key in MASKS and isinstance(value, str):
+        if key in MASKS and isinstance(value, str) and declaration_of(function) is None:
             raise HyperparameterError(key, "be True or False", value)
         if COUNTS.get(name) == key:
             check_count(key, value)

@@ -77,7 +77,7 @@ def build(text: str | Spec, among: Mapping[str, Callable[..., Any]]) -> Any:
     kwargs = {key: _built(value, among) for key, value in kwargs.items()}
     try:
         with named_as(name):
-            check_values(name, signature.bind(*args, **kwargs))
+            check_values(name, function, signature.bind(*args, **kwargs))
         return function(*args, **kwargs)
     except NamedError as error:
         error.is_final = True  # keeps the name that the user wrote

@@ -88,7 +88,7 @@ def of_type(kind: Any, interval: str) -> Callable[[str, Any], Any]:
 
     def whole(name: str, value: Any) -> Any:
         check_count(name, value, least=int(interval[1:].split(",")[0]))
-        return value
+        return check_number(name, value, interval)
 
     return whole
 
@@ -111,7 +111,7 @@ def check_float_dtype(argument: str, dtype: Any) -> None:
 
 
 def is_transformation(value: Any) -> bool:
-    """Whether it has an `init` and an `update` to call."""
+    """Whether it has callable `init` and `update`."""
     return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 

@@ -127,8 +127,11 @@ class Declaration:
             raise ArgumentError(self._explained(str(error), kwargs)) from None
         for name, check in self._checks.items():
             value = bound.arguments.get(name, inspect.Parameter.empty)
-            # `None` stands for a default; without one it is checked, and refused.
-            if value is None and self.signature.parameters[name].default is None:
+            # `None` is a value of its own where it is a default, or in the annotation.
+            parameter = self.signature.parameters[name]
+            if value is None and (
+                parameter.default is None or type(None) in get_args(parameter.annotation)
+            ):
                 continue
             if value is not inspect.Parameter.empty:
                 bound.arguments[name] = check(name, value)

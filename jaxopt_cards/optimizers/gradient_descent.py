@@ -143,7 +143,7 @@ def sgd(
 @declare(elementwise=True)
 def momentum(
     learning_rate: optax.ScalarOrSchedule,
-    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] | None = 0.9,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     r"""Gradient descent with momentum: the heavy-ball method.
@@ -187,7 +187,7 @@ def momentum(
 @declare(elementwise=True)
 def nesterov(
     learning_rate: optax.ScalarOrSchedule,
-    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
+    momentum: Annotated[optax.ScalarOrSchedule, "[0, 1]"] | None = 0.9,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     r"""Gradient descent with Nesterov's momentum, in its usual reformulation.

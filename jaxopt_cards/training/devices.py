@@ -65,6 +65,7 @@ class Placement:
         for spec in (sharding or {}).values():
             if not isinstance(spec, PartitionSpec):
                 raise HyperparameterError("sharding", "map to PartitionSpec", spec)
+        self.has_rules = bool(sharding)
         self._rules = {compiled(key): spec for key, spec in (sharding or {}).items()}
 
     def batch(self, batch_size: int) -> NamedSharding:

@@ -128,6 +128,9 @@ def fit_many(
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
     placement = as_placement(placement)
+    if placement and placement.has_rules:
+        expected = "have no sharding rules, since whole runs are spread over the devices"
+        raise HyperparameterError("placement", expected, placement)
     if placement and side_by_side is not None:
         expected = "be None with a placement, where all runs are side by side"
         raise HyperparameterError("side_by_side", expected, side_by_side)
@@ -175,7 +178,7 @@ def _prepared(
     prepared = epoch_program.prepared(
         model, trainable, settings["loss"], batch_size, options(settings)
     )
-    check_trainable(trainable, *prepared[1:])
+    check_trainable(settings["trainable"], trainable, *prepared[1:])
     return prepared
 
 

@@ -117,7 +117,7 @@ def fit_online(
             longest = batch.size
             trainable = filter_of(settings["trainable"], model)
             program, arrays, frozen = epoch_program.prepared(model, trainable, loss, longest, added)
-            check_trainable(trainable, arrays, frozen)
+            check_trainable(settings["trainable"], trainable, arrays, frozen)
             run = jax.tree.map(jnp.copy, epoch_program.first_run(program, arrays, tx))
             carry = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
         mean_weights.append(1.0 if batch.weight is None else np.asarray(batch.weight, float).mean())

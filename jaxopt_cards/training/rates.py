@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxopt_cards.core.checks import HyperparameterError
+from jaxopt_cards.core.checks import HyperparameterError, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
@@ -120,6 +120,7 @@ def learning_rate_range(
         raise HyperparameterError("make_tx", expected, make_tx)
     if low >= high:
         raise HyperparameterError("high", f"be above low, {low}", high)
+    check_seed("seed", seed)
     rates = np.geomspace(low, high, points)
     results = fit_many(
         [model] * points,

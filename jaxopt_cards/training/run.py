@@ -227,7 +227,7 @@ def _start(
     program, arrays, frozen = epoch_program.prepared(
         model, trainable, loss, batch_size, options(settings, rows)
     )
-    check_trainable(trainable, arrays, frozen)
+    check_trainable(settings["trainable"], trainable, arrays, frozen)
     run = epoch_program.first_run(program, arrays, tx)
     if opt_state is not None:
         check_opt_state(opt_state, run.opt_state)

@@ -80,10 +80,10 @@ def check_batch_size(batch_size: int, examples: int) -> None:
         raise HyperparameterError("batch_size", expected, batch_size)
 
 
-def check_trainable(trainable: Any, arrays: Arrays, frozen: Any) -> None:
+def check_trainable(given: Any, trainable: Any, arrays: Arrays, frozen: Any) -> None:
     """Raises unless the filter leaves something to train, and something to freeze if it should."""
     paths = listed([*path_names(arrays.params), *path_names(frozen)])
     if not jax.tree.leaves(arrays.params):
-        raise NamedError(f"{trainable} leaves no parameter to train; there are{paths}")
+        raise NamedError(f"trainable={given!r} leaves no parameter to train; there are{paths}")
     if isinstance(trainable, Frozen) and not (trainable.all_but or jax.tree.leaves(frozen)):
-        raise NamedError(f"{trainable} matches none of the parameters{paths}")
+        raise NamedError(f"trainable={given!r} matches none of the parameters{paths}")

@@ -21,6 +21,7 @@ from jaxopt_cards.layers import MLP
 from jaxopt_cards.optimizers.adam import adam
 from jaxopt_cards.training import FitResult, History, fit
 from jaxopt_cards.training.checkpoints import Checkpoints, as_checkpoints
+from jaxopt_cards.training.frozen import Frozen
 from jaxopt_cards.training.inputs import check_model, on_device
 from jaxopt_cards.training.run import REFUSED
 from jaxopt_cards.training.settings import FIT, Augment, Loss, Regularizer
@@ -158,12 +159,11 @@ def fine_tune(
         layers = _order(model, order)
         decay = float(lr_mult) ** (-1 / max(len(layers) - 1, 1))
         names = tuple(sorted(set(variable_names(model).values())))
+        masks = Frozen(tuple(mask for _, mask in schedule.stages)).of(model).masks
         results: list[FitResult] = []
         for stage, trainable in enumerate(_filters(schedule, model)):
             termination.leave()
-            tx = _optimizer(
-                make_tx, tuple(cycles), schedule.stages[: stage + 1], decay, layers, names
-            )
+            tx = _optimizer(make_tx, tuple(cycles), masks[: stage + 1], decay, layers, names)
             start, opt_state = _start(model, tx, results, trainable)
             shared |= {"epochs": lengths[stage], "seed": seeds[stage], "trainable": trainable}
             shared |= {"checkpoints": checkpoints and checkpoints.part(f"stage{stage}")}
@@ -215,12 +215,12 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
     names = path_names(nnx.state(model, nnx.Param))
     filters: list[Any] = []
     before = 0
-    for start, pattern in schedule.stages:
+    for start, mask in schedule.stages:
         trainable = schedule(start).of(model)
         trained = sum(not trainable.freezes(name) for name in names)
         if trained == before:
             raise NamedError(
-                f"{pattern!r} adds no parameter in epoch {start}; there are{listed(names)}",
+                f"{mask!r} adds no parameter in epoch {start}; there are{listed(names)}",
             )
         before = trained
         filters.append(nnx.Param if trained == len(names) else trainable)
@@ -231,7 +231,7 @@ def _filters(schedule: UnfreezeSchedule, model: nnx.Module) -> list[Any]:
 def _optimizer(
     make_tx: MakeTx,
     cycles: tuple[tuple[int, float], ...],
-    stages: tuple[tuple[int, str], ...],
+    masks: tuple[str, ...],  # of the stages, each a regular expression
     decay: float,
     order: tuple[str, ...],
     names: tuple[tuple[str, ...], ...],
@@ -260,12 +260,12 @@ def _optimizer(
 
         def one(path: Any, _: Any) -> int:
             places = paths[path_name(path)]
-            found = (any(re.search(pattern, p) for p in places) for _, pattern in stages)
+            found = (any(re.search(pattern, p) for p in places) for pattern in masks)
             return [*found].index(True)
 
         return jax.tree_util.tree_map_with_path(one, params)
 
-    parts = {stage: of_stage(begins[stage]) for stage in range(len(stages))}
+    parts = {stage: of_stage(begins[stage]) for stage in range(len(masks))}
     return layerwise_decay(optax.partition(parts, joined), decay, order)
 
 

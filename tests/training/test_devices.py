@@ -9,6 +9,7 @@ import sys
 import pytest
 from jax.sharding import PartitionSpec
 
+from tests.limits import older_generator_flag
 from tests.training.test_fit import fit
 
 SETTINGS = """
@@ -67,7 +68,7 @@ def started(script, devices, *arguments):
     flags = f"--xla_force_host_platform_device_count={devices}"
     # Quicker to compile, in all processes alike.
     settings = {
-        "XLA_FLAGS": f"{flags} --xla_cpu_use_fusion_emitters=false",
+        "XLA_FLAGS": f"{flags} {older_generator_flag()}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     return subprocess.Popen(

@@ -298,3 +298,18 @@ def test_fit_refuses_the_state_of_another_optimizer_or_another_tree():
         )
     with pytest.raises(ValueError, match=r"(?s)fit: opt_state .*migrate_state.*trace"):
         training.fit(model(), jc.momentum(0.1), epochs=1, opt_state=state, **WHOLE)
+
+
+def test_a_schedule_of_masks_trains_what_patterns_do():
+    net = model()
+    everything = jax.tree.map(lambda _: True, nnx.to_pure_dict(nnx.state(net, nnx.Param)))
+    schedules = [
+        transfer.unfreeze_schedule({0: "logits", 1: later})
+        for later in ("", everything, lambda params: jax.tree.map(lambda _: True, params))
+    ]
+    losses = [
+        transfer.fine_tune(net, schedule=each, epochs=3, **WHOLE).history.train_loss
+        for each in schedules
+    ]
+    np.testing.assert_array_equal(losses[1], losses[0])
+    np.testing.assert_array_equal(losses[2], losses[0])
