@@ -220,17 +220,18 @@ def test_what_is_no_transformation_is_refused():
         cards.describe(0.1)
 
 
+def sign_momentum(decay):
+    def init(param):
+        return jnp.zeros_like(param)
+
+    def update(grad, mean, param, step):
+        mean = decay * mean + grad
+        return jnp.sign(mean), mean
+
+    return jc.leafwise(init, update)
+
+
 def test_an_equation_of_the_user_is_described_by_its_maker():
-    def sign_momentum(decay):
-        def init(param):
-            return jnp.zeros_like(param)
-
-        def update(grad, mean, param, step):
-            mean = decay * mean + grad
-            return jnp.sign(mean), mean
-
-        return jc.leafwise(init, update)
-
     text = str(cards.describe(jc.chain(sign_momentum(0.9), jc.scale_by_learning_rate(0.1))))
     assert re.search(r"sign_momentum +decay=0.9 ", text)
     assert "layout" not in text

@@ -361,7 +361,7 @@ def test_caches_lie_side_by_side_and_may_be_moved(tmp_path, written):
     [
         (0, examples(), "cache_features: upto must be a whole number >= 1, got 0"),
         (4, examples(), "cache_features: upto must be at most 3, got 4"),
-        (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have as many inputs"),
+        (1, (examples().x[:0], examples().y[:0]), "cache_features: data must have equally many"),
         (1, (examples().x, examples().y[:3]), r"got the shapes \(40, 5\) and \(3,\)"),
         (1, (examples().x[:, :4], examples().y), r"not take inputs of the shape \(4,\)"),
         (
