@@ -233,5 +233,5 @@ def sign_momentum(decay):
 
 def test_an_equation_of_the_user_is_described_by_its_maker():
     text = str(cards.describe(jc.chain(sign_momentum(0.9), jc.scale_by_learning_rate(0.1))))
-    assert re.search(r"sign_momentum +decay=0.9 ", text)
+    assert re.search(r"sign_momentum +decay=0.9\n", text)
     assert "layout" not in text
