@@ -93,7 +93,7 @@ def layer_statistics(
         ('hidden1', 'hidden5', True)
     """
     check_model(model)
-    examples = on_device("layer_statistics", "the data", (x, y))
+    examples = on_device("the data", (x, y))
     check_model_fits("the data", model, loss, examples)
     parts: Any = nnx.split(_without_noise(model), nnx.Param, ...)  # typed for one filter only
     graph, params, rest = parts

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_cards.core.errors import NamedError as NamedError
+from jaxopt_cards.core.errors import NamedError
 
 LONG = 200  # letters
 LINE = 500

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_cards.core.checks import NamedError, shown
+from jaxopt_cards.core.checks import shown
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leaf_errors import LeafMismatch
 from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.core.precision import dtype_of

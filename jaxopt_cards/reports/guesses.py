@@ -27,7 +27,7 @@ class Guesses(NamedTuple):
 
 def accuracies(rows: Rows, test: Sequence[Any]) -> dict[str, list[float]]:
     """The accuracy of each run of each row, in percent."""
-    examples = on_device("report", "test", test)
+    examples = on_device("test", test)
     for results in rows.values():
         check_model_fits("test", results[0].model, default_loss, examples)
     return {

@@ -213,7 +213,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         _check_partial_fit_first_call(self, classes)
         x, labels, weight = with_weight(x, encoded(y, self.classes_), weight)
         examples = rows_of(slice(None), x, labels, weight)
-        data = on_device("DNNClassifier", "the data", examples, weighted=True)
+        data = on_device("the data", examples, weighted=True)
         tx = self._tx()
         model = self._start(x.shape[1]) if first else self.model_
         batch_size = min(self.batch_size, data.size)

@@ -53,7 +53,7 @@ def evaluate(
     """
     check_model(model)
     given = (x, y) if weight is None else (x, y, weight)
-    examples = on_device("evaluate", "the data", given, weighted=weight is not None).relative()
+    examples = on_device("the data", given, weighted=weight is not None).relative()
     check_model_fits("the data", model, loss, examples)
     program, arrays, frozen = epoch_program.prepared(
         model, nnx.Param, loss, 1, epoch_program.Options()

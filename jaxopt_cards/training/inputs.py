@@ -46,7 +46,7 @@ def array_kind(leaf: Any) -> str:
     return f"{jnp.result_type(leaf)}{list(np.shape(leaf))}"
 
 
-def on_device(function: str, what: str, examples: Any, *, weighted: bool = False) -> Data:
+def on_device(what: str, examples: Any, *, weighted: bool = False) -> Data:
     """Examples as arrays on the device, if they are complete, finite and of one length."""
     kinds = "(x, y) or (x, y, weight)" if weighted else "(x, y)"
     try:
@@ -64,10 +64,9 @@ def on_device(function: str, what: str, examples: Any, *, weighted: bool = False
     if len(x) == 0:
         raise NamedError(f"{what} is empty: its inputs have the shape {x.shape}")
     x, y = (
-        _moved(function, f"the {name} of {what}", array)
-        for name, array in (("inputs", x), ("labels", y))
+        _moved(f"the {name} of {what}", array) for name, array in (("inputs", x), ("labels", y))
     )
-    return Data(x, y, *(_checked_weight(function, what, w, len(y)) for w in weight))
+    return Data(x, y, *(_checked_weight(what, w, len(y)) for w in weight))
 
 
 def numbers(array: Any) -> Any:
@@ -92,7 +91,7 @@ def _of(part: Any) -> str:
     return f" of {part.dtype}" if hasattr(part, "dtype") else ""
 
 
-def _moved(function: str, what: str, array: Any, dtype: Any = None) -> jax.Array:
+def _moved(what: str, array: Any, dtype: Any = None) -> jax.Array:
     """The array on the device, with every number as it was, up to the rounding of floats."""
     check_range(what, array)
     xp = jnp if isinstance(array, jax.Array) else np  # NumPy has nothing to compile
@@ -133,13 +132,13 @@ def check_range(what: str, array: Any) -> None:
         )
 
 
-def _checked_weight(function: str, what: str, weight: Any, n: int) -> jax.Array:
+def _checked_weight(what: str, weight: Any, n: int) -> jax.Array:
     least = np.finfo(np.float32).tiny  # processors flush smaller numbers to 0
     real = jnp.issubdtype(weight.dtype, jnp.floating) or weight.dtype.kind in "biu"
     if real and weight.shape == (n,):
         # From NumPy's arrays of 64 bits straight to float32, so that large integers are not cut.
         plain = weight if isinstance(weight, jax.Array) else weight.astype(float)
-        moved = _moved(function, f"the weights of {what}", plain, jnp.float32)
+        moved = _moved(f"the weights of {what}", plain, jnp.float32)
         if moved.min() >= 0 and moved.max() >= least:
             return moved
     values = f" with values from {weight.min()} to {weight.max()}" if real and weight.size else ""

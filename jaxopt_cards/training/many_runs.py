@@ -122,18 +122,12 @@ def fit_many(
     _check_kinds(models, hyperparameters)
     n = len(models)
     _check_lengths(n, hyperparameters=hyperparameters, seeds=seeds, folds=folds)
-    train_data = on_device("fit_many", "train", train, weighted=True)
+    train_data = on_device("train", train, weighted=True)
     valid_data, rows = _validation(train_data, valid, folds, n)
     sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size] * n
     _check_lengths(n, batch_size=sizes)
     make_tx = _made_by(tx)
-    placement = as_placement(placement)
-    if placement and placement.has_rules:
-        expected = "have no sharding rules, since whole runs are spread over the devices"
-        raise HyperparameterError("placement", expected, placement)
-    if placement and side_by_side is not None:
-        expected = "be None with a placement, where all runs are side by side"
-        raise HyperparameterError("side_by_side", expected, side_by_side)
+    placement = _checked_placement(placement, side_by_side)
 
     groups: dict[Any, list[tuple[int, Member]]] = {}
     for index, model in enumerate(models):
@@ -166,6 +160,18 @@ def fit_many(
         if settings["progress"]:
             print(f"fit_many: {len(results)} of {n} runs done", flush=True)
     return [results[index] for index in range(n)]
+
+
+def _checked_placement(placement: Any, side_by_side: int | None) -> Placement | None:
+    """The placement, whose devices get whole runs, all side by side."""
+    placement = as_placement(placement)
+    if placement and placement.has_rules:
+        expected = "have no sharding rules, since whole runs are spread over the devices"
+        raise HyperparameterError("placement", expected, placement)
+    if placement and side_by_side is not None:
+        expected = "be None with a placement, where all runs are side by side"
+        raise HyperparameterError("side_by_side", expected, side_by_side)
+    return placement
 
 
 def _prepared(
@@ -257,7 +263,7 @@ def _validation(
     if (valid is None) == (folds is None):
         raise NamedError("give exactly one of valid and folds")
     if folds is None:
-        return on_device("fit_many", "valid", valid, weighted=True), [(None, None)] * n
+        return on_device("valid", valid, weighted=True), [(None, None)] * n
     rows = [(_checked_rows(a, train.size), _checked_rows(b, train.size)) for a, b in folds]
     if train.weight is not None:
         weight, least = np.asarray(train.weight), np.finfo(np.float32).tiny

@@ -106,7 +106,7 @@ def fit_online(
     longest, checked = 0, None
     outputs: Any = None
     for number, examples in enumerate(batches, 1):
-        batch = on_device("fit_online", f"batch {number}", examples, weighted=True)
+        batch = on_device(f"batch {number}", examples, weighted=True)
         kind = (batch.x.shape[1:], batch.x.dtype, batch.y.shape[1:], batch.y.dtype)
         if checked != kind:  # tracing the model for each batch would take longer than the step
             outputs = check_model_fits(f"batch {number}", model, loss, batch)

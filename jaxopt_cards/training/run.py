@@ -120,7 +120,7 @@ def fit(
             work. Default: none.
         trainable: which parameters are trained: a regular expression over their paths, a tree of
             bools, a function from parameters to such a tree, or an NNX filter such as
-            `transfer.freeze(pattern)`. No gradient is computed and no optimizer state kept for the
+            `transfer.freeze(mask)`. No gradient is computed and no optimizer state kept for the
             others. Default: all.
         progress: bool, true by default; show a progress bar on a terminal, a line every few seconds
             elsewhere.
@@ -214,8 +214,8 @@ def _start(
     """Checks the arguments, and puts arrays on the device."""
     check_model(model)
     given = (
-        on_device("fit", "train", train, weighted=True),
-        on_device("fit", "valid", valid, weighted=True),
+        on_device("train", train, weighted=True),
+        on_device("valid", valid, weighted=True),
     )
     batch_size, seed, loss = settings["batch_size"], settings["seed"], settings["loss"]
     check_seed("seed", seed)

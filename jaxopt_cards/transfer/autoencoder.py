@@ -104,10 +104,9 @@ def pretrain_autoencoder(
         >>> [bool(loss[-1] < loss[0]) for loss in losses]
         [True, True]
     """
-    name = "pretrain_autoencoder"
     upto = checked_depth(model, upto)
     check_seed("seed", seed)
-    x = checked_inputs(name, model, x)
+    x = checked_inputs(model, x)
     rngs, mask = nnx.Rngs(seed), Masking(float(noise))
 
     def train_layer(model: MLP, index: int, inputs: jax.Array) -> tuple[nnx.Module, np.ndarray]:

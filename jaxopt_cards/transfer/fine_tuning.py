@@ -148,7 +148,7 @@ def fine_tune(
         if schedule is None:
             schedule = unfreeze_schedule({0: head, freeze_epochs: ""})
             epochs += freeze_epochs
-        size = on_device("fine_tune", "train", train, weighted=True).size
+        size = on_device("train", train, weighted=True).size
         lengths = _lengths(schedule, epochs)
         # Each stage counts its epochs from 0; its order of examples must differ.
         seeds = [shared["seed"] * len(lengths) + stage for stage in range(len(lengths))]

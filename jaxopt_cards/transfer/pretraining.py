@@ -53,9 +53,9 @@ def checked_depth(model: Any, upto: int | None) -> int:
     return upto
 
 
-def checked_inputs(function: str, model: MLP, x: Any) -> jax.Array:
+def checked_inputs(model: MLP, x: Any) -> jax.Array:
     """The inputs on the device; raises if the model does not accept them."""
-    x = on_device(function, "x", (x, np.zeros(np.shape(x)[:1], np.int32))).x
+    x = on_device("x", (x, np.zeros(np.shape(x)[:1], np.int32))).x
     width = hidden(model, 1).in_features
     if x.ndim != 2 or x.shape[1] != width or not jnp.issubdtype(x.dtype, jnp.floating):
         got = f"{x.dtype}{list(x.shape)}"

@@ -110,12 +110,11 @@ def pretrain_rbm(
         >>> [bool(loss[-1] < loss[0]) for loss in losses]
         [True, True]
     """
-    name = "pretrain_rbm"
     upto = checked_depth(model, upto)
     check_seed("seed", seed)
     if hidden(model, 1).bias is None:
         raise HyperparameterError("model", "have no batch normalisation", model)
-    x = checked_inputs(name, model, x)
+    x = checked_inputs(model, x)
     if x.min() < 0 or x.max() > 1:
         got = (float(x.min()), float(x.max()))
         raise HyperparameterError("x", "lie in [0, 1]", got)

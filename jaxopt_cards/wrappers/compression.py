@@ -11,8 +11,9 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import applied, is_placeholder
-from jaxopt_cards.core.checks import HyperparameterError, NamedError
+from jaxopt_cards.core.checks import HyperparameterError
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.sharding import laid_out_like, split_evenly
 
 PyTree = Any

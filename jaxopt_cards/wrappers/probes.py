@@ -9,8 +9,9 @@ import numpy as np
 import optax
 
 from jaxopt_cards.core.abstract import is_placeholder
-from jaxopt_cards.core.checks import NamedError, check_params
+from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.moments import abs_sq
 from jaxopt_cards.core.paths import path_name, path_names
 from jaxopt_cards.core.precision import in_precision, is_inexact
