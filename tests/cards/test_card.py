@@ -216,7 +216,7 @@ def test_a_name_with_a_letter_too_few_is_among_the_nearest():
         ("RRELU", r"got 'RRELU'; nearest: RReLU, rrelu$"),
         ("weight decay", r"got 'weight decay'; nearest: adamw, add_decayed_weights$"),
         ("freeze layers", r"got 'freeze layers'; nearest: freeze$"),
-        ("lion", r"got 'lion'; it is Optax's: optax.lion$"),
+        ("lamb", r"got 'lamb'; it is Optax's: optax.lamb$"),
         ("muon", r"got 'muon'; it is Optax's: optax.contrib.muon$"),
         ("adahessian", r"got 'adahessian'; `jaxopt-cards list` shows all techniques$"),
         ("chain", r"got 'chain': chain is a function of Optax"),

@@ -125,7 +125,9 @@ def test_gradients_unlike_the_state():
 
 def test_gradients_unlike_the_parameters():
     tx = jc.add_decayed_weights(0.1)
-    with pytest.raises(ValueError, match=r"unlike params; only in the updates:\n  scale"):
+    with pytest.raises(
+        ValueError, match=r"updates and params differ in structure; only in the updates:\n  scale"
+    ):
         tx.update(PARAMS, tx.init(PARAMS), without(PARAMS, "scale"))
 
 
