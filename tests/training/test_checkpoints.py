@@ -286,7 +286,8 @@ def test_no_good_checkpoint_left_is_an_error_each_time(folder):
         truncate(folder / str(step) / "about" / "metadata")
     for _ in range(2):
         with pytest.raises(
-            OSError, match=r"all checkpoints in .* damaged:\n  3: .*\n  2: .*\nPut a"
+            OSError,
+            match=r"all checkpoints in .* damaged:\n  3: .*\n  2: .*\nRestore the folder from a",
         ):
             restored(folder)
     with pytest.raises(OSError, match="fit: all checkpoints in"):
