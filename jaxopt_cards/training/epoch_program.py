@@ -29,7 +29,7 @@ class Program(NamedTuple):
 
     train_graph: nnx.GraphDef
     eval_graph: nnx.GraphDef
-    trainable: Any  # NNX filter
+    trainable: Any  # NNX filter, as `filter_of` returns it for the model
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     batch_size: int
     regularizer: Callable[[PyTree], jax.Array] | None = None  # of the trained parameters
@@ -102,8 +102,6 @@ class Measured(NamedTuple):
 
 def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTree]:
     """The graph, the arrays that training changes, and the frozen parameters."""
-    if isinstance(trainable, Frozen):
-        trainable = trainable.of(model)
     graph, *states = nnx.split(model, trainable, nnx.Param, ...)
     params, frozen, variables = (nnx.to_pure_dict(state) for state in states)
     return graph, Arrays(params, variables), frozen
@@ -118,7 +116,7 @@ def prepared(
     eval_graph, _, _ = split(model, trainable)
     model.train()
     if isinstance(trainable, Frozen):
-        trainable.of(model).freeze_statistics(model)
+        trainable.freeze_statistics(model)
     train_graph, arrays, frozen = split(model, trainable)
     program = Program(train_graph, eval_graph, trainable, loss, batch_size, *options)
     return program, arrays, frozen
