@@ -176,7 +176,11 @@ def fit(
             raise HyperparameterError("checkpoints", expected, checkpoints.directory)
         start = _start(model, tx, train, valid, opt_state, as_placement(placement), settings)
         started = time.perf_counter()
-        compiled = epoch_program.compiled_epoch().lower(*start[:3], *start.inputs).compile()
+        compiled = (
+            epoch_program.compiled_epoch()
+            .lower(start.program, start.tx, start.run, *start.inputs)
+            .compile()
+        )
         compile_seconds = time.perf_counter() - started
         termination.leave()
 

@@ -272,8 +272,6 @@ def _on_folds(
 
 def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     """What `cv` stands for."""
-    from sklearn import model_selection  # here, since it takes long to import
-
     check_seed("seed", seed)
     if isinstance(cv, Sequence) and not isinstance(cv, str):
         return _Folds(valid=cv)
@@ -281,6 +279,8 @@ def _folds(train: Sequence[Any], cv: Any, seed: int) -> _Folds:
     if hasattr(cv, "split"):
         return _Folds(rows=list(cv.split(x, y)))
     check_count("cv", cv, least=2)
+    from sklearn import model_selection  # here, since it takes long to import
+
     splitter = model_selection.StratifiedKFold(cv, shuffle=True, random_state=seed)
     try:
         return _Folds(rows=list(splitter.split(x, y)))
@@ -313,9 +313,8 @@ def _taken(
     """Which hyperparameters the model takes, and which the transformation."""
     of_model, of_tx = _parameters(make_model), _parameters(make_tx)
     to_tx = [key for key in candidate if key in of_tx]
-    anything = (
-        "**" in of_model
-    )  # then the model takes the arguments that the transformation does not
+    # Such a model takes all arguments that the transformation does not.
+    anything = "**" in of_model
     to_model = [
         key
         for key in candidate
