@@ -13,6 +13,7 @@ import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.core.declaration import declaration_of
 from jaxopt_cards.training.frozen import filter_of
+from tests.common.transformations import TRANSFORMATIONS
 
 PARAMS = {
     "hidden1": {"kernel": jnp.full((3, 2), 0.7), "bias": jnp.full(2, 0.4)},
@@ -53,22 +54,6 @@ def trained(mask):
 
 
 ZEROS = jax.tree.map(jnp.zeros_like, PARAMS)
-CALLS = {
-    "add_decayed_weights": updated(lambda mask: jc.add_decayed_weights(0.1, mask)),
-    "add_elastic_net": updated(lambda mask: jc.add_elastic_net(0.1, 0.1, mask=mask)),
-    "add_l1_decay": updated(lambda mask: jc.add_l1_decay(0.1, mask=mask)),
-    "adamw": updated(lambda mask: jc.adamw(0.1, weight_decay=0.5, mask=mask)),
-    "elastic_net": lambda mask: layers.elastic_net(0.1, 0.2, mask)(PARAMS),
-    "freeze": trained,
-    "l1": lambda mask: layers.l1(0.1, mask)(PARAMS),
-    "l2": lambda mask: layers.l2(0.1, mask)(PARAMS),
-    "magnitude_prune": updated(lambda mask: jc.magnitude_prune(1.5, mask=mask)),
-    "max_norm": updated(lambda mask: jc.max_norm(0.1, axis=(), mask=mask)),
-    "partition_params": lambda mask: jc.partition_params(PARAMS, mask),
-    "proximal_l1": updated(lambda mask: jc.proximal_l1(0.05, mask)),
-    "restore": lambda mask: transfer.restore(PARAMS, ZEROS, mask)[0],
-    "select": lambda mask: jc.select(PARAMS, mask),
-}
 
 
 def functions_with(argument):
@@ -82,18 +67,46 @@ def functions_with(argument):
     return found
 
 
+def of_the_table():
+    """Transformations and optimizers, as their rows in the tables of laws make them."""
+    rows = {row.name: row.make for row in TRANSFORMATIONS}
+    return {
+        name: updated(lambda mask, make=rows[name]: make(mask=mask))
+        for name in functions_with("mask").keys() & rows
+    }
+
+
+CALLS = of_the_table() | {
+    "elastic_net": lambda mask: layers.elastic_net(0.1, 0.2, mask)(PARAMS),
+    "freeze": trained,
+    "l1": lambda mask: layers.l1(0.1, mask)(PARAMS),
+    "l2": lambda mask: layers.l2(0.1, mask)(PARAMS),
+    "magnitude_prune": updated(lambda mask: jc.magnitude_prune(1.5, mask=mask)),
+    "max_norm": updated(lambda mask: jc.max_norm(0.1, axis=(), mask=mask)),
+    "partition_params": lambda mask: jc.partition_params(PARAMS, mask),
+    "restore": lambda mask: transfer.restore(PARAMS, ZEROS, mask)[0],
+    "select": lambda mask: jc.select(PARAMS, mask),
+}
+
+
 def test_the_table_has_every_function_with_a_mask():
     assert functions_with("mask").keys() == CALLS.keys()
     assert not functions_with("pattern")
 
 
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_mask_matters(name):
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(CALLS[name]("kernel"), CALLS[name]("bias"))
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted(CALLS))
 def test_all_forms_of_a_mask_give_the_same(name, form):
     chex.assert_trees_all_equal(CALLS[name](FORMS[form]), CALLS[name]("kernel"))
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted(CALLS))
 def test_a_bool_may_stand_for_a_subtree(name):
     of_subtrees = CALLS[name]({"hidden1": True, "logits": False})
     chex.assert_trees_all_equal(of_subtrees, CALLS[name]("hidden1"))
@@ -108,13 +121,13 @@ def test_a_bool_may_stand_for_a_subtree(name):
         ({"conv": True}, "mask must have the structure of the parameters"),
     ],
 )
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted(CALLS))
 def test_masks_that_do_not_fit_are_refused_alike(name, mask, message):
     with pytest.raises(ValueError, match=message):
         CALLS[name](mask)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted(CALLS))
 def test_the_old_name_is_told(name):
     function = functions_with("mask")[name]
     with pytest.raises(
