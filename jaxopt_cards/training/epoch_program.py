@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards.training import points
 from jaxopt_cards.training.frozen import Frozen
 
 PyTree = Any
@@ -36,6 +37,7 @@ class Program(NamedTuple):
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # of a key and inputs
     plateau: optax.GradientTransformation | None = None  # scales updates by the validation loss
     batch_sharding: Any = None  # of the rows of a batch
+    evaluated: points.Evaluated | None = None  # which parameters are measured and kept
 
 
 class Options(NamedTuple):
@@ -45,6 +47,7 @@ class Options(NamedTuple):
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     plateau: optax.GradientTransformation | None = None
     batch_sharding: Any = None
+    evaluated: points.Evaluated | None = None
 
 
 class Data(NamedTuple):
@@ -133,7 +136,7 @@ def first_run(program: Program, arrays: Arrays, tx: optax.GradientTransformation
     return Run(
         epoch=jnp.zeros((), jnp.int32),
         model=arrays,
-        opt_state=tx.init(arrays.params),
+        opt_state=points.first_state(tx, arrays.params),
         plateau=plateau,
         best=arrays,
         best_loss=jnp.full((), jnp.inf, jnp.float32),
@@ -178,10 +181,18 @@ def one_epoch(
     start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
     (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
     train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
-    valid_loss, valid_accuracy = measure(program, model, frozen, valid)
+    shown = evaluated(program, model, opt_state)
+    valid_loss, valid_accuracy = measure(program, shown, frozen, valid)
     measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
     told = Measured(measured, bad_step, _largest(model.params))
-    return _kept(program, run, model, opt_state, valid_loss, bad_step == 0), told
+    run = run._replace(model=model, opt_state=opt_state)
+    return _kept(program, run, shown, valid_loss, bad_step == 0), told
+
+
+def evaluated(program: Program, model: Arrays, opt_state: optax.OptState) -> Arrays:
+    """The model that is measured and kept, while training goes on from `model`."""
+    chosen = points.evaluation_point(program.evaluated, model.params, opt_state)
+    return model._replace(params=chosen)
 
 
 def one_step(
@@ -218,13 +229,13 @@ def one_step(
         penalty = program.regularizer(params) if program.regularizer else 0.0
         return loss + penalty, (loss, split(model, program.trainable)[1].variables)
 
-    (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(arrays.params)
+    point = points.gradient_point(arrays.params, opt_state, *plateau[:1])
+    (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(point)
     tx = optax.with_extra_args_support(tx)
-    # What any stage may ask for; a line search measures other points of this batch.
-    told = {"value": total, "grad": grads, "value_fn": lambda params: batch_loss(params)[0]}
+    told = points.told(lambda params: batch_loss(params)[0], arrays.params, opt_state, total, grads)
 
     def updated(params: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
-        updates, opt_state = tx.update(grads, opt_state, params, **told)
+        updates, opt_state = points.update(tx, grads, opt_state, params, told)
         if plateau:
             updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
         # `finite` is true in the branch, but a choice keeps the rounding of the sum unchanged.
@@ -268,12 +279,7 @@ def _largest(params: PyTree) -> jax.Array:
 
 
 def _kept(
-    program: Program,
-    run: Run,
-    model: Arrays,
-    opt_state: PyTree,
-    valid_loss: jax.Array,
-    whole: jax.Array,
+    program: Program, run: Run, shown: Arrays, valid_loss: jax.Array, whole: jax.Array
 ) -> Run:
     """The run after an epoch, which may have halted, with the best snapshot so far."""
     plateau = run.plateau
@@ -282,9 +288,9 @@ def _kept(
         plateau = _chosen(whole, plateau, run.plateau)
     epoch = run.epoch + 1
     better = (valid_loss < run.best_loss) & jnp.isfinite(valid_loss)
-    measured = (model, valid_loss, epoch)
+    measured = (shown, valid_loss, epoch)
     best = _chosen(better, measured, (run.best, run.best_loss, run.best_epoch))
-    return Run(epoch, model, opt_state, plateau, *best)
+    return Run(epoch, run.model, run.opt_state, plateau, *best)
 
 
 def compiler_options() -> dict[str, Any]:

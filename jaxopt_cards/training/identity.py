@@ -11,7 +11,7 @@ import optax
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.storage.arrays import checksum, differences
 from jaxopt_cards.storage.environment import LIBRARIES, environment
-from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training import epoch_program, points
 
 WHOLE = "the epoch as a whole"
 _NOTED = {"programs", "environment"}  # not compared as a whole
@@ -76,7 +76,8 @@ def unlike(saved: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], str]:
 def _other_programs(saved: dict[str, Any], now: dict[str, Any], *, whole: bool) -> list[str]:
     """The parts whose programs differ; the whole epoch only if no part explains it."""
     then, here = saved["programs"], now["programs"]
-    parts = [key for key in here if then.get(key) != here[key]]
+    # An earlier version had fewer parts; the checksum of a part that is not there is 0.
+    parts = [key for key in here if then.get(key, 0) != here[key]]
     if found := [key for key in parts if key != WHOLE]:
         return [f"{key}: another one, or with other settings" for key in found]
     text = f"{WHOLE}: its program is another one, though model, loss and optimizer are the same"
@@ -107,7 +108,7 @@ def _programs(
         return epoch_program.merge(program.eval_graph, arrays, frozen)(x)
 
     def updated(params: Any, state: Any) -> Any:
-        told = {"value": jnp.zeros(()), "grad": params, "value_fn": _of_any_kind}
+        told = points.told(_of_any_kind, params, state, jnp.zeros(()), params)
         return optax.with_extra_args_support(tx).update(params, state, params, **told)
 
     outputs = jax.eval_shape(evaluated, arrays, frozen, x)
@@ -118,6 +119,7 @@ def _programs(
         "optimizer": _text(updated, params, run.opt_state),
         "regularizer": _text(program.regularizer, params),
         "augment": _text(program.augment, key, x),
+        "evaluated": _text(program.evaluated, params, run.opt_state),
         "plateau": _text(program.plateau and _scaled(program.plateau), *run.plateau),
         WHOLE: epoch.as_text(),
     }

@@ -85,8 +85,8 @@ def fit_many(
             this size follow each other in the same program. Default: the whole group, but 1 on a
             CPU, where the operations of one run keep the cores busy and early stopping saves more.
         placement: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`; progress is a line for each group.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`; progress is a line for each group.
 
     Returns:
         A list of `FitResult`, one for each run. The time of a group is divided equally among its

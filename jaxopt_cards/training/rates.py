@@ -86,7 +86,7 @@ def learning_rate_range(
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs` of each run, 1 by default; `patience`, `loss`, `regularizer`, `augment`,
-            `plateau`, `trainable` and `progress` as in `fit`.
+            `plateau`, `trainable`, `evaluated` and `progress` as in `fit`.
 
     Returns:
         A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(ax)`.

@@ -91,8 +91,12 @@ def fit(
     Args:
         model: any NNX module that maps a batch of inputs to outputs; batch statistics and dropout
             are carried along.
-        tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch,
-            penalty included, is given to it as `value`.
+        tx: any gradient transformation, ours, Optax's, or a chain of both. The gradient is measured
+            at the parameters, but for `scale_by_true_nesterov` ahead of them, at `nesterov_point`.
+            The transformation is given, by name, what some ask for: `value`, the loss of the batch
+            where the gradient is, penalty included; `grad`; and `value_fn` (or `obj_fn`) and
+            `grad_fn`, which measure the same batch at other points: for line searches, `sam` in
+            opaque mode, `sophia`. Those that need something else are refused.
         train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
             each example. Only ratios of weights count. The loss of a batch is divided by its number
             of examples and the mean weight of all training examples, not by the sum of its own
@@ -122,6 +126,12 @@ def fit(
             bools, a function from parameters to such a tree, or an NNX filter such as
             `transfer.freeze(mask)`. No gradient is computed and no optimizer state kept for the
             others. Default: all.
+        evaluated: function of the parameters and the optimizer's state that returns the parameters
+            to measure on `valid`, to stop by and to return as `model`, such as
+            `lambda params, state: optax.tree.get(state, "average")` with `polyak_average`. Training
+            goes on from the parameters themselves, which are in `last`. Default: what the
+            optimizer is made for: the slow weights of `lookahead`, the averages of Optax's
+            `schedule_free`, else the parameters.
         progress: bool, true by default; show a progress bar on a terminal, a line every few seconds
             elsewhere.
         opt_state: the state of the optimizer to start with. To continue another run, pass its
@@ -143,7 +153,8 @@ def fit(
     Raises:
         ValueError: data that are empty, of unequal lengths or not finite; labels outside the
             classes of the model; a number outside its range; nothing to train; checkpoints of
-            another run.
+            another run; a transformation that needs another kind of loop, such as `dpsgd`, Optax's
+            `lookahead`, and `sam` unless in opaque mode.
         OSError: a checkpoint could not be written (the last good one is kept), or none can be read.
         FloatingPointError: the validation loss was never finite. If it was finite in some epoch,
             the best model is returned, and a `RuntimeWarning` says when it was not. Nothing changes

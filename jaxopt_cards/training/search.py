@@ -93,8 +93,8 @@ def cross_validate(
         batch_size: int in [1, inf); examples per batch.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`.
 
     Returns:
         A list of `FitResult`, one for each fold.
@@ -166,8 +166,8 @@ def random_search(
         batch_size: int in [1, inf), if `space` has none.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`.
 
     Returns:
         A `SearchResult`: `table`, `best`, `save(path)`.

@@ -14,6 +14,7 @@ from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.training.epoch_program import Arrays, Options
 from jaxopt_cards.training.frozen import Frozen
 from jaxopt_cards.training.inputs import default_loss
+from jaxopt_cards.training.points import Evaluated
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Regularizer = Callable[[Any], jax.Array]
@@ -27,6 +28,7 @@ class StepSettings(TypedDict, total=False):
     regularizer: Regularizer | None
     augment: Augment | None
     trainable: Any
+    evaluated: Evaluated | None
 
 
 class RunSettings(StepSettings, total=False):
@@ -46,13 +48,14 @@ class FitSettings(RunSettings, total=False):
 
 
 STEP = {"loss": default_loss, "regularizer": None, "augment": None, "trainable": nnx.Param}
+STEP |= {"evaluated": None}
 RUN = {"epochs": 100, "patience": None, "plateau": None, "progress": True} | STEP
 FIT = {"batch_size": 32, "seed": 0} | RUN
 
 
 def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
     """Checks and gathers the options of the epoch program."""
-    for argument in ("regularizer", "augment"):
+    for argument in ("regularizer", "augment", "evaluated"):
         value = settings[argument]
         if value is not None and not callable(value):
             raise HyperparameterError(argument, "be a function", value)
@@ -60,7 +63,9 @@ def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
     if plateau is not None and not _scales_by_value(plateau):
         expected = "be a transformation that scales by a value, such as reduce_on_plateau()"
         raise HyperparameterError("plateau", expected, plateau)
-    return Options(settings["regularizer"], settings["augment"], plateau, batch_sharding)
+    return Options(
+        settings["regularizer"], settings["augment"], plateau, batch_sharding, settings["evaluated"]
+    )
 
 
 def _scales_by_value(plateau: Any) -> bool:

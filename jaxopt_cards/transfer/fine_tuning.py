@@ -23,8 +23,9 @@ from jaxopt_cards.training import FitResult, History, fit
 from jaxopt_cards.training.checkpoints import Checkpoints, as_checkpoints
 from jaxopt_cards.training.frozen import Frozen
 from jaxopt_cards.training.inputs import check_model, on_device
+from jaxopt_cards.training.points import Evaluated
 from jaxopt_cards.training.run import REFUSED
-from jaxopt_cards.training.settings import FIT, Augment, Loss, Regularizer
+from jaxopt_cards.training.settings import FIT, STEP, Augment, Loss, Regularizer
 from jaxopt_cards.training.termination import Termination
 from jaxopt_cards.transfer.unfreezing import UnfreezeSchedule, migrate_state, unfreeze_schedule
 from jaxopt_cards.wrappers.layerwise import layerwise_decay
@@ -40,6 +41,7 @@ class FineTuneSettings(TypedDict, total=False):
     loss: Loss
     regularizer: Regularizer | None
     augment: Augment | None
+    evaluated: Evaluated | None
     plateau: optax.GradientTransformation | None
     placement: Any
     progress: bool
@@ -47,7 +49,8 @@ class FineTuneSettings(TypedDict, total=False):
 
 _SETTINGS = {
     key: FIT[key]
-    for key in ("batch_size", "seed", "plateau", "progress", "loss", "regularizer", "augment")
+    for key in ("batch_size", "seed", "plateau", "progress", *STEP)
+    if key != "trainable"
 }
 _REFUSED = {
     "trainable": "be left out",
@@ -106,9 +109,9 @@ def fine_tune(
             `head` are not used.
         checkpoints: as in `fit`, but all arguments must be the same to resume; each stage has a
             subfolder, `stage0`, `stage1`, …. SIGTERM is handled between stages, too.
-        settings: `batch_size`, `loss`, `regularizer`, `augment`, `plateau`, `placement` and
-            `progress` as in `fit`; `seed`, from which the order of the examples in each stage is
-            derived.
+        settings: `batch_size`, `loss`, `regularizer`, `augment`, `evaluated`, `plateau`,
+            `placement` and `progress` as in `fit`; `seed`, from which the order of the examples in
+            each stage is derived.
 
     Returns:
         A `FitResult` of all stages together; its `model` is the best of all stages. If a later
