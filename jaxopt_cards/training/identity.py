@@ -11,7 +11,7 @@ import optax
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.storage.arrays import checksum, differences
 from jaxopt_cards.storage.environment import LIBRARIES, environment
-from jaxopt_cards.training import epoch_program, points
+from jaxopt_cards.training import by_steps, epoch_program, points
 
 WHOLE = "the epoch as a whole"
 _NOTED = {"programs", "environment"}  # not compared as a whole
@@ -31,7 +31,8 @@ def identity(
     train, valid = examples
     mesh = getattr(program.batch_sharding, "mesh", None)
     devices = {"devices": "one" if mesh is None else str(dict(mesh.shape))}
-    return {
+    every = {"evaluate_every": program.evaluate_every} if program.evaluate_every else {}
+    return every | {
         "seed": int(seed),
         "batch size": program.batch_size,
         "training data (CRC-32)": checksum(train),
@@ -96,7 +97,7 @@ def _programs(
     run, inputs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (run, inputs)
     )
-    frozen, train, _, key = inputs
+    frozen, train, _, key, *_ = inputs
     x, y = (jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype) for a in train[:2])
     arrays, params = run.model, run.model.params
 
@@ -112,7 +113,7 @@ def _programs(
         return optax.with_extra_args_support(tx).update(params, state, params, **told)
 
     outputs = jax.eval_shape(evaluated, arrays, frozen, x)
-    epoch = epoch_program.compiled_epoch().lower(program, tx, run, *inputs)
+    epoch = by_steps.compiled_epoch(program).lower(program, tx, run, *inputs)
     parts = {
         "model": _text(trained, arrays, frozen, x) + _text(evaluated, arrays, frozen, x),
         "loss": _text(program.loss, outputs, y),

@@ -23,7 +23,7 @@ from jaxopt_cards.training.inputs import (
     default_loss,
     on_device,
 )
-from jaxopt_cards.training.settings import STEP, StepSettings, check_trainable, options
+from jaxopt_cards.training.settings import BY_EPOCHS, STEP, StepSettings, check_trainable, options
 
 _CHECKED_EVERY = 100  # batches, since each look waits for the device
 
@@ -35,7 +35,7 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
-@declare(settings=STEP)
+@declare(settings=STEP, refused=BY_EPOCHS)
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,

@@ -45,12 +45,15 @@ class FitSettings(RunSettings, total=False):
 
     batch_size: Annotated[int, "[1, inf)"]
     seed: int
+    evaluate_every: Annotated[int, "[1, inf)"] | None
 
 
 STEP = {"loss": default_loss, "regularizer": None, "augment": None, "trainable": nnx.Param}
 STEP |= {"evaluated": None}
 RUN = {"epochs": 100, "patience": None, "plateau": None, "progress": True} | STEP
-FIT = {"batch_size": 32, "seed": 0} | RUN
+FIT = {"batch_size": 32, "seed": 0, "evaluate_every": None} | RUN
+# What functions refuse that have one evaluation an epoch, or none.
+BY_EPOCHS = {"evaluate_every": "be left out here: only fit and fine_tune evaluate by steps"}
 
 
 def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
@@ -64,7 +67,12 @@ def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
         expected = "be a transformation that scales by a value, such as reduce_on_plateau()"
         raise HyperparameterError("plateau", expected, plateau)
     return Options(
-        settings["regularizer"], settings["augment"], plateau, batch_sharding, settings["evaluated"]
+        settings["regularizer"],
+        settings["augment"],
+        plateau,
+        batch_sharding,
+        settings["evaluated"],
+        settings.get("evaluate_every"),
     )
 
 
@@ -83,6 +91,13 @@ def check_batch_size(batch_size: int, examples: int) -> None:
     if batch_size > examples:
         expected = f"be at most the {examples} training examples"
         raise HyperparameterError("batch_size", expected, batch_size)
+
+
+def check_evaluate_every(evaluate_every: int | None, epochs: int, steps: int) -> None:
+    """Raises if a run with this number of steps in an epoch would have no evaluation."""
+    if evaluate_every is not None and evaluate_every > epochs * steps:
+        expected = f"be at most the {epochs * steps} steps of the run"
+        raise HyperparameterError("evaluate_every", expected, evaluate_every)
 
 
 def check_trainable(given: Any, trainable: Any, arrays: Arrays, frozen: Any) -> None:
