@@ -67,7 +67,7 @@ from .transforms.sparsity import magnitude_prune, proximal_l1
 from .wrappers.compression import compress_state
 from .wrappers.guards import SkipReport, read_skips, skip_nonfinite
 from .wrappers.layerwise import layerwise_decay
-from .wrappers.lookahead import lookahead
+from .wrappers.lookahead import lookahead, slow_weights
 from .wrappers.packing import Packed, pack_params, pack_small_leaves, unpack_params
 from .wrappers.probes import Probes, probe, read_probes
 
@@ -160,6 +160,7 @@ __all__ = [
     "set_to_zero",
     "sgd",
     "skip_nonfinite",
+    "slow_weights",
     "trace",
     "training",
     "transfer",

@@ -57,3 +57,5 @@ def test_what_is_declared_is_what_was_measured(name):
     declaration, measured = declaration_of(getattr(jc, name)), facts(name)
     assert declaration.needs_params == measured.needs_params
     assert declaration.elementwise == measured.elementwise
+    assert declaration.gradient_at == measured.gradient_at
+    assert declaration.evaluated_at == measured.evaluated_at
