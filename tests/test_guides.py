@@ -121,6 +121,9 @@ def test_reusing_a_trained_network(run, pytestconfig, tmp_path, capsys):
     assert "% from scratch" in printed
     assert names["accuracy"] > 0.8
     assert "even-or-odd" in printed
+    good, bad = jax.nn.softmax(names["reader"](names["pair"]))[:, 1]
+    assert good > 0.7
+    assert bad < 0.1
 
 
 @pytest.mark.parametrize("guide", [*GUIDES, "guides/several_devices"])

@@ -3,6 +3,7 @@
 TERMS = {
     "activation function": ["MLP", "rrelu"],
     "autoencoder": ["pretrain_autoencoder"],
+    "auxiliary task": ["pairs", "corrupted", "corrupted_tokens"],
     "batch normalization": ["MLP"],
     "checkpoint": ["Checkpointer"],
     "cross validation": ["cross_validate"],
