@@ -37,6 +37,7 @@ TERMS = {
     "pytorch": ["from_torch"],
     "restricted boltzmann machine": ["pretrain_rbm"],
     "safetensors": ["from_safetensors"],
+    "second order": ["lbfgs"],
     "sparsity": ["proximal_l1", "magnitude_prune", "ftrl"],
     "state dict": ["from_torch"],
     "stochastic weight averaging": ["polyak_average"],
