@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-PAGES = ("questions.md",)
+PAGES = ("questions.md", "how_to_choose.md")
 PART = re.compile(r"<!-- (\w+)(?:: ([^>]*))? -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -17,7 +17,7 @@ def said(example: str, key: str | None) -> str:
     """The sentences of the rows with this key, as a list; without a key, the conclusion."""
     results = json.loads((DOCS / "results" / example / "results.json").read_text())
     if key is None:
-        return results["conclusion"] + "\n"
+        return results.get("finding", results.get("conclusion")) + "\n"
     rows = [row for row in results["rows"] if next(iter(row.values())) == key]
     assert rows, f"{example} has no row {key}"
     return "".join(f"- {row['says']}\n" for row in rows)

@@ -41,6 +41,13 @@ TOPICS = {
         "FAMILIES": {"one": {"sgd": jc.sgd}, "two": {"adam": jc.adam}},
         "RATES": (1e-3, 10.0),
     },
+    "optimizer_claims": {
+        "UNITS": (12,),
+        "RATES": (0.01, 0.03),
+        "STRENGTHS": (0.1,),
+        "PRUNED": (0.5,),
+        "DIMENSION": 50,
+    },
     "penalties": {"STRENGTHS": {"term": (1e-3,), "decay": (0.1,)}, "KINDS": First(1)},
     "questions": {"STEPS": 150, "UNITS": (12,)},
     "schedule_comparison": {"MULTIPLES": (1,)},
