@@ -126,6 +126,15 @@ def test_reusing_a_trained_network(run, pytestconfig, tmp_path, capsys):
     assert bad < 0.1
 
 
+def test_the_notes_say_what_their_code_prints(run, text, capsys):
+    run("notes")
+    printed = capsys.readouterr().out
+    expected = re.findall(r"^# (.*)$", "\n".join(python_blocks(text("notes"))), re.MULTILINE)
+    assert len(expected) >= 6
+    for line in expected:
+        assert line in printed
+
+
 @pytest.mark.parametrize("guide", [*GUIDES, "guides/several_devices"])
 def test_what_tables_name_is_there(text, guide):
     modules = {"jc": jc, "data": data, "layers": layers, "training": training}
