@@ -29,7 +29,6 @@ from .from_optax import (
     identity,
     inject_hyperparams,
     keep_params_nonnegative,
-    lbfgs,
     masked,
     named_chain,
     partition,
@@ -47,6 +46,7 @@ from .optimizers.adamax import adamax, scale_by_adamax
 from .optimizers.amsgrad import amsgrad, scale_by_amsgrad
 from .optimizers.ftrl import ftrl, scale_by_ftrl
 from .optimizers.gradient_descent import momentum, nesterov, sgd, trace
+from .optimizers.lbfgs import lbfgs
 from .optimizers.radam import radam, scale_by_radam
 from .optimizers.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
 from .optimizers.true_nesterov import nesterov_point, scale_by_true_nesterov

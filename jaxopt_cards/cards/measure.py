@@ -108,8 +108,16 @@ def _arrays(state: Any) -> list[jax.ShapeDtypeStruct]:
 
 
 def _update(tx: optax.GradientTransformationExtraArgs) -> Callable[..., Any]:
-    """A step, with the loss that some transformations need."""
-    return lambda grads, state, params: tx.update(grads, state, params, value=jnp.float32(1))
+    """A step, with the loss that some transformations need, and a line search measures."""
+
+    def loss(params: Any) -> jax.Array:
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)) + jnp.float32(1)
+
+    def update(grads: Any, state: Any, params: Any) -> Any:
+        told = {"value": jnp.float32(1), "grad": grads, "value_fn": loss}
+        return tx.update(grads, state, params, **told)
+
+    return update
 
 
 def _needs_params(tx: optax.GradientTransformationExtraArgs, grads: Any, state: Any) -> bool:
