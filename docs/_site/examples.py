@@ -28,10 +28,10 @@ def write(app: Sphinx) -> None:
         header = f"{title}\n{'=' * len(title)}\n\n{text}\n"
         _write(folder / section / "GALLERY_HEADER.rst", header)
     for path in sorted((docs.parent / "examples").glob("*.py")):
-        _write(folder / _section(path.stem) / path.name, _source(path, docs / "results"))
+        _write(folder / section(path.stem) / path.name, _source(path, docs / "results"))
 
 
-def _section(stem: str) -> str:
+def section(stem: str) -> str:
     if stem in HELPERS:
         return "shared"
     return "exercises" if stem.startswith("exercise") else "topics"
@@ -42,7 +42,7 @@ def _source(path: Path, results: Path) -> str:
     docstring, code = re.match(r'r?"""(.*?)"""\n(.*)', path.read_text(), re.DOTALL).groups()
     sentence, _, text = docstring.partition("\n")
     title, _, rest = sentence.rstrip(".").partition(": ")
-    if _section(path.stem) == "exercises":
+    if section(path.stem) == "exercises":
         title, rest = sentence.rstrip("."), ""
     parts = [f"{title}\n{'=' * len(title)}"]
     if rest:
