@@ -22,6 +22,7 @@ from jaxopt_cards import cards
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PAGE, ITEMS = DOCS / "chapter.md", DOCS / "chapter_items.toml"
+BAR = r"\|"  # within a cell of a table
 KINDS = ("technique", "claim", "default", "listing", "question", "exercise", "recommendation")
 INTRODUCTION = """\
 <!-- Written by docs/chapter_page.py; the items are in docs/chapter_items.toml. -->
@@ -53,8 +54,10 @@ class Link:
         if self.kind == "page":
             return _headings(self._page())[self.target.partition("#")[2]]
         if self.kind == "example":
-            return f"examples/{self.target}.py"
-        return self.target.rpartition("::")[2]
+            return examples.title_of(self.file())
+        if self.kind == "test":
+            return self.target.rpartition("::test_")[2].replace("_", " ")
+        return f"`{self.target}`"
 
     def markdown(self, site: bool) -> str:
         """A link to the file, or to the page of the site."""
@@ -66,10 +69,10 @@ class Link:
             return f"{{py:obj}}`{card.name} <{card.module}.{card.name}>`"
         where = f"../{self.file().relative_to(ROOT)}"
         if site and self.kind == "example":
-            where = f"_generated/examples/{examples.section(self.target)}/{self.target}.rst"
+            where = f"_generated/examples/{examples.section_of(self.target)}/{self.target}.rst"
         if site and self.kind == "api":
             where = f"_generated/api/{self.target.rpartition('.')[0] or 'jaxopt_cards'}.md"
-        return f"[`{self.name}`]({where})"
+        return f"[{self.name}]({where})"
 
     def file(self) -> Path:
         """The file that the link leads to; raises a `LookupError` if there is nothing."""
@@ -175,10 +178,12 @@ def page(site: bool = False) -> str:
     parts = [INTRODUCTION, summary([item for items in found.values() for item in items])]
     numbers = itertools.count(1)
     for title, items in found.items():
-        lines = [f"## {title}", "", "| | | item | where | here |", "|--:|---|---|---|---|"]
+        lines = [f"## {title}", "", "| | item | here |", "|--:|---|---|"]
         for item, number in zip(items, numbers, strict=False):
-            where = ", ".join(link.markdown(site) for link in item.links())
-            lines.append(f"| {number} | {item.kind} | {item.says} | {where} | {item.state()} |")
+            where = "; ".join(link.markdown(site) for link in item.links())
+            text = f"**{item.kind.capitalize()}.** {item.says}<br>{where}".removesuffix("<br>")
+            cells = (str(number), text, item.state())
+            lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
