@@ -120,10 +120,10 @@ class Item:
     kind: str
     says: str
     see: str = ""  # links, separated by spaces
-    row: str = ""  # of a claim: the row of a results file that has its sentence and verdict
-    of: dict[str, str] | None = None  # of a claim: figures by name
+    rows: str = ""  # of a results file, with sentences and verdicts
+    of: dict[str, str] | None = None  # figures by name
+    here: str = ""  # a sentence with figures in braces
     holds: str = ""  # of a claim: the comparison of figures
-    here: str = ""  # of a claim: a sentence with figures in braces
     tested: bool = False  # of a claim: a test asserts it
     partly: str = ""  # what is missing
     missing: str = ""  # why it is not covered
@@ -134,33 +134,30 @@ class Item:
 
     def verdict(self) -> str:
         """Whether a claim holds here; empty if the item is none, or was not measured."""
-        if self.row:
-            return verdicts.HOLDS if self._row()["holds"] == "yes" else verdicts.FAILS
+        if self.kind != "claim":
+            return ""
+        if self.rows:
+            return verdicts.told(self.rows)[0]
         if self.holds:
             return verdicts.verdict(self.holds, self._figures())
         return verdicts.HOLDS if self.tested else ""
 
     def measured(self) -> str:
-        """The figures of a claim, as a sentence."""
-        if self.row:
-            return self._row()["says"].removesuffix(" The claim does not hold here.")
+        """The figures, in sentences."""
+        if self.rows:
+            return verdicts.told(self.rows)[1]
         told = {name: verdicts.shown(value) for name, value in self._figures().items()}
-        return self.here.format(**told) or ("a test asserts it" if self.tested else "")
+        return self.here.format(**told) or ("a test asserts it." if self.tested else "")
 
     def state(self) -> str:
         """The last column."""
-        parts = [": ".join(part for part in (self._bold(self.verdict()), self.measured()) if part)]
+        verdict = self.verdict()
+        parts = [f"**{verdict[0].upper()}{verdict[1:]}:**" if verdict else "", self.measured()]
         if self.partly:
             parts.append(f"**Partly covered:** {self.partly}")
         if self.missing:
             parts.append(f"**Not covered:** {self.missing}")
         return " ".join(part for part in parts if part)
-
-    def _bold(self, verdict: str) -> str:
-        return f"**{verdict[0].upper()}{verdict[1:]}**" if verdict else ""
-
-    def _row(self) -> dict:
-        return verdicts.row(self.row)
 
     def _figures(self) -> dict[str, verdicts.Figure]:
         return {name: verdicts.figure(place) for name, place in (self.of or {}).items()}
@@ -196,8 +193,9 @@ def summary(items: Sequence[Item]) -> str:
     return (
         f"Of {len(items)} items, {len(items) - partly - missing} are covered in full, {partly} "
         f"partly, and {missing} not. Of {counted.total()} claims, {counted[verdicts.HOLDS]} hold "
-        f"here, {counted[verdicts.FAILS]} do not, {counted[verdicts.UNCLEAR]} make no clear "
-        f"difference, and {counted['']} were not measured.\n"
+        f"here, {counted[verdicts.MIXED]} hold in part, {counted[verdicts.FAILS]} do not, "
+        f"{counted[verdicts.UNCLEAR]} make no clear difference, and {counted['']} were not "
+        "measured.\n"
     )
 
 

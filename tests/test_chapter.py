@@ -79,14 +79,14 @@ def test_no_item_is_empty_or_listed_twice(chapter, items):
 
 def test_each_claim_has_one_verdict_or_says_that_it_has_none(items):
     for item in items:
-        ways = [bool(item.row), bool(item.holds), item.tested]
+        ways = [bool(item.rows), bool(item.holds), item.tested]
         if item.kind == "claim" and not (item.partly or item.missing):
             assert sum(ways) == 1, item
+            assert item.measured(), item
         else:
-            assert item.kind == "claim" or not any(ways), item
-        assert not item.holds or item.here, item
+            assert item.kind == "claim" or not any(ways[1:]), item
         assert not item.tested or "test:" in item.see, item
-        assert bool(item.of) == bool(item.here) or item.tested, item
+        assert bool(item.of) == bool(item.here), item
 
 
 def test_nearly_all_is_covered(items):
@@ -150,6 +150,24 @@ def test_verdicts_compare_means_and_heed_their_spread(verdicts, comparison, outc
         "never": "never",
     }
     assert verdicts.verdict(comparison, figures) == outcome
+
+
+@pytest.mark.parametrize(
+    ("holds", "outcome", "sentences"),
+    [
+        ("yes yes", "holds", "One. Two."),
+        ("yes no", "holds in part", "One. Two. The claim does not hold here."),
+        ("no no", "does not hold here", "One. Two."),
+    ],
+)
+def test_rows_tell_their_verdict(verdicts, monkeypatch, holds, outcome, sentences):
+    failing = {"yes": "", "no": verdicts.FAILING}
+    rows = [
+        {"of": "claim", "holds": each, "says": said + failing[each]}
+        for each, said in zip(holds.split(), ("One.", "Two."), strict=True)
+    ]
+    monkeypatch.setattr(verdicts, "_results", lambda name: {"rows": rows})
+    assert verdicts.told("file | claim") == (outcome, sentences)
 
 
 def test_figures_are_shown_with_their_spread(verdicts):

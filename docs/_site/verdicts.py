@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent.parent / "results"
-HOLDS, FAILS, UNCLEAR = "holds", "does not hold here", "no clear difference"
+HOLDS, FAILS = "holds", "does not hold here"
+MIXED, UNCLEAR = "holds in part", "no clear difference"
+FAILING = " The claim does not hold here."  # with which the examples end a sentence
 CLOSE = 0.05  # relative difference of means whose spread is not known
 Figure = float | str | Sequence[float]
 SIGNS: dict[str, Callable] = {
@@ -29,30 +31,31 @@ def figure(reference: str) -> Figure:
     name, *keys = (part.strip() for part in reference.split(" | "))
     found = _results(name)
     if "rows" in found and keys[0] not in found:
-        found = row(f"{name} | {keys.pop(0)}")
+        (found, *others) = rows(f"{name} | {keys.pop(0)}")
+        if others:
+            raise LookupError(f"there are {1 + len(others)} rows for {reference}")
     for key in keys:
         found = found[int(key) if isinstance(found, list) else key]
     return found
 
 
-def row(reference: str) -> dict:
-    """The one row of `file | text & text` that has all texts, or else begins with them."""
+def rows(reference: str) -> list[dict]:
+    """The rows of `file | text & text` that have all texts, or else texts that begin with them."""
     name, _, texts = reference.partition(" | ")
     wanted = [text.strip() for text in texts.split(" & ")]
-    rows = [
-        (each, [value for value in each.values() if isinstance(value, str)])
-        for each in _results(name)["rows"]
+    having = [
+        (row, [value for value in row.values() if isinstance(value, str)])
+        for row in _results(name)["rows"]
     ]
-    equal = [each for each, values in rows if set(wanted) <= set(values)]
+    equal = [row for row, values in having if set(wanted) <= set(values)]
     similar = [
-        each
-        for each, values in rows
+        row
+        for row, values in having
         if all(any(value.startswith(text) for value in values) for text in wanted)
     ]
-    found = equal or similar
-    if len(found) != 1:
-        raise LookupError(f"{len(found)} rows are {reference}")
-    return found[0]
+    if not (equal or similar):
+        raise LookupError(f"there is no row {reference}")
+    return equal or similar
 
 
 def shown(value: Figure) -> str:
@@ -81,6 +84,16 @@ def verdict(holds: str, figures: Mapping[str, Figure]) -> str:
     if False in outcomes:
         return FAILS
     return UNCLEAR if None in outcomes else HOLDS
+
+
+def told(reference: str) -> tuple[str, str]:
+    """Verdict and sentences of rows that have them, in their columns `holds` and `says`."""
+    found = rows(reference)
+    holding = sum(row["holds"] == "yes" for row in found)
+    outcome = HOLDS if holding == len(found) else MIXED if holding else FAILS
+    if outcome == FAILS:
+        return outcome, " ".join(row["says"].removesuffix(FAILING) for row in found)
+    return outcome, " ".join(row["says"] for row in found)
 
 
 @cache
