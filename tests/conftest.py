@@ -1,14 +1,17 @@
 """A harsh environment: nothing is promoted, broadcast in rank, or warned about silently."""
 
 import functools
+import os
 import tempfile
 
 import jax
 import pytest
 
 from jaxopt_cards.training import epoch_program
-from tests.limits import older_generator
+from tests.compilation import AS_FOR_USERS, QUICK
 
+# JAX reads them when it first computes. What the user has set comes later, and so counts.
+os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -33,16 +36,12 @@ def x64():
 
 
 @pytest.fixture
-def quick_compilation(monkeypatch):
-    """Most optimizations off, in tests of what is done and not of how fast."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    if options := older_generator():
-        # With XLA's older code generator an epoch compiles in half the time.
-        compiled_epoch = functools.cache(epoch_program.compiled_epoch.__wrapped__)
-        monkeypatch.setattr(epoch_program, "compiler_options", lambda: options)
-        monkeypatch.setattr(epoch_program, "compiled_epoch", compiled_epoch)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def compiled_as_for_users(monkeypatch):
+    """The trainer's epochs with all optimizations, for comparisons of bits."""
+    usual = epoch_program.compiler_options()
+    compiled_epoch = functools.cache(epoch_program.compiled_epoch.__wrapped__)
+    monkeypatch.setattr(epoch_program, "compiler_options", lambda: usual | AS_FOR_USERS)
+    monkeypatch.setattr(epoch_program, "compiled_epoch", compiled_epoch)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,7 +1,6 @@
-"""A machine that is short of something: of space on a disk, or of time to compile."""
+"""A machine that is short of something: of space on a disk."""
 
 import contextlib
-import functools
 import resource
 
 import jax
@@ -21,19 +20,3 @@ def no_file_longer_than(size):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         jax.config.update(SECONDS, seconds)
-
-
-@functools.cache
-def older_generator():
-    """The options for XLA's older code generator, which compiles faster. JAX 0.12 has none."""
-    options = {"xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: 0).lower().compile(options)
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
-
-
-def older_generator_flag():
-    """The same for processes, as `XLA_FLAGS` takes it."""
-    return "--xla_cpu_use_fusion_emitters=false" if older_generator() else ""

@@ -30,8 +30,6 @@ GUIDES = [
     "guides/from_keras",
 ]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def text(pytestconfig):

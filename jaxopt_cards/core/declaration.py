@@ -47,7 +47,8 @@ class Declaration:
     Attributes:
         function: the function itself.
         needs_params: whether `update` of the transformation needs the parameters.
-        elementwise: whether an element's update depends on that element alone.
+        elementwise: whether an element's update depends on that element alone, if the other
+            arguments have their defaults.
         takes_complex: whether parameters may be complex.
         is_wrapper: whether it wraps a transformation given by the user, whose errors then keep
             their own names.

@@ -194,9 +194,10 @@ print("as on one device")
 
 @pytest.mark.parametrize("axes", ["Auto", "Explicit"])
 def test_eight_devices_donate_and_give_what_one_gives(axes):
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     ran = subprocess.run(
         [sys.executable, "-c", MANY, axes],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "XLA_FLAGS": flags},
         capture_output=True,
         text=True,
     )

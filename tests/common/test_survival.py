@@ -74,9 +74,10 @@ print("as on one device")
 
 
 def test_states_are_laid_out_like_their_parameters():
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     ran = subprocess.run(
         [sys.executable, "-c", SHARDED],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        env={**os.environ, "XLA_FLAGS": flags},
         capture_output=True,
         text=True,
     )

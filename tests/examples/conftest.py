@@ -1,11 +1,11 @@
-"""The examples as in a user's process, but compiled in half the time: they run and tell."""
+"""The examples as in a user's process."""
 
 import jax
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _as_users_run_them(monkeypatch, pytestconfig, quick_compilation):
+def _as_users_run_them(monkeypatch, pytestconfig):
     monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
     with (
         jax.numpy_rank_promotion("allow"),

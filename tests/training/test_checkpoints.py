@@ -25,7 +25,7 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training
 from jaxopt_cards.training import Checkpointer
 from jaxopt_cards.training.termination import Termination
-from tests.limits import no_file_longer_than, older_generator_flag
+from tests.limits import no_file_longer_than
 
 # Orbax leaves tasks behind when a file cannot be read or written; Python tells of them when it
 # collects them, which the fixture below makes it do in the test that they are of.
@@ -73,10 +73,7 @@ def start(folder, out, every=1):
     """A run in a process of its own; the lines it prints tell how far it is."""
     command = [sys.executable, "-u", "-c", RUN, str(folder), str(out), str(every)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # Compiles in less than half the time; the bits are then the same in all processes as ever.
-    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    fast |= {"XLA_FLAGS": older_generator_flag()}
-    return subprocess.Popen(command, **pipes, text=True, env=os.environ | fast)
+    return subprocess.Popen(command, **pipes, text=True)
 
 
 def epochs_of(process):

@@ -46,7 +46,6 @@ def excused(estimator):
     }
 
 
-@pytest.mark.usefixtures("quick_compilation")  # each check has shapes of its own
 @parametrize_with_checks(
     [DNNClassifier(units=(10,), learning_rate=0.02, epochs=20)],
     expected_failed_checks=excused,

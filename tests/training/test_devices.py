@@ -9,7 +9,6 @@ import sys
 import pytest
 from jax.sharding import PartitionSpec
 
-from tests.limits import older_generator_flag
 from tests.training.test_fit import fit
 
 SETTINGS = """
@@ -65,15 +64,10 @@ print("valid_loss", *result.history.valid_loss, flush=True)
 
 
 def started(script, devices, *arguments):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    # Quicker to compile, in all processes alike.
-    settings = {
-        "XLA_FLAGS": f"{flags} {older_generator_flag()}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-c", SETTINGS + script, *arguments],
-        env=os.environ | settings,
+        env={**os.environ, "XLA_FLAGS": flags},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

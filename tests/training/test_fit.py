@@ -16,8 +16,6 @@ from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.training import epoch_program as _epoch
 from tests.training.blobs import TRAIN, VALID, blobs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ADAM = jc.adam(3e-3)
 
 

@@ -22,7 +22,6 @@ from tests.training.blobs import TRAIN, VALID
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.usefixtures("quick_compilation"),
 ]
 
 ADAM = jc.adam(1e-2)

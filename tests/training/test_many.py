@@ -11,8 +11,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RATES = [{"learning_rate": rate} for rate in (1e-4, 3e-3, 1e-1)]
 SETTINGS = {"train": TRAIN, "valid": VALID, "batch_size": 40, "epochs": 12, "progress": False}
 

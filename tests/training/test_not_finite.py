@@ -18,6 +18,8 @@ from jaxopt_cards.training import epoch_program as _epoch
 from jaxopt_cards.training import many_runs as _many
 from tests.training.blobs import TRAIN, VALID
 
+pytestmark = pytest.mark.usefixtures("compiled_as_for_users")
+
 ADAM = jc.adam(1e-2)
 BAD = np.where(np.arange(150) == 77, 9, TRAIN.y)  # one label that makes the loss infinite
 

@@ -16,7 +16,10 @@ from jaxopt_cards.training import epoch_program as _epoch
 from jaxopt_cards.training import run as _fit
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("compiled_as_for_users"),
+]
 
 ADAM = jc.adam(1e-2)
 PLATEAU = jc.reduce_on_plateau()

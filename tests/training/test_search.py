@@ -14,8 +14,6 @@ from jaxopt_cards import layers, training
 from tests.training.blobs import TRAIN, VALID
 from tests.training.test_many import assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def make_model(rngs, units=(8,), dropout_rate=0.0):
     return layers.MLP(6, 3, units=units, dropout_rate=dropout_rate, rngs=rngs)

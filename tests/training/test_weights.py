@@ -9,8 +9,6 @@ from flax import nnx
 import jaxopt_cards as jc
 from jaxopt_cards import training, transfer
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N = 8
 X = np.zeros((N, 1), np.float32)
 Y = np.array([1, 0, 0, 1, 0, 0, 0, 0], np.float32)

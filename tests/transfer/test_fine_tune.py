@@ -14,8 +14,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 WHOLE = {"train": TRAIN, "valid": VALID, "batch_size": 150, "progress": False}  # one step an epoch
 
 

@@ -12,8 +12,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 UNITS = (8, 7, 5, 6)
 LOOKS = {
     "plain": {},

@@ -15,8 +15,6 @@ from jaxopt_cards import data, layers, training, transfer
 from jaxopt_cards.transfer.autoencoder import Masking
 from jaxopt_cards.transfer.rbm import RBM
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = data.digits().train.x[:200]
 ADAM = jc.adam(1e-3)
 QUICK = {"epochs": 3, "batch_size": 50, "progress": False}
