@@ -22,6 +22,7 @@ extensions = [
     "_site.examples",
     "_site.api",
     "_site.cards",
+    "chapter_page",
 ]
 exclude_patterns = ["_build", "results", "_generated/sources", "_generated/backreferences"]
 default_role = "py:obj"

@@ -28,10 +28,10 @@ def write(app: Sphinx) -> None:
         header = f"{title}\n{'=' * len(title)}\n\n{text}\n"
         _write(folder / section / "GALLERY_HEADER.rst", header)
     for path in sorted((docs.parent / "examples").glob("*.py")):
-        _write(folder / _section(path.stem) / path.name, _source(path, docs / "results"))
+        _write(folder / section_of(path.stem) / path.name, _source(path, docs / "results"))
 
 
-def _section(stem: str) -> str:
+def section_of(stem: str) -> str:
     if stem in HELPERS:
         return "shared"
     return "exercises" if stem.startswith("exercise") else "topics"
@@ -39,11 +39,10 @@ def _section(stem: str) -> str:
 
 def _source(path: Path, results: Path) -> str:
     """The example's text, its docstring as a page, and the picture for the gallery."""
-    docstring, code = re.match(r'r?"""(.*?)"""\n(.*)', path.read_text(), re.DOTALL).groups()
+    docstring, code = _parts(path)
     sentence, _, text = docstring.partition("\n")
-    title, _, rest = sentence.rstrip(".").partition(": ")
-    if _section(path.stem) == "exercises":
-        title, rest = sentence.rstrip("."), ""
+    title = title_of(path)
+    rest = sentence.removeprefix(title).strip(":. ")
     parts = [f"{title}\n{'=' * len(title)}"]
     if rest:
         parts.append(f"{rest[0].upper()}{rest[1:]}.")
@@ -58,6 +57,17 @@ def _source(path: Path, results: Path) -> str:
         thumbnail = f'# sphinx_gallery_thumbnail_path = "{where}"\n'
     page = "\n\n".join(parts)
     return f'r"""\n{page}\n\n.. rubric:: The code\n"""\n{thumbnail}{code}'
+
+
+def title_of(path: Path) -> str:
+    """The first line of an example's docstring; of a topic, what stands before the colon."""
+    sentence = _parts(path)[0].partition("\n")[0].rstrip(".")
+    return sentence if section_of(path.stem) == "exercises" else sentence.partition(": ")[0]
+
+
+def _parts(path: Path) -> tuple[str, str]:
+    """The docstring of an example, and its code."""
+    return re.match(r'r?"""(.*?)"""\n(.*)', path.read_text(), re.DOTALL).groups()
 
 
 def _folders(stem: str, results: Path) -> list[Path]:

@@ -12,8 +12,6 @@ from jaxopt_cards import training
 from jaxopt_cards.core.declaration import declaration_of
 from tests.common.transformations import TRANSFORMATIONS, params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STEPS = 4
 
 

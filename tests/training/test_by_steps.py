@@ -13,8 +13,6 @@ from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.checkpoints import Checkpoints
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ADAM = jc.adam(0.03)
 STEPS = 8  # of an epoch: 150 examples in batches of 20
 PLATEAU = jc.reduce_on_plateau(patience=2, factor=0.5)

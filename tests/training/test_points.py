@@ -13,8 +13,6 @@ from jaxopt_cards import layers, training
 from jaxopt_cards.training.checkpoints import Checkpoints
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ADVERSARY = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
 AHEAD = jc.scale_by_true_nesterov(0.05)
 AVERAGED = jc.chain(jc.sgd(0.1), jc.polyak_average(0.5))
