@@ -4,7 +4,7 @@ TERMS = {
     "activation function": ["MLP", "rrelu"],
     "autoencoder": ["pretrain_autoencoder"],
     "auxiliary task": ["pairs", "corrupted", "corrupted_tokens"],
-    "batch normalization": ["MLP"],
+    "batch normalization": ["BatchNorm", "MLP"],
     "checkpoint": ["Checkpointer"],
     "cross validation": ["cross_validate"],
     "data augmentation": ["augment"],

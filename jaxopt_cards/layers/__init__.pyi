@@ -4,11 +4,13 @@ from .activations import PReLU, RReLU, rrelu
 from .dropout import DropConnect, Dropout, Rate
 from .initializers import glorot_normal, glorot_uniform, he_normal, he_uniform, lecun_normal, normal
 from .mlp import MLP
+from .normalization import BatchNorm
 from .penalties import elastic_net, l1, l2
 from .pooling import StochasticPool, stochastic_pool
 
 __all__ = [
     "MLP",
+    "BatchNorm",
     "DropConnect",
     "Dropout",
     "PReLU",

@@ -90,6 +90,8 @@ def replace_head(
     old = getattr(new, name)
     for attribute in [key for key, layer in vars(new).items() if layer is old]:
         setattr(new, attribute, fresh)
+    if isinstance(new, MLP) and new.batch_norm and new.batch_norm.on_logits:
+        new.logits_norm = new.batch_norm.layer(out_features, rngs)
     return new
 
 
@@ -248,5 +250,7 @@ def _with_top(
         for end, part in parts_of(top, index).items():
             setattr(new, f"hidden{upto + index}{end}", part)
     new.depth, new.logits = upto + len(units), top.logits
+    if hasattr(top, "logits_norm"):
+        new.logits_norm = top.logits_norm
     new.train()  # like the new layers, so that all have the same mode
     return new

@@ -44,6 +44,4 @@ def parts_of(model: MLP, index: int) -> dict[str, Any]:
 
 def look_of(model: MLP) -> dict[str, Any]:
     """The arguments that make new layers like the model's hidden layers."""
-    norm = getattr(model, "hidden1_norm", None)
-    momentum = {} if norm is None else {"batch_norm_momentum": norm.momentum}
-    return {"activation": model.activation, "batch_norm": norm is not None, **momentum}
+    return {"activation": model.activation, "batch_norm": model.batch_norm or False}
