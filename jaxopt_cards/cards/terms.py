@@ -1,7 +1,7 @@
 """Search terms, and the techniques for each, the best first."""
 
 TERMS = {
-    "activation function": ["MLP", "rrelu"],
+    "activation function": ["elu", "leaky_relu", "relu", "rrelu"],
     "autoencoder": ["pretrain_autoencoder"],
     "auxiliary task": ["pairs", "corrupted", "corrupted_tokens"],
     "batch normalization": ["BatchNorm", "MLP"],
@@ -38,6 +38,7 @@ TERMS = {
     "restricted boltzmann machine": ["pretrain_rbm"],
     "safetensors": ["from_safetensors"],
     "second order": ["lbfgs"],
+    "sigmoid": ["logistic"],
     "sparsity": ["proximal_l1", "magnitude_prune", "ftrl"],
     "state dict": ["from_torch"],
     "stochastic weight averaging": ["polyak_average"],

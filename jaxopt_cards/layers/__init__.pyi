@@ -2,6 +2,7 @@
 
 from .activations import PReLU, RReLU, rrelu
 from .dropout import DropConnect, Dropout, Rate
+from .elementwise import elu, leaky_relu, logistic, prelu, relu, selu, tanh
 from .initializers import glorot_normal, glorot_uniform, he_normal, he_uniform, lecun_normal, normal
 from .mlp import MLP
 from .normalization import BatchNorm
@@ -18,14 +19,21 @@ __all__ = [
     "Rate",
     "StochasticPool",
     "elastic_net",
+    "elu",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
     "he_uniform",
     "l1",
     "l2",
+    "leaky_relu",
     "lecun_normal",
+    "logistic",
     "normal",
+    "prelu",
+    "relu",
     "rrelu",
+    "selu",
     "stochastic_pool",
+    "tanh",
 ]

@@ -142,6 +142,22 @@ def _slopes(ax: Axes, name: str) -> str:
     return "random slopes for negative inputs"
 
 
+@draws("logistic", "tanh", "relu", "leaky_relu", "prelu", "elu", "selu")
+def _activation(ax: Axes, name: str) -> str:
+    x = jnp.asarray(np.linspace(-4, 3, 281), float)
+    arguments = {"leaky_relu": (0.2,), "prelu": (0.25,)}.get(name, ())
+
+    def function(x: jax.Array) -> jax.Array:
+        return getattr(layers, name)(x, *arguments)
+
+    ax.plot(x, function(x), label="output", **line(ax, 0))
+    ax.plot(x, jax.vmap(jax.grad(function))(x), label="slope", **line(ax, 1))
+    ax.set(xlabel="input", ylabel="output, slope")
+    ax.grid(alpha=0.15)
+    ax.legend(loc="upper left")
+    return ":".join([name, *map(str, arguments)])
+
+
 @draws("BatchNorm")
 def _normalised(ax: Axes, name: str) -> str:
     z = 2 + 0.5 * jax.random.normal(jax.random.key(0), (1000, 1))
