@@ -8,6 +8,7 @@ from .mlp import MLP
 from .normalization import BatchNorm
 from .penalties import elastic_net, l1, l2
 from .pooling import StochasticPool, stochastic_pool
+from .residual import ResidualMLP
 
 __all__ = [
     "MLP",
@@ -17,6 +18,7 @@ __all__ = [
     "PReLU",
     "RReLU",
     "Rate",
+    "ResidualMLP",
     "StochasticPool",
     "elastic_net",
     "elu",

@@ -172,9 +172,9 @@ def insert_layers(
     r"""Adds new hidden layers above those of a network, and a new output layer.
 
     The new layers have the network's activation and, if its first hidden layer has it, batch
-    normalisation. Its dropout and DropConnect apply to them as well. The layers below are kept with
-    their weights and running statistics. The given model is not changed. To replace upper layers,
-    call `drop_layers` first.
+    normalisation. Its dropout and DropConnect apply to them as well, except rates of a list. The
+    layers below are kept with their weights and running statistics. The given model is not changed.
+    To replace upper layers, call `drop_layers` first.
 
     Equation:
         .. math:: f_{\text{new}}(x) = g_{\text{new}}(h_n(x))
@@ -246,6 +246,8 @@ def _with_top(
     for index in range(upto + 1, model.depth + 1):
         for end in parts_of(model, index):
             delattr(new, f"hidden{index}{end}")
+        if hasattr(new, f"hidden{index}_dropout"):
+            delattr(new, f"hidden{index}_dropout")
     for index in range(1, len(units) + 1):
         for end, part in parts_of(top, index).items():
             setattr(new, f"hidden{upto + index}{end}", part)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
@@ -40,6 +41,15 @@ def parts_of(model: MLP, index: int) -> dict[str, Any]:
     """
     ends = {end: f"hidden{index}{end}" for end in ("", "_norm", "_activation")}
     return {end: getattr(model, name) for end, name in ends.items() if hasattr(model, name)}
+
+
+def dropout_rates(model: MLP) -> Any:
+    """The argument `dropout_rate`: a rate, a list with one for each place, or `None` if none."""
+    names = [*(f"hidden{index}" for index in range(2, model.depth + 1)), "logits"]
+    own = [getattr(model, f"{name}_dropout", None) for name in names]
+    if any(own):
+        return [0.0 if dropout is None else jnp.copy(dropout.rate[...]) for dropout in own]
+    return None if model.dropout is None else jnp.copy(model.dropout.rate[...])
 
 
 def look_of(model: MLP) -> dict[str, Any]:
