@@ -98,7 +98,7 @@ def test_exercise_10_on_digits(run, tmp_path, monkeypatch, capsys):
         assert rows[f"10.3 {kind}"]["accuracy"][0] > 80  # half of the pairs are the same digit
         assert rows[f"10.4 {kind}"]["accuracy"][0] > 80
     pairs, few = (rows[f"{row} letter"]["settings"] for row in ("10.3", "10.4"))
-    assert pairs["network"].count("64 → 100 → 100 → 100 → 100 → 100 → 10, elu") == 2
+    assert pairs["network"].count("64 → 100 → 100 → 100 → 100 → 100, elu; ") == 2
     assert pairs["network"].endswith("compare: 200 → 10; output: 10 → 1")
     assert pairs["extras"] == {"loss": "sigmoid_binary_cross_entropy", "kept": "last epoch"}
     assert few["examples"] == len(data.digits().valid.y)  # all of split 2
