@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,9 +51,11 @@ def network(model: nnx.Module, *, head: bool = True) -> str:
         parts = nnx.iter_children(model)
         return "; ".join(f"{name}: {network(part, head=False)}" for name, part in parts)
     hidden = [getattr(model, f"hidden{index}") for index in range(1, model.depth + 1)]
-    used = [*hidden, model.logits] if head else hidden
-    widths = " → ".join(str(layer.out_features) for layer in used)
-    parts = [f"{hidden[0].in_features} → {widths}", model.activation.__name__]
+    widths = [str(hidden[0].in_features)]
+    for width, alike in itertools.groupby(layer.out_features for layer in hidden):
+        widths.append(f"{len([*alike])} × {width}")
+    widths += [str(model.logits.out_features)] if head else []
+    parts = [" → ".join(widths), model.activation.__name__]
     modules = [(path[0], module) for path, module in nnx.iter_modules(model) if path]
     momenta = {module.momentum for _, module in modules if isinstance(module, nnx.BatchNorm)}
     parts += [f"batch normalisation with momentum {momentum}" for momentum in momenta]
