@@ -12,7 +12,7 @@ TERMS = {
     "elastic net": ["elastic_net", "add_elastic_net"],
     "embedding": ["adagrad", "ftrl"],
     "exponential moving average": ["polyak_average"],
-    "feature extraction": ["cache_features"],
+    "feature extraction": ["cache_features", "fit_above"],
     "fine tuning": ["fine_tune"],
     "freeze layers": ["freeze"],
     "gradient clipping": ["clip_by_global_norm", "clip", "clip_by_norm", "adaptive_grad_clip"],
