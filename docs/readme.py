@@ -1,4 +1,4 @@
-"""Makes the README's tables of results, and a picture; `lists.py` makes the table of techniques."""
+"""Makes the tables and a picture of the exercises; `lists.py` makes the table of techniques."""
 
 import itertools
 import json
@@ -14,7 +14,9 @@ RESULTS = {
     for number in (8, 9, 10)
 }
 SPEED = ROOT / "docs" / "results" / "speed.json"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "exercises.md")
 PICTURE = ROOT / "docs" / "results" / "exercise_09" / "rows.png"
+QUESTIONS = PICTURE.with_name("questions.png")
 TREES = ("MLP", "64 of 256×256", "25 million")  # of which the bench updates the weights
 
 
@@ -33,20 +35,57 @@ def table(results: dict) -> str:
         )
         notebook = "–" if row["notebook"] is None else f"{row['notebook']:.2f}"
         lines.append(f"| {row['row']} | {row['what']} | {accuracy} | {seconds} | {notebook} |")
+    return "\n".join(lines) + "\n\n" + seconds_are(results["settings"]) + "\n"
+
+
+def seconds_are(settings: dict) -> str:
+    """What the seconds of a table are, as a sentence."""
+    threads, load, cores = settings["threads"], settings["load"], settings["cores"]
+    on = "one thread" if threads == 1 else f"{threads} threads"
+    device = settings["device"].replace("cpu", "CPU")
+    sentence = f"Seconds are training time on {on} of a {device}, without compilation."
+    if load and load > cores:
+        sentence += (
+            f" Meanwhile {load:.0f} processes shared the {cores} cores of the machine, so that all "
+            "took longer than alone."
+        )
+    return sentence
+
+
+def settings_table(results: dict) -> str:
+    """With what each row was trained, in Markdown."""
+    heads = ("", "network", "optimizer", "examples", "batch", "epochs", "patience", "also")
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|---|--:|--:|--:|--:|---|"]
+    for row in results["rows"]:
+        used = row["settings"]
+        extras = "<br>".join(f"{name}: `{text}`" for name, text in used["extras"].items())
+        numbers = [
+            "–" if used[name] is None else f"{used[name]:,}"
+            for name in ("examples", "batch_size", "epochs", "patience")
+        ]
+        cells = [row["row"], used["network"], f"`{used['optimizer']}`", *numbers, extras]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def answers(results: dict) -> str:
+    """The questions and their answers, in Markdown."""
+    lines = [f"- **{question}** {answer}" for question, answer in results["answers"].items()]
     return "\n".join(lines) + "\n"
 
 
 def draw(results: dict, path: Path) -> None:
     """A dot for each seed, a cross for the notebook."""
     rows = results["rows"]
-    figure, axis = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.2, 0.6 + 0.3 * len(rows)), layout="constrained")
+    label = {"label": "the book's notebook"}
     for height, row in enumerate(reversed(rows)):
-        label = {"label": "ours, a dot a seed"} if height == 0 else {}
         places = np.full(len(row["accuracy"]), height)
-        axis.scatter(row["accuracy"], places, s=30, color="#0072b2", alpha=0.6, lw=0, **label)
-        label = {"label": "the book's notebook"} if height == 0 else {}
+        ours = {"label": "ours, a dot a seed"} if height == 0 else {}
+        axis.scatter(row["accuracy"], places, s=30, color="#0072b2", alpha=0.6, lw=0, **ours)
         if row["notebook"] is not None:
             axis.scatter(row["notebook"], height, s=45, color="#d55e00", marker="x", **label)
+            label = {}
     names = [f"{row['row']}: {row['what']}" for row in reversed(rows)]
     axis.set_yticks(range(len(rows)), names)
     axis.set_xlabel("test accuracy, %")
@@ -54,6 +93,31 @@ def draw(results: dict, path: Path) -> None:
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_questions(results: dict, path: Path) -> None:
+    """The questions of exercise 9: time with and without cached layers, accuracy step by step."""
+    rows = {row["row"].removesuffix(" letter"): row for row in results["rows"]}
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(8.4, 3), width_ratios=(1, 2), layout="constrained"
+    )
+    for place, name in enumerate(("9.2", "9.3")):
+        each = 1000 * np.divide(rows[name]["seconds"], rows[name]["epochs"])
+        left.bar(place, np.median(each), color="#56b4e9", width=0.6)
+        left.plot(np.full(len(each), place), each, "o", ms=4, color="#0072b2", alpha=0.7)
+    left.set_xticks((0, 1), ("9.2: frozen", "9.3: cached"))
+    left.set_ylabel("milliseconds an epoch")
+    steps = {"9.2": "five\nfrozen", "9.4": "four\nfrozen", "9.5 top two": "two\nunfrozen"}
+    steps |= {"9.5 all": "all\nunfrozen", "scratch": "from\nscratch"}
+    right.plot([rows[name]["accuracy"] for name in steps], "o-", ms=4, lw=1, color="#0072b2")
+    right.set_xticks(range(len(steps)), [*steps.values()], fontsize=9)
+    right.set_ylabel("test accuracy, %")
+    for axis in (left, right):
+        axis.grid(axis="y", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Exercise 9 to the letter; dots and lines are seeds", fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -121,19 +185,25 @@ def speed(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def updated(readme: str, results: dict[int, dict], speeds: dict) -> str:
-    """The README with its generated parts as they should be."""
-    parts = {f"exercise {number}": table(found) for number, found in results.items()}
-    parts["speed"] = speed(speeds)
-    for mark, text in parts.items():
-        part = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        readme, found = part.subn(lambda _, text=text: text, readme, count=1)
-        assert found, mark
-    return readme
+def updated(page: str, results: dict[int, dict], speeds: dict) -> str:
+    """The README or the page of the exercises with its generated parts as they should be."""
+    parts = {"speed": speed(speeds)}
+    for number, found in results.items():
+        parts[f"exercise {number}"] = table(found)
+        parts[f"settings {number}"] = settings_table(found)
+        parts[f"answers {number}"] = answers(found)
+
+    def part(match: re.Match) -> str:
+        name = match["name"]
+        return f"<!-- {name} -->\n{parts[name]}<!-- end -->" if name in parts else match[0]
+
+    mark = r"<!-- (?P<name>[a-z]+( \d+)?) -->\n.*?<!-- end -->"
+    return re.sub(mark, part, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
     found = {number: json.loads(path.read_text()) for number, path in RESULTS.items()}
-    readme = ROOT / "README.md"
-    readme.write_text(updated(readme.read_text(), found, json.loads(SPEED.read_text())))
+    for page in PAGES:
+        page.write_text(updated(page.read_text(), found, json.loads(SPEED.read_text())))
     draw(found[9], PICTURE)
+    draw_questions(found[9], QUESTIONS)

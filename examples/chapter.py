@@ -3,23 +3,26 @@
 import argparse
 import functools
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
+from row_settings import Made, flat, settings_of
 
 import jaxopt_cards as jc
-from jaxopt_cards import data, pictures, reports, training, transfer
+from jaxopt_cards import data, reports, training, transfer
+from jaxopt_cards.storage.environment import environment
 
 BATCH, PATIENCE, EPOCHS = 20, 20, 1000
 # For the rows with all of the chapter's techniques; units are tuned, as in 8.3.
@@ -27,42 +30,75 @@ ADAM = functools.partial(jc.adamw, weight_decay=0.01)
 TOOLBOX = {"units": (400,) * 3, "activation": "relu", "batch_norm": True, "dropout_rate": 0.1}
 
 
+def accuracy_of(model: nnx.Module, examples: data.Examples) -> float:
+    """The share of examples that a classifier gets right."""
+    return training.evaluate(model, *examples)["accuracy"]
+
+
 @dataclass
 class Row:
-    """One row of the table of results, with a result for each seed."""
+    """One row of the table of results, with a result for each seed.
+
+    Only rows to the letter are compared with the notebook: they do what the exercise says, and
+    nothing else.
+    """
 
     row: str  # the exercise's number
     what: str
-    notebook: float | None  # the accuracy that the book's notebook prints, in percent
+    notebook: float | None = None  # the accuracy that the book's notebook prints, in percent
     accuracy: list[float] = field(default_factory=list)  # of the test set, in percent
     seconds: list[float] = field(default_factory=list)  # of training, without compilation
     results: list[training.FitResult] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)  # with which it was trained
 
     @property
     def histories(self) -> list[training.History]:
-        """One accuracy for each seed."""
+        """One for each seed."""
         return [result.history for result in self.results]
 
+    @property
+    def epochs(self) -> list[int]:
+        """The number of epochs of each seed."""
+        return [len(history.seconds) for history in self.histories]
+
     def train(
-        self, model: nnx.Module, tx: jc.GradientTransformation, task: data.Splits, seed: int, **more
+        self,
+        model: nnx.Module,
+        tx: jc.GradientTransformation,
+        task: data.Splits,
+        seed: int,
+        *,
+        kept: Literal["best epoch", "last epoch"] = "best epoch",
+        accuracy: Callable[[nnx.Module, data.Examples], float] = accuracy_of,
+        **more,
     ) -> training.FitResult:
         """Trains with early stopping, as in the chapter, and adds the result to the row."""
         settings = {"batch_size": BATCH, "patience": PATIENCE, "epochs": EPOCHS} | more
-        return self._ended(training.fit, task, model, tx, seed=seed, **settings)
+        self._starts(model, tx, task, settings | {"kept": kept})
+        result = training.fit(model, tx, train=task.train, valid=task.valid, seed=seed, **settings)
+        if kept == "last epoch":
+            result = replace(result, model=result.last, best_epoch=len(result.history.seconds))
+        return self._ended(result, accuracy(result.model, task.test))
 
     def fine_tune(
         self, model: nnx.Module, task: data.Splits, seed: int, **settings
     ) -> training.FitResult:
         """Fine-tunes the head, then all layers, and adds the result to the row."""
-        return self._ended(transfer.fine_tune, task, model, ADAM, seed=seed, **settings)
+        self._starts(model, ADAM, task, settings | {"patience": None, "kept": "best epoch"})
+        result = transfer.fine_tune(
+            model, ADAM, train=task.train, valid=task.valid, seed=seed, **settings
+        )
+        return self._ended(result, accuracy_of(result.model, task.test))
 
-    def _ended(
-        self, train: Callable[..., training.FitResult], task: data.Splits, *args, **settings
-    ) -> training.FitResult:
-        """Trains and evaluates on the test set, which is used nowhere else."""
+    def _starts(self, model: nnx.Module, tx: Any, task: data.Splits, used: dict[str, Any]) -> None:
+        """Records what the row is trained with."""
         print(f"{self.row}, {self.what}", flush=True)
-        result = train(*args, train=task.train, valid=task.valid, **settings)
-        self.accuracy.append(100 * training.evaluate(result.model, *task.test)["accuracy"])
+        used.pop("checkpoints", None)
+        self.settings = settings_of(model, tx, task.train, used)
+
+    def _ended(self, result: training.FitResult, accuracy: float) -> training.FitResult:
+        """Adds a result; its accuracy is that of the test set, which is used nowhere else."""
+        self.accuracy.append(100 * accuracy)
         self.seconds.append(result.seconds)
         # Without the state for resuming, which is more than twice the parameters.
         self.results.append(replace(result, last=None, opt_state=None))
@@ -70,11 +106,12 @@ class Row:
 
 
 @functools.cache  # one object for all seeds, which then share the compiled program
-def moved(name: str, strength: float = 1.0) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def moved(name: str, strength: float = 1.0) -> Made:
     """The toolbox's augmentation: shift, rotation, scale and elastic deformation."""
     side = 28 if name == "mnist" else 8
-    return data.augment(
-        (side, side),
+    return Made(
+        data.augment,
+        image_shape=(side, side),
         shift=side / 14,
         rotation=10 * strength,
         scale=0.1 * strength,
@@ -88,7 +125,8 @@ def one_cycle(
 ) -> jc.GradientTransformation:
     """AdamW with warm-up and cosine decay."""
     steps = epochs * -(-examples // batch_size)
-    return jc.adamw(optax.cosine_onecycle_schedule(steps, rate), weight_decay=weight_decay)
+    cycle = Made(optax.cosine_onecycle_schedule, transition_steps=steps, peak_value=rate)
+    return jc.adamw(cycle, weight_decay=weight_decay)
 
 
 def arguments(description: str) -> argparse.Namespace:
@@ -141,19 +179,71 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def report(rows: Sequence[Row], settings: dict, folder: Path) -> None:
-    """Prints the table, and writes results.json and the learning curves into the folder."""
+def timing() -> dict[str, Any]:
+    """What seconds depend on: threads, cores, and the processes that wanted a core meanwhile."""
+    return {
+        "threads": environment({}).get("threads"),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),
+    }
+
+
+def report(
+    rows: Sequence[Row], settings: dict, folder: Path, answers: Mapping[str, str]
+) -> dict[str, str]:
+    """Prints the table and the answers, which it returns, and writes results.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = settings | {"batch_size": BATCH, "patience": PATIENCE} | surroundings()
-    kept = ("row", "what", "accuracy", "seconds", "notebook")
+    kept = ("row", "what", "settings", "accuracy", "seconds", "epochs", "notebook")
+    if settings["data"] == "mnist":
+        answers = {"Notebook": beside_notebook(rows), **answers}
     results = {
-        "settings": settings,
+        "settings": settings | surroundings() | timing(),
         "rows": [{key: getattr(row, key) for key in kept} for row in rows],
+        "answers": answers,
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    draw_curves(rows, folder / "learning_curves.png")
     print_table(results)
-    print(f"Wrote results.json and learning_curves.png into {folder}/")
+    for question, answer in answers.items():
+        print(f"{question}: {answer}")
+    print(f"Wrote results.json and pictures into {folder}/")
+    return dict(answers)
+
+
+def beside_notebook(rows: Sequence[Row]) -> str:
+    """Which rows to the letter have a mean below the notebook's number."""
+    compared = [row for row in rows if row.notebook is not None]
+    below = [
+        f"{row.row} ({np.mean(row.accuracy):.2f} % against {row.notebook:.2f} %)"
+        for row in compared
+        if np.mean(row.accuracy) < row.notebook
+    ]
+    if not below:
+        return f"All {len(compared)} rows to the letter have a mean above the notebook's number."
+    return (
+        f"Of {len(compared)} rows to the letter, these have a mean below the notebook's number: "
+        f"{', '.join(below)}."
+    )
+
+
+def difference(new: Row, old: Row) -> str:
+    """How much higher or lower the accuracy of a row is than another's, to end a sentence."""
+    return points_apart(new.accuracy, old.accuracy)
+
+
+def points_apart(new: Sequence[float], old: Sequence[float]) -> str:
+    """The mean difference of percentages, seed by seed.
+
+    It counts as a difference if it exceeds two of its standard errors.
+    """
+    apart = np.subtract(new, old)
+    mean = float(np.mean(apart))
+    direction = "higher" if mean > 0 else "lower"
+    if len(apart) == 1:
+        return f"{abs(mean):.2f} points {direction} (one run)" if mean else "the same (one run)"
+    error = np.std(apart, ddof=1) / len(apart) ** 0.5
+    if abs(mean) <= 2 * error:
+        return f"the same within the spread of the seeds ({mean:+.2f} ± {error:.2f} points)"
+    return f"{abs(mean):.2f} ± {error:.2f} points {direction}"
 
 
 def write_page(
@@ -162,7 +252,7 @@ def write_page(
     rows: Sequence[Row],
     settings: dict,
     figures: Mapping[str, str],
-    text: str = "",
+    answers: Mapping[str, str],
 ) -> None:
     """Writes the report if requested: table, runs, curves, and pictures of the folder."""
     if not options.report:
@@ -177,14 +267,15 @@ def write_page(
         }
         for row in rows
     ]
+    used = [{"exercise": row.row} | flat(row.settings) for row in rows]
     path = reports.report(
         {f"{row.row}, {row.what}": row.results for row in rows},
         options.output / "report.html",
         title=description.splitlines()[0].rstrip("."),
-        settings=settings | {"batch_size": BATCH, "patience": PATIENCE},
-        tables={f"Test accuracy on {settings['data']}": lines},
+        settings=settings,
+        tables={f"Test accuracy on {settings['data']}": lines, "Settings": used},
         figures={caption: options.output / name for caption, name in figures.items()},
-        text=text,
+        text="\n\n".join(f"{question}: {answer}" for question, answer in answers.items()),
     )
     print(f"Wrote {path}")
 
@@ -215,63 +306,3 @@ def mean_and_deviation(values: Sequence[float], digits: int) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-
-
-def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Draws validation accuracy by epoch, with a panel for each row and a line for each seed."""
-    figure, panels = panels_of(rows)
-    for axis, row in zip(panels, rows, strict=True):
-        for history in row.histories:
-            epochs = np.arange(1, len(history.valid_accuracy) + 1)
-            axis.plot(epochs, 100 * history.valid_accuracy, lw=1, color="#0072b2", alpha=0.7)
-            best = int(np.nanargmin(history.valid_loss))
-            axis.plot(best + 1, 100 * history.valid_accuracy[best], "o", ms=4, color="#d55e00")
-    figure.supylabel("validation accuracy, %", fontsize=9)
-    figure.suptitle("Each line is a seed; the dot is the epoch that early stopping keeps")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def draw_losses(rows: Sequence[Row], path: Path) -> None:
-    """Draws training and validation loss of the first seed; their distance is overfitting."""
-    figure, panels = panels_of(rows)
-    for axis, row in zip(panels, rows, strict=True):
-        history = row.histories[0]
-        epochs = np.arange(1, len(history.valid_loss) + 1)
-        axis.semilogy(epochs, history.train_loss, "--", lw=1, color="#d55e00", label="training")
-        axis.semilogy(epochs, history.valid_loss, lw=1, color="#0072b2", label="validation")
-    panels[0].legend(fontsize=8, frameon=False)
-    figure.supylabel("loss", fontsize=9)
-    figure.suptitle("Training loss far below validation loss: the network overfits")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def draw_errors(model: nnx.Module, examples: data.Examples, path: Path, classes: str) -> None:
-    """Draws the most certain mistakes, with their class and the prediction."""
-    logits = training.predict(model, examples.x)
-    guess, rows = logits.argmax(axis=1), np.arange(len(logits))
-    order = np.argsort(logits[rows, examples.y] - logits[rows, guess], kind="stable")
-    figure, axis = plt.subplots(figsize=(9, 2.4), layout="constrained")
-    wrong = (examples.x[order], examples.y[order], guess[order])
-    pictures.misclassified(axis, *wrong, classes)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def panels_of(rows: Sequence[Row]) -> tuple[plt.Figure, list[plt.Axes]]:
-    """Makes a panel for each row, with its name."""
-    columns = min(len(rows), 4)
-    lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(3.2 * columns, 2.6 * lines), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat[len(rows) :]:
-        axis.set_axis_off()
-    panels = list(axes.flat[: len(rows)])
-    for axis, row in zip(panels, rows, strict=True):
-        axis.set_title(f"{row.row}: {row.what}", fontsize=9)
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    return figure, panels

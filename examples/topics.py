@@ -290,6 +290,32 @@ def at_highest(lines: Mapping[str, Sequence[Variant]], plain: str) -> str:
     return f"{said}, {accuracy[steadiest]:.2f} %, where {plain} has {accuracy[plain]:.2f} %."
 
 
+def claim(
+    of: int | str,
+    measured: str,
+    value: str | float | Sequence[float],
+    against: str | float | Sequence[float],
+    holds: bool,
+    says: str,
+) -> dict:
+    """A row of a table of claims; `value` and `against` may have a number for each seed."""
+    return {
+        "of": str(of),
+        "measured": measured,
+        "value": value,
+        "against": against,
+        "holds": "yes" if holds else "no",
+        "says": says if holds else f"{says} The claim does not hold here.",
+    }
+
+
+def upheld(claims: Sequence[Mapping]) -> str:
+    """A sentence on how many claims hold, and on those that do not."""
+    failing = [f"{row['of']} ({row['measured']})" for row in claims if row["holds"] == "no"]
+    said = f"{len(claims) - len(failing)} of {len(claims)} claims hold here"
+    return f"{said}. Not: {'; '.join(failing)}." if failing else f"{said}."
+
+
 def epochs_to(loss: float, variant: Variant, quantity: str = "valid_loss") -> float | str:
     """The mean number of epochs until all runs reach a loss."""
     below = [getattr(history, quantity) <= loss for history in variant.histories]

@@ -29,7 +29,6 @@ from .from_optax import (
     identity,
     inject_hyperparams,
     keep_params_nonnegative,
-    lbfgs,
     masked,
     named_chain,
     partition,
@@ -47,6 +46,7 @@ from .optimizers.adamax import adamax, scale_by_adamax
 from .optimizers.amsgrad import amsgrad, scale_by_amsgrad
 from .optimizers.ftrl import ftrl, scale_by_ftrl
 from .optimizers.gradient_descent import momentum, nesterov, sgd, trace
+from .optimizers.lbfgs import lbfgs
 from .optimizers.radam import radam, scale_by_radam
 from .optimizers.rmsprop import rmsprop, scale_by_rms, scale_by_stddev
 from .optimizers.true_nesterov import nesterov_point, scale_by_true_nesterov
@@ -67,7 +67,7 @@ from .transforms.sparsity import magnitude_prune, proximal_l1
 from .wrappers.compression import compress_state
 from .wrappers.guards import SkipReport, read_skips, skip_nonfinite
 from .wrappers.layerwise import layerwise_decay
-from .wrappers.lookahead import lookahead
+from .wrappers.lookahead import lookahead, slow_weights
 from .wrappers.packing import Packed, pack_params, pack_small_leaves, unpack_params
 from .wrappers.probes import Probes, probe, read_probes
 
@@ -160,6 +160,7 @@ __all__ = [
     "set_to_zero",
     "sgd",
     "skip_nonfinite",
+    "slow_weights",
     "trace",
     "training",
     "transfer",

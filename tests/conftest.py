@@ -35,13 +35,15 @@ def x64():
         yield
 
 
-@pytest.fixture
-def compiled_as_for_users(monkeypatch):
+@pytest.fixture(scope="module")
+def compiled_as_for_users():
     """The trainer's epochs with all optimizations, for comparisons of bits."""
     usual = epoch_program.compiler_options()
     compiled_epoch = functools.cache(epoch_program.compiled_epoch.__wrapped__)
-    monkeypatch.setattr(epoch_program, "compiler_options", lambda: usual | AS_FOR_USERS)
-    monkeypatch.setattr(epoch_program, "compiled_epoch", compiled_epoch)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(epoch_program, "compiler_options", lambda: usual | AS_FOR_USERS)
+        patched.setattr(epoch_program, "compiled_epoch", compiled_epoch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

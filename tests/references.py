@@ -138,6 +138,20 @@ def adabound(theta, grads, rate, final=100.0, gamma=1e-3, b1=0.9, b2=0.999, eps=
     return theta
 
 
+def adabound_of_the_survey(theta, grads, rate, b1=0.9, b2=0.999, eps=1e-8):
+    """As Sun et al. write it: no bias correction, bounds towards the rate, and its root of t."""
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    for t, g in enumerate(grads, start=1):
+        alpha = rate(t - 1)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        lower = alpha * (1 - 1 / ((1 - b2) * t + 1))
+        upper = alpha * (1 + 1 / ((1 - b2) * t))
+        eta_hat = np.clip(alpha / (np.sqrt(v) + eps), lower, upper)
+        theta = theta - eta_hat / np.sqrt(t) * m
+    return theta
+
+
 def ftrl(theta, grads, rate, power=-0.5, start=0.1, l1=0.0, l2=0.0, shrinkage=0.0, beta=0.0):
     """McMahan's Algorithm 1, with the names and the extras of Keras."""
     n, z = np.full_like(theta, start), np.zeros_like(theta)

@@ -8,8 +8,6 @@ import pytest
 import jaxopt_cards as jc
 from jaxopt_cards import layers, schedules
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def path(tx, surface, start, steps=200):
     """The points that an optimizer visits on a surface."""

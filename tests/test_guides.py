@@ -119,6 +119,18 @@ def test_reusing_a_trained_network(run, pytestconfig, tmp_path, capsys):
     assert "% from scratch" in printed
     assert names["accuracy"] > 0.8
     assert "even-or-odd" in printed
+    good, bad = jax.nn.softmax(names["reader"](names["pair"]))[:, 1]
+    assert good > 0.7
+    assert bad < 0.1
+
+
+def test_the_notes_say_what_their_code_prints(run, text, capsys):
+    run("notes")
+    printed = capsys.readouterr().out
+    expected = re.findall(r"^# (.*)$", "\n".join(python_blocks(text("notes"))), re.MULTILINE)
+    assert len(expected) >= 6
+    for line in expected:
+        assert line in printed
 
 
 @pytest.mark.parametrize("guide", [*GUIDES, "guides/several_devices"])

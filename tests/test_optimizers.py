@@ -1,7 +1,11 @@
 """Bad hyperparameters, one by one: the error names the function that was called."""
 
+import inspect
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxopt_cards as jc
@@ -88,3 +92,50 @@ def test_weight_decay_may_follow_a_schedule():
     for expected in (0.1, 0.2):
         updates, state = tx.update(jnp.zeros(1), state, params)
         np.testing.assert_allclose(updates, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"learning_rate": 0.5},
+        {"memory_size": 2},
+        {"scale_init_precond": False},
+        {"learning_rate": 0.01, "linesearch": None},
+    ],
+)
+def test_lbfgs_is_optaxs(arguments):
+    def loss(x):
+        return jnp.sum(jnp.array([1.0, 30.0, 4.0]) * x**2) + jnp.sum(x**4)
+
+    def walked(tx):
+        params, path = jnp.array([1.0, -2.0, 0.5]), []
+        state = tx.init(params)
+        for _ in range(4):
+            value, grad = jax.value_and_grad(loss)(params)
+            told = {"value": value, "grad": grad, "value_fn": loss}
+            updates, state = tx.update(grad, state, params, **told)
+            params = jc.apply_updates(params, updates)
+            path.append(params)
+        return np.array(path)
+
+    np.testing.assert_array_equal(walked(jc.lbfgs(**arguments)), walked(optax.lbfgs(**arguments)))
+
+
+def test_lbfgs_has_optaxs_arguments():
+    ours, theirs = (inspect.signature(each).parameters for each in (jc.lbfgs, optax.lbfgs))
+    assert list(ours) == list(theirs)
+    numbers = set(ours) - {"linesearch"}
+    assert {n: ours[n].default for n in numbers} == {n: theirs[n].default for n in numbers}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"memory_size": 0}, "lbfgs: memory_size must be a whole number >= 1, got 0"),
+        ({"learning_rate": -1.0}, r"lbfgs: learning_rate must lie in \[0, inf\), got -1.0"),
+    ],
+)
+def test_bad_arguments_of_lbfgs(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        jc.lbfgs(**arguments)

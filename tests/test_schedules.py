@@ -89,3 +89,9 @@ def test_values_may_be_traced():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_power_of_a_half_divides_by_the_root_of_the_step():
+    """As the card of `scale_by_adabound` uses it."""
+    schedule, steps = schedules.power_decay(0.1, 1, 0.5), np.arange(5)
+    np.testing.assert_allclose([schedule(t) for t in steps], 0.1 / np.sqrt(steps + 1), rtol=1e-6)

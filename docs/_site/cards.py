@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 import jaxopt_cards
 from _site import api
 from jaxopt_cards import cards, pictures
+from jaxopt_cards.cards.facts import at
 from jaxopt_cards.cards.gallery import DRAWERS
 from jaxopt_cards.cards.terms import TERMS
 
@@ -85,6 +86,8 @@ def _facts(facts: cards.Facts) -> str:
         "operations for each parameter and step": f"{facts.operations:.4g}",
         "needs the parameters": "yes" if facts.needs_params else "no",
         "each element by itself": "yes" if facts.elementwise else "no",
+        "wants the gradient": at(facts.gradient_at),
+        "is to be evaluated": at(facts.evaluated_at),
         "may be traced, many values in one program": ", ".join(f"`{n}`" for n in facts.traced)
         or "–",
     }

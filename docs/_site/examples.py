@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-HELPERS = {"chapter", "topic_pictures", "topics"}
+HELPERS = {"chapter", "chapter_pictures", "row_settings", "topic_pictures", "topics"}
 HEADERS = {
     "": ("The examples", "Each is one file that prints a table and writes its pictures."),
     "exercises": ("Exercises", "The programming exercises of Géron's chapter 11."),

@@ -18,6 +18,10 @@ class Facts(NamedTuple):
         operations: arithmetic operations of a step for each parameter.
         needs_params: whether `update` needs the parameters.
         elementwise: whether an element's update depends only on that element.
+        gradient_at: the function that tells where `update` wants the gradient; empty if at the
+            parameters.
+        evaluated_at: the function that gives the parameters to evaluate; empty if they are the
+            parameters themselves.
         traced: the hyperparameters that may be traced, so that one program trains with many values.
         settings: arguments on which these numbers depend, if any; others have their defaults.
     """
@@ -27,6 +31,8 @@ class Facts(NamedTuple):
     operations: float
     needs_params: bool
     elementwise: bool
+    gradient_at: str
+    evaluated_at: str
     traced: tuple[str, ...]
     settings: str
 
@@ -35,6 +41,11 @@ def facts(name: str) -> Facts | None:
     """The facts about a technique; `None` if nothing was measured."""
     found = measured()["techniques"].get(name)
     return found and Facts(**found | {"traced": tuple(found["traced"])})
+
+
+def at(reader: str) -> str:
+    """In words: at which point a gradient or a model is measured."""
+    return f"at `{reader}(params, state)`" if reader else "at the parameters"
 
 
 @functools.cache

@@ -63,6 +63,7 @@ def measure(name: str) -> Facts:
             operations=round((costs["flops"] + costs.get("transcendentals", 0)) / SIZE, 1),
             needs_params=_needs_params(tx, grads, state),
             elementwise=_is_elementwise(update, grads, state, params),
+            **_readers(update, grads, state, params),
             traced=tuple(each for each in _numbers(name) if _may_be_traced(name, each)),
             settings=_told(name),
         )
@@ -107,8 +108,16 @@ def _arrays(state: Any) -> list[jax.ShapeDtypeStruct]:
 
 
 def _update(tx: optax.GradientTransformationExtraArgs) -> Callable[..., Any]:
-    """A step, with the loss that some transformations need."""
-    return lambda grads, state, params: tx.update(grads, state, params, value=jnp.float32(1))
+    """A step, with the loss that some transformations need, and a line search measures."""
+
+    def loss(params: Any) -> jax.Array:
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)) + jnp.float32(1)
+
+    def update(grads: Any, state: Any, params: Any) -> Any:
+        told = {"value": jnp.float32(1), "grad": grads, "value_fn": loss}
+        return tx.update(grads, state, params, **told)
+
+    return update
 
 
 def _needs_params(tx: optax.GradientTransformationExtraArgs, grads: Any, state: Any) -> bool:
@@ -132,6 +141,23 @@ def _is_elementwise(update: Callable[..., Any], grads: Any, state: Any, params: 
 
     usual = updates(1.0)
     return all(np.array_equal(usual, updates(factor)) for factor in (1e4, float("nan")))
+
+
+def _readers(update: Callable[..., Any], grads: Any, state: Any, params: Any) -> dict[str, str]:
+    """The functions that give other points than the parameters after some updates."""
+    for _ in range(2):
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    found = {"gradient_at": jc.nesterov_point, "evaluated_at": jc.slow_weights}
+    readers = dict.fromkeys(found, "")
+    for what, function in found.items():
+        try:
+            point = function(params, state)
+        except ValueError:  # the state has none
+            continue
+        same = np.array_equal(point["hidden1"]["kernel"], params["hidden1"]["kernel"])
+        readers[what] = "" if same else function.__name__
+    return readers
 
 
 def _numbers(name: str) -> list[str]:

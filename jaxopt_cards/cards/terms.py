@@ -3,6 +3,7 @@
 TERMS = {
     "activation function": ["MLP", "rrelu"],
     "autoencoder": ["pretrain_autoencoder"],
+    "auxiliary task": ["pairs", "corrupted", "corrupted_tokens"],
     "batch normalization": ["MLP"],
     "checkpoint": ["Checkpointer"],
     "cross validation": ["cross_validate"],
@@ -36,6 +37,7 @@ TERMS = {
     "pytorch": ["from_torch"],
     "restricted boltzmann machine": ["pretrain_rbm"],
     "safetensors": ["from_safetensors"],
+    "second order": ["lbfgs"],
     "sparsity": ["proximal_l1", "magnitude_prune", "ftrl"],
     "state dict": ["from_torch"],
     "stochastic weight averaging": ["polyak_average"],

@@ -66,7 +66,7 @@ def _print_facts(console: "Console", cards: "list[Card]") -> None:
     columns = [
         {"style": "cyan", "overflow": "fold"},
         *({"header": each, "justify": "right"} for each in ("state bytes", "passes", "operations")),
-        *({"header": each} for each in ("needs params", "element-wise")),
+        *({"header": each} for each in ("needs params", "element-wise", "gradient at")),
     ]
     console.print(grid(map(_facts, cards), *columns))
     for card in cards:
@@ -76,10 +76,11 @@ def _print_facts(console: "Console", cards: "list[Card]") -> None:
 
 def _facts(card: "Card") -> list[str]:
     if card.facts is None:
-        return [card.name, *[ABSENT] * 5]
+        return [card.name, *[ABSENT] * 6]
     numbers = (card.facts.state_bytes, card.facts.passes, card.facts.operations)
     words = (card.facts.needs_params, card.facts.elementwise)
-    return [card.name, *(f"{n:g}" for n in numbers), *("yes" if each else "no" for each in words)]
+    told = ("yes" if each else "no" for each in words)
+    return [card.name, *(f"{n:g}" for n in numbers), *told, card.facts.gradient_at or "params"]
 
 
 def _print_arguments(

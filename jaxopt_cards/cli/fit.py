@@ -230,8 +230,9 @@ def _write(
     (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n")
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["epoch", *result.history._fields])
-        writer.writerows([i, *row] for i, row in enumerate(zip(*result.history, strict=True), 1))
+        writer.writerow(["epoch", *result.history._fields[:-1]])
+        columns = zip(*result.history[:-1], strict=True)
+        writer.writerows([i, *row] for i, row in enumerate(columns, 1))
     reports.report(
         result,
         folder / "report.html",

@@ -106,6 +106,8 @@ def _print_arguments(console: "Console", card: "Card") -> None:
 
 
 def _print_facts(console: "Console", facts: "Facts") -> None:
+    from jaxopt_cards.cards.facts import at
+
     heading(console, "Measured" + (f", with {facts.settings}" if facts.settings else ""))
     texts = {
         "state": f"{facts.state_bytes:g} bytes for each float32 parameter",
@@ -113,6 +115,8 @@ def _print_facts(console: "Console", facts: "Facts") -> None:
         f"{facts.operations:g} operations for each",
         "parameters": "needed in `update`" if facts.needs_params else "not needed in `update`",
         "element-wise": "yes" if facts.elementwise else "no: elements depend on each other",
+        "gradient": at(facts.gradient_at),
+        "evaluated": at(facts.evaluated_at),
         "traced": ", ".join(f"`{each}`" for each in facts.traced) or "no argument",
     }
     rows = ((label, styled(text)) for label, text in texts.items())

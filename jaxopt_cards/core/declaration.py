@@ -52,6 +52,10 @@ class Declaration:
         takes_complex: whether parameters may be complex.
         is_wrapper: whether it wraps a transformation given by the user, whose errors then keep
             their own names.
+        gradient_at: the public function of the parameters and the state that tells where `update`
+            wants the gradient; empty if at the parameters.
+        evaluated_at: the public function of the same that gives the parameters to evaluate and to
+            keep; empty if they are the parameters themselves.
         settings: defaults of the arguments that are gathered in `**settings`, whose annotation is
             `Unpack` of a typed dictionary; the function is given all of them.
         refused: arguments that other functions or earlier versions take, and what must be done
@@ -63,6 +67,8 @@ class Declaration:
     elementwise: bool = False
     takes_complex: bool = True
     is_wrapper: bool = False
+    gradient_at: str = ""
+    evaluated_at: str = ""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

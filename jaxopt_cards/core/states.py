@@ -61,11 +61,39 @@ class StateLayout:
         return optax.safe_increment(state.count) if self._counts else None
 
 
+def found_states(state: PyTree, state_type: type) -> list:
+    """The states of a type inside the state of a chain, in order; not those inside of them."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
+    return [leaf for leaf in leaves if isinstance(leaf, state_type)]
+
+
 def found_state(state: PyTree, state_type: type) -> Any:
     """The one state of a type inside the state of a chain."""
-    leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, state_type))
-    found = [leaf for leaf in leaves if isinstance(leaf, state_type)]
+    found = found_states(state, state_type)
     if len(found) != 1:
         got = f"{len(found)} in {type(state).__name__}"
         raise NamedError(f"state must hold one {state_type.__name__}, got {got}")
     return found[0]
+
+
+def merged_leaves(params: PyTree, trees: list, name: str) -> list:
+    """The leaves of the trees in states called `name`, of which each may have holes.
+
+    Several states must be of different parameters, as those in `optax.partition` are. A list of
+    all leaves may stand for a tree.
+    """
+    treedef: Any = jax.tree.structure(params)
+    merged: list[Any] = [None] * treedef.num_leaves
+    for tree in trees:
+        if isinstance(tree, list) and len(tree) == treedef.num_leaves:
+            tree = treedef.unflatten(tree)
+        for index, leaf in enumerate(leaves_like(params, tree, f"the state {name}")):
+            if is_hole(leaf):
+                continue
+            if not is_hole(merged[index]):
+                raise NamedError(f"state must hold one {name} for each parameter, got several")
+            if not is_inexact(leaf):
+                got = f"{leaf.dtype}, as of compress_state"
+                raise NamedError(f"the arrays in {name} must be of floating point, got {got}")
+            merged[index] = leaf
+    return merged

@@ -5,12 +5,14 @@ from .digit_images import digits
 from .examples import Examples, Splits, per_class, subset
 from .mnist_files import mnist
 from .pairing import corrupted, pairs
+from .sentences import corrupted_tokens
 
 __all__ = [
     "Examples",
     "Splits",
     "augment",
     "corrupted",
+    "corrupted_tokens",
     "digits",
     "mnist",
     "pairs",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def augment(
     scale: Annotated[float, "[0, 1)"] = 0.0,
     shear: Annotated[float, "[0, 10]"] = 0.0,
     elastic: float | tuple[float, float] = 0.0,
-    flip: bool = False,
+    flip: bool | Literal["horizontal", "vertical", "both"] = False,
     crop: Annotated[int, "[0, inf)"] = 0,
     brightness: Annotated[float, "[0, 1]"] = 0.0,
     contrast: Annotated[float, "[0, 1]"] = 0.0,
@@ -65,7 +65,8 @@ def augment(
             along each axis; or a pair of it and of sigma, float in [0.5, 1000], the width in pixels
             of the Gaussian that smooths the displacements, 4 by default as in Simard. Simard's
             :math:`\alpha` = 34 is a displacement of 1.4 at this sigma.
-        flip: mirror left and right with probability 1/2.
+        flip: "horizontal", or True, to mirror left and right with probability 1/2; "vertical", to
+            mirror top and bottom with probability 1/2; "both", for both, independently.
         crop: pixels of zero padding, less than height and width, after which a window of the old
             size is cut out at random.
         brightness: amount added.
@@ -105,14 +106,12 @@ def augment(
     shape = _checked_shape(image_shape)
     if crop >= min(shape[:2]):
         raise HyperparameterError("crop", f"be below height and width of {shape}", crop)
-    if not isinstance(flip, bool | np.bool):
-        raise HyperparameterError("flip", "be True or False", flip)
     change = _Augmentation(
         shape,
         *(float(shift), float(rotation), float(scale), float(shear)),
         *_elastic(elastic),
         *(float(brightness), float(contrast), float(saturation), float(hue)),
-        flip=bool(flip),
+        flip=_flips(flip),
         crop=int(crop),
     )
     if change.flip or change.crop or change.colours:
@@ -135,7 +134,7 @@ class _Augmentation:
     contrast: float
     saturation: float
     hue: float
-    flip: bool
+    flip: str  # empty for none
     crop: int
 
     @property
@@ -151,9 +150,12 @@ class _Augmentation:
         way, bend, mirror, cut, colour = jax.random.split(key, 5)
         if self.shift or self.rotation or self.scale or self.shear or self.elastic:
             images = self._moved(way, bend, images)
-        if self.flip:
+        if self.flip in ("horizontal", "both"):
             keys = jax.random.split(mirror, len(images))
             images = jax.vmap(optional("dm_pix").random_flip_left_right)(keys, images)
+        if self.flip in ("vertical", "both"):
+            keys = jax.random.split(jax.random.fold_in(mirror, 1), len(images))
+            images = jax.vmap(optional("dm_pix").random_flip_up_down)(keys, images)
         if self.crop:
             images = self._cropped(cut, images)
         if self.colours:
@@ -203,6 +205,16 @@ class _Augmentation:
                         images, amounts
                     )
         return jnp.clip(images, 0.0, 1.0)
+
+
+def _flips(flip: Any) -> str:
+    """The directions in which to flip; True is "horizontal"."""
+    if isinstance(flip, bool | np.bool):
+        return "horizontal" if flip else ""
+    if not isinstance(flip, str) or flip not in ("horizontal", "vertical", "both"):
+        expected = "be True, False, 'horizontal', 'vertical' or 'both'"
+        raise HyperparameterError("flip", expected, flip)
+    return flip
 
 
 def _elastic(elastic: Any) -> tuple[float, float]:

@@ -20,4 +20,6 @@ def by_name() -> dict[str, Callable[..., Any]]:
 def _is_optimizer(name: str, thing: Any) -> bool:
     if not getattr(thing, "__module__", "").startswith(__name__) or name.startswith("scale_by"):
         return False
-    return next(iter(inspect.signature(thing).parameters)) == "learning_rate"
+    first = next(iter(inspect.signature(thing).parameters.values()))
+    # Without a rate, `lbfgs` needs a function to search along.
+    return first.name == "learning_rate" and first.default is not None

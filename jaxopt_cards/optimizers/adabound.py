@@ -31,6 +31,7 @@ def scale_by_adabound(
     b2: Annotated[ArrayLike, "[0, 1)"] = 0.999,
     eps: Annotated[ArrayLike, "(0, inf)"] = 1e-8,
     amsbound: bool = False,
+    bias_correction: bool = True,
 ) -> optax.GradientTransformation:
     r"""Adam at first, gradient descent with momentum in the end: AdaBound.
 
@@ -38,6 +39,11 @@ def scale_by_adabound(
     is Adam's, and converge to `final_scale`, where all weights have the same rate. The authors'
     code has a final rate of 0.1 and a learning rate of 0.001. Here the final rate is given as a
     multiple of the learning rate, so that a schedule scales both, as in their code.
+
+    Sun et al.'s survey writes it otherwise: without bias correction, with bounds that converge to
+    the learning rate itself, and the clipped rate divided by the root of the step. That is
+    `bias_correction=False`, `final_scale=1.0` and a learning rate divided by that root:
+    `adabound(schedules.power_decay(0.1, 1, 0.5), 1.0, bias_correction=False)`.
 
     Equation:
         .. math::
@@ -52,7 +58,8 @@ def scale_by_adabound(
         from 1, :math:`\mu_t` and :math:`\nu_t` the running means of the gradients and of their
         squares, :math:`r_t` Adam's factor of the mean, :math:`f` = `final_scale`, :math:`\gamma` =
         `gamma`, :math:`\beta_1` = `b1`, :math:`\beta_2` = `b2`, :math:`\epsilon` = `eps`. AMSBound
-        replaces :math:`\nu_t` in :math:`r_t` by the largest so far.
+        replaces :math:`\nu_t` in :math:`r_t` by the largest so far. Without bias correction,
+        :math:`r_t` is the last fraction alone.
 
     Args:
         final_scale: the rate in the end, as a multiple of the learning rate. The authors' 0.1 /
@@ -62,6 +69,7 @@ def scale_by_adabound(
         b2: decay of the mean square.
         eps: keeps the division finite.
         amsbound: whether to divide by the largest mean square so far, as AMSGrad does.
+        bias_correction: whether to correct both means for their start at zero.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, each with one array for each
@@ -69,7 +77,8 @@ def scale_by_adabound(
 
     References:
         Liangchen Luo, Yuanhao Xiong, Yan Liu, Xu Sun (2019), Adaptive Gradient Methods with Dynamic
-        Bound of Learning Rate.
+        Bound of Learning Rate. Shiliang Sun, Zehui Cao, Han Zhu, Jing Zhao (2019), A Survey of
+        Optimization Methods from a Machine Learning Perspective.
 
     Use when: Adam is fast at first but gradient descent reaches better accuracy.
     Avoid when: you cannot tune the final rate; it matters as much as that of gradient descent.
@@ -93,7 +102,7 @@ def scale_by_adabound(
         nu = b2 * nu + (1 - b2) * abs_sq(grad)
         nu_max = [jnp.maximum(largest, nu) for largest in nu_max]
         size = jnp.sqrt(nu_max[0] if amsbound else nu) + eps
-        rate = jnp.sqrt(1 - b2**t) / (1 - b1**t) / size
+        rate = (jnp.sqrt(1 - b2**t) / (1 - b1**t) if bias_correction else 1) / size
         lower, upper = 1 - 1 / (gamma * t + 1), 1 + 1 / (gamma * t)
         return jnp.clip(rate, final_scale * lower, final_scale * upper) * mu, (mu, nu, *nu_max)
 
@@ -108,10 +117,13 @@ def adabound(
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
+    bias_correction: bool = True,
 ) -> optax.GradientTransformation:
     r"""AdaBound: Adam at first, gradient descent with momentum in the end.
 
-    Each weight's rate is clipped between two bounds that converge to one final rate for all.
+    Each weight's rate is clipped between two bounds that converge to one final rate for all. By
+    default as in the authors' code: with Adam's bias correction, towards `final_scale` times the
+    learning rate. `scale_by_adabound` says which arguments give the form in Sun et al.'s survey.
 
     Equation:
         .. math:: \theta_t = \theta_{t-1} - \eta\, u_t
@@ -121,7 +133,7 @@ def adabound(
 
     Args:
         learning_rate: as in `scale_by_learning_rate`. The authors' 0.001.
-        final_scale, gamma, b1, b2, eps: as in `scale_by_adabound`.
+        final_scale, gamma, b1, b2, eps, bias_correction: as in `scale_by_adabound`.
 
     State:
         `optax.ScaleByAdamState`: `count` (int32), `mu` and `nu`, each with one array for each
@@ -142,7 +154,7 @@ def adabound(
         0.900
     """
     return chain(
-        scale_by_adabound(final_scale, gamma, b1, b2, eps),
+        scale_by_adabound(final_scale, gamma, b1, b2, eps, bias_correction=bias_correction),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -155,6 +167,7 @@ def amsbound(
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
+    bias_correction: bool = True,
 ) -> optax.GradientTransformation:
     r"""AMSBound: AdaBound with the largest mean square so far in the denominator.
 
@@ -168,7 +181,7 @@ def amsbound(
 
     Args:
         learning_rate: as in `scale_by_learning_rate`. The authors' 0.001.
-        final_scale, gamma, b1, b2, eps: as in `scale_by_adabound`.
+        final_scale, gamma, b1, b2, eps, bias_correction: as in `scale_by_adabound`.
 
     State:
         `ScaleByAmsboundState`: `count` (int32), `mu`, `nu` and `nu_max`, each with one array for
@@ -189,6 +202,6 @@ def amsbound(
         0.900
     """
     return chain(
-        scale_by_adabound(final_scale, gamma, b1, b2, eps, amsbound=True),
+        scale_by_adabound(final_scale, gamma, b1, b2, eps, True, bias_correction),
         scale_by_learning_rate(learning_rate),
     )

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.leafwise import leafwise, value_at
-from jaxopt_cards.core.states import found_state
+from jaxopt_cards.core.states import found_states, merged_leaves
+from jaxopt_cards.core.trees import is_hole
 
 
 class ScaleByTrueNesterovState(NamedTuple):
@@ -18,17 +20,19 @@ class ScaleByTrueNesterovState(NamedTuple):
     ahead: optax.Updates  # like the parameters: momentum times its decay, how far to look ahead
 
 
-@declare(elementwise=True)
+@declare(elementwise=True, gradient_at="nesterov_point")
 def scale_by_true_nesterov(
     learning_rate: Annotated[optax.ScalarOrSchedule, "[0, inf)"],
     decay: Annotated[optax.ScalarOrSchedule, "[0, 1]"] = 0.9,
 ) -> optax.GradientTransformation:
     r"""Nesterov's momentum as Géron writes it: the gradient is measured ahead of the parameters.
 
-    Measure each gradient at `nesterov_point(params, state)`, not at the parameters. The usual
-    reformulation, `trace` with `nesterov`, moves these points instead and needs no second place;
-    with a constant decay both take the same path, seen from different points. The momentum contains
-    the learning rate, so the update is a whole step and must not be scaled afterwards.
+    Measure each gradient at `nesterov_point(params, state)`, not at the parameters: there it would
+    be plain momentum. `fit`, `fit_many` and `fit_online` do so; the training loss and `value` are
+    measured there, too. The usual reformulation, `trace` with `nesterov`, moves these points
+    instead and needs no second place; with a constant decay both take the same path, seen from
+    different points. The momentum contains the learning rate, so the update is a whole step and
+    must not be scaled afterwards. (`plateau` in `fit` scales the step ahead as well.)
 
     Equation:
         .. math::
@@ -91,13 +95,15 @@ def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
 
     Args:
         params: the parameters.
-        state: the state of `scale_by_true_nesterov`, or of a chain that contains it once.
+        state: the state of `scale_by_true_nesterov`, or of a chain, `masked` or `partition` that
+            contains it once for each parameter.
 
     Returns:
-        A tree like `params`.
+        A tree like `params`. Parameters that others train are as they were.
 
     Raises:
-        ValueError: the state has none of `scale_by_true_nesterov`, or more than one.
+        ValueError: the state has none of `scale_by_true_nesterov`, or more than one for a
+            parameter; or it is that of a wrapper that stores it in codes, or in another structure.
 
     References:
         Yurii Nesterov (1983), A method for solving the convex programming problem with convergence
@@ -113,5 +119,11 @@ def nesterov_point(params: optax.Params, state: optax.OptState) -> optax.Params:
         >>> print(jc.nesterov_point(params, state))
         [0.9]
     """
-    ahead = found_state(state, ScaleByTrueNesterovState).ahead
-    return jax.tree.map(lambda param, step: param + step.astype(param.dtype), params, ahead)
+    found = found_states(state, ScaleByTrueNesterovState)
+    if not found:
+        got = f"0 in {type(state).__name__}"
+        raise NamedError(f"state must hold one ScaleByTrueNesterovState, got {got}")
+    leaves, treedef = jax.tree.flatten(params)
+    steps = merged_leaves(params, [each.ahead for each in found], "ScaleByTrueNesterovState")
+    ahead = [p if is_hole(s) else p + s.astype(p.dtype) for p, s in zip(leaves, steps, strict=True)]
+    return jax.tree.unflatten(treedef, ahead)

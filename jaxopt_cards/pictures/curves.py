@@ -27,8 +27,8 @@ def learning_curves(
 ) -> Axes:
     """Draws a quantity by epoch: the mean over seeds as a line, their range as a band.
 
-    After the first run has ended, the others are drawn as thin single lines, since a mean over
-    fewer runs would jump. Losses have a logarithmic axis.
+    Evaluations by steps lie between the epochs. After the first run has ended, the others are drawn
+    as thin single lines, since a mean over fewer runs would jump. Losses have a logarithmic axis.
 
     Args:
         ax: the axes to draw into.
@@ -55,7 +55,9 @@ def learning_curves(
     for index, (name, histories) in enumerate(runs.items()):
         curves = _curves_of(name, histories, quantity)
         common = min(map(len, curves))
-        epochs = np.arange(1, max(map(len, curves)) + 1)
+        longest = max(histories, key=lambda history: len(getattr(history, quantity)))
+        known = getattr(longest, "epoch", np.zeros(0))
+        epochs = known if np.size(known) else np.arange(1, max(map(len, curves)) + 1)
         look = line(ax, index)
         together = np.stack([curve[:common] for curve in curves])
         ax.plot(epochs[:common], together.mean(axis=0), label=plain(name), **look)

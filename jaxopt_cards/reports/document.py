@@ -171,8 +171,8 @@ def _least_loss(rows: Rows) -> tuple[str, int, FitResult]:
 
 
 def _best_loss(result: FitResult) -> float:
-    """The loss of the best epoch; infinite if no loss was finite."""
-    return float(result.history.valid_loss[result.best_epoch - 1]) if result.best_epoch else np.inf
+    """The loss of the best evaluation; infinite if no loss was finite."""
+    return float(result.history.valid_loss[result.best_row]) if result.best_epoch else np.inf
 
 
 def _chosen(rows: Rows, name: str, number: int) -> str:

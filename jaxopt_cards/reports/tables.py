@@ -51,7 +51,7 @@ def effort(rows: Rows) -> Table:
         {
             "run": name,
             "best epoch": _whole([result.best_epoch for result in results]),
-            "epochs": _whole([len(result.history.seconds) for result in results]),
+            "epochs": _whole([result.epochs for result in results]),
             "ended": ", ".join(dict.fromkeys(_ENDED[result.stopped] for result in results)),
             "seconds": [result.seconds for result in results],
             "seconds to compile": [result.compile_seconds for result in results],
@@ -66,11 +66,11 @@ def _whole(numbers: list[int]) -> int | list[int]:
 
 
 def _best(result: FitResult) -> dict[str, float]:
-    """The measurements of the best epoch; NaN if there was none."""
-    columns = result.history._asdict()
+    """The measurements of the best evaluation; NaN if there was none."""
+    names = ("train_loss", "valid_loss", "valid_accuracy")
     if result.best_epoch == 0:
-        return dict.fromkeys(columns, float("nan"))
-    return {name: float(column[result.best_epoch - 1]) for name, column in columns.items()}
+        return dict.fromkeys(names, float("nan"))
+    return {name: float(getattr(result.history, name)[result.best_row]) for name in names}
 
 
 def troubles(rows: Rows) -> list[str]:
@@ -87,12 +87,22 @@ def every_epoch(rows: Rows) -> str:
     """All histories as CSV, with all digits."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "run", "epoch", *History._fields])
+    names = [name for name in History._fields if name != "epoch"]
+    writer.writerow(["row", "run", "epoch", *names])
     for name, results in rows.items():
         for number, result in enumerate(results, 1):
-            columns = np.transpose(result.history).tolist()
-            writer.writerows([name, number, epoch, *line] for epoch, line in enumerate(columns, 1))
+            writer.writerows([name, number, *line] for line in _lines(result.history))
     return file.getvalue()
+
+
+def _lines(history: History) -> list[tuple]:
+    """The lines of the CSV, the epoch first: a whole number at the end of an epoch."""
+    count = len(history.seconds)
+    epochs = history.epoch if history.epoch.size else np.arange(1.0, count + 1)
+    whole = [int(epoch) if epoch == int(epoch) else epoch for epoch in epochs.tolist()]
+    steps = history.step.tolist() or [""] * count
+    columns = (column.tolist() for column in history[:4])
+    return list(zip(whole, *columns, steps, strict=True))
 
 
 def layers(model: nnx.Module) -> tuple[Table, int]:

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxopt_cards.training import points
 from jaxopt_cards.training.frozen import Frozen
 
 PyTree = Any
@@ -36,6 +37,8 @@ class Program(NamedTuple):
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # of a key and inputs
     plateau: optax.GradientTransformation | None = None  # scales updates by the validation loss
     batch_sharding: Any = None  # of the rows of a batch
+    evaluated: points.Evaluated | None = None  # which parameters are measured and kept
+    evaluate_every: int | None = None  # steps; else after each epoch
 
 
 class Options(NamedTuple):
@@ -45,6 +48,8 @@ class Options(NamedTuple):
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     plateau: optax.GradientTransformation | None = None
     batch_sharding: Any = None
+    evaluated: points.Evaluated | None = None
+    evaluate_every: int | None = None
 
 
 class Data(NamedTuple):
@@ -90,14 +95,25 @@ class Run(NamedTuple):
     best: Arrays  # as they were when the validation loss was least
     best_loss: jax.Array  # shape (), float32
     best_epoch: jax.Array  # shape (), int32, from 1; 0: none yet
+    steps: Any = ()  # `by_steps.Steps`, where evaluations are counted in steps
 
 
 class Measured(NamedTuple):
-    """The measurements of one epoch."""
+    """The measurements of one epoch; of several evaluations with one more axis."""
 
     losses: jax.Array  # shape (3,), float32: training loss, validation loss and accuracy
     bad_step: jax.Array  # shape (), int32: the first step, from 1, whose loss is not finite; or 0
     largest: jax.Array  # shape (leaves,), float32: largest weights, at that step if there is one
+    steps: Any = ()  # shape (evaluations,), int32: after which they were; 0: there was none
+
+
+class Order(NamedTuple):
+    """The batches of an epoch."""
+
+    rows: jax.Array  # shape (steps, batch size), int32
+    weights: jax.Array  # shape (steps, batch size), float32: of the losses; the sum is their mean
+    size: jax.Array  # shape (steps, 1), float32: examples of each batch
+    noise: jax.Array  # the random key of augmentation
 
 
 def split(model: nnx.Module, trainable: Any) -> tuple[nnx.GraphDef, Arrays, PyTree]:
@@ -133,7 +149,7 @@ def first_run(program: Program, arrays: Arrays, tx: optax.GradientTransformation
     return Run(
         epoch=jnp.zeros((), jnp.int32),
         model=arrays,
-        opt_state=tx.init(arrays.params),
+        opt_state=points.first_state(tx, arrays.params),
         plateau=plateau,
         best=arrays,
         best_loss=jnp.full((), jnp.inf, jnp.float32),
@@ -158,6 +174,24 @@ def one_epoch(
     by the sum of the batch's weights instead would cancel the weights at batch size 1, so that the
     minimum would depend on the batch size.
     """
+    rows, weights, size, noise = order_of(program, run, train, key)
+    steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
+    step = functools.partial(
+        one_step, program, tx, run.plateau, frozen, train, noise, side_by_side=side_by_side
+    )
+    start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
+    (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
+    train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
+    shown = evaluated(program, model, opt_state)
+    valid_loss, valid_accuracy = measure(program, shown, frozen, valid)
+    measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
+    told = Measured(measured, bad_step, largest(model.params))
+    run = run._replace(model=model, opt_state=opt_state)
+    return kept(program, run, shown, valid_loss, bad_step == 0), told
+
+
+def order_of(program: Program, run: Run, train: Data, key: jax.Array) -> Order:
+    """The new order of the examples in the run's epoch, in batches."""
     key = jax.random.fold_in(key, run.epoch)
     # One sort of random bits. `jax.random.permutation` sorts twice, to be exact even where two of
     # the 32-bit numbers coincide; that took 3 % of the time of an epoch of MNIST.
@@ -168,20 +202,14 @@ def one_epoch(
     weights /= size
     if train.weight is not None:
         weights *= train.weight[rows]
-    steps = jnp.arange(1, len(rows) + 1, dtype=jnp.int32)
-
     # The order has used the key itself.
-    noise = jax.random.fold_in(key, len(rows))
-    step = functools.partial(
-        one_step, program, tx, run.plateau, frozen, train, noise, side_by_side=side_by_side
-    )
-    start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
-    (model, opt_state, bad_step), losses = jax.lax.scan(step, start, (steps, rows, weights))
-    train_loss = losses @ size[:, 0].astype(losses.dtype) / jnp.sum(size)
-    valid_loss, valid_accuracy = measure(program, model, frozen, valid)
-    measured = jnp.stack([train_loss.astype(jnp.float32), valid_loss, valid_accuracy])
-    told = Measured(measured, bad_step, _largest(model.params))
-    return _kept(program, run, model, opt_state, valid_loss, bad_step == 0), told
+    return Order(rows, weights, size, jax.random.fold_in(key, len(rows)))
+
+
+def evaluated(program: Program, model: Arrays, opt_state: optax.OptState) -> Arrays:
+    """The model that is measured and kept, while training goes on from `model`."""
+    chosen = points.evaluation_point(program.evaluated, model.params, opt_state)
+    return model._replace(params=chosen)
 
 
 def one_step(
@@ -218,13 +246,13 @@ def one_step(
         penalty = program.regularizer(params) if program.regularizer else 0.0
         return loss + penalty, (loss, split(model, program.trainable)[1].variables)
 
-    (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(arrays.params)
+    point = points.gradient_point(arrays.params, opt_state, *plateau[:1])
+    (total, (loss, variables)), grads = jax.value_and_grad(batch_loss, has_aux=True)(point)
     tx = optax.with_extra_args_support(tx)
-    # What any stage may ask for; a line search measures other points of this batch.
-    told = {"value": total, "grad": grads, "value_fn": lambda params: batch_loss(params)[0]}
+    told = points.told(lambda params: batch_loss(params)[0], arrays.params, opt_state, total, grads)
 
     def updated(params: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
-        updates, opt_state = tx.update(grads, opt_state, params, **told)
+        updates, opt_state = points.update(tx, grads, opt_state, params, told)
         if plateau:
             updates = jax.tree.map(lambda u: u * plateau[0].astype(u.dtype), updates)
         # `finite` is true in the branch, but a choice keeps the rounding of the sum unchanged.
@@ -261,20 +289,13 @@ def nothing_measured(params: PyTree) -> Measured:
     return Measured(jnp.zeros(3, jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros(leaves))
 
 
-def _largest(params: PyTree) -> jax.Array:
+def largest(params: PyTree) -> jax.Array:
     """The largest magnitude in each leaf, NaN counting as infinite."""
     sizes = [jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(params)]
     return jnp.nan_to_num(jnp.stack(sizes).astype(jnp.float32), nan=jnp.inf, posinf=jnp.inf)
 
 
-def _kept(
-    program: Program,
-    run: Run,
-    model: Arrays,
-    opt_state: PyTree,
-    valid_loss: jax.Array,
-    whole: jax.Array,
-) -> Run:
+def kept(program: Program, run: Run, shown: Arrays, valid_loss: jax.Array, whole: jax.Array) -> Run:
     """The run after an epoch, which may have halted, with the best snapshot so far."""
     plateau = run.plateau
     if program.plateau is not None:
@@ -282,9 +303,12 @@ def _kept(
         plateau = _chosen(whole, plateau, run.plateau)
     epoch = run.epoch + 1
     better = (valid_loss < run.best_loss) & jnp.isfinite(valid_loss)
-    measured = (model, valid_loss, epoch)
-    best = _chosen(better, measured, (run.best, run.best_loss, run.best_epoch))
-    return Run(epoch, model, opt_state, plateau, *best)
+    measured = (shown, valid_loss, epoch)
+    old = (run.best, run.best_loss, run.best_epoch)
+    best, best_loss, best_epoch = _chosen(better, measured, old)
+    return run._replace(
+        epoch=epoch, plateau=plateau, best=best, best_loss=best_loss, best_epoch=best_epoch
+    )
 
 
 def compiler_options() -> dict[str, Any]:
@@ -297,10 +321,10 @@ def compiler_options() -> dict[str, Any]:
 
 
 @functools.cache  # since an import must not choose the backend
-def compiled_epoch() -> Any:
-    """`one_epoch`, compiled; it reuses the arrays of the run."""
+def compiled_epoch(function: Callable[..., tuple[Run, Measured]] = one_epoch) -> Any:
+    """An epoch, to be compiled; it reuses the arrays of the run."""
     return jax.jit(
-        one_epoch,
+        function,
         static_argnums=(0, 1),
         donate_argnums=2,
         compiler_options=compiler_options(),

@@ -11,7 +11,7 @@ import optax
 from jaxopt_cards.core.paths import listed
 from jaxopt_cards.storage.arrays import checksum, differences
 from jaxopt_cards.storage.environment import LIBRARIES, environment
-from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training import by_steps, epoch_program, points
 
 WHOLE = "the epoch as a whole"
 _NOTED = {"programs", "environment"}  # not compared as a whole
@@ -31,7 +31,8 @@ def identity(
     train, valid = examples
     mesh = getattr(program.batch_sharding, "mesh", None)
     devices = {"devices": "one" if mesh is None else str(dict(mesh.shape))}
-    return {
+    every = {"evaluate_every": program.evaluate_every} if program.evaluate_every else {}
+    return every | {
         "seed": int(seed),
         "batch size": program.batch_size,
         "training data (CRC-32)": checksum(train),
@@ -76,7 +77,8 @@ def unlike(saved: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], str]:
 def _other_programs(saved: dict[str, Any], now: dict[str, Any], *, whole: bool) -> list[str]:
     """The parts whose programs differ; the whole epoch only if no part explains it."""
     then, here = saved["programs"], now["programs"]
-    parts = [key for key in here if then.get(key) != here[key]]
+    # An earlier version had fewer parts; the checksum of a part that is not there is 0.
+    parts = [key for key in here if then.get(key, 0) != here[key]]
     if found := [key for key in parts if key != WHOLE]:
         return [f"{key}: another one, or with other settings" for key in found]
     text = f"{WHOLE}: its program is another one, though model, loss and optimizer are the same"
@@ -95,7 +97,7 @@ def _programs(
     run, inputs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (run, inputs)
     )
-    frozen, train, _, key = inputs
+    frozen, train, _, key, *_ = inputs
     x, y = (jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype) for a in train[:2])
     arrays, params = run.model, run.model.params
 
@@ -107,17 +109,18 @@ def _programs(
         return epoch_program.merge(program.eval_graph, arrays, frozen)(x)
 
     def updated(params: Any, state: Any) -> Any:
-        told = {"value": jnp.zeros(()), "grad": params, "value_fn": _of_any_kind}
+        told = points.told(_of_any_kind, params, state, jnp.zeros(()), params)
         return optax.with_extra_args_support(tx).update(params, state, params, **told)
 
     outputs = jax.eval_shape(evaluated, arrays, frozen, x)
-    epoch = epoch_program.compiled_epoch().lower(program, tx, run, *inputs)
+    epoch = by_steps.compiled_epoch(program).lower(program, tx, run, *inputs)
     parts = {
         "model": _text(trained, arrays, frozen, x) + _text(evaluated, arrays, frozen, x),
         "loss": _text(program.loss, outputs, y),
         "optimizer": _text(updated, params, run.opt_state),
         "regularizer": _text(program.regularizer, params),
         "augment": _text(program.augment, key, x),
+        "evaluated": _text(program.evaluated, params, run.opt_state),
         "plateau": _text(program.plateau and _scaled(program.plateau), *run.plateau),
         WHOLE: epoch.as_text(),
     }

@@ -30,9 +30,10 @@ from jaxopt_cards.training.inputs import (
     check_model_fits,
     on_device,
 )
-from jaxopt_cards.training.outcome import FitResult, History, stops, trouble_in
+from jaxopt_cards.training.outcome import FitResult, history_of, stops, trouble_in
 from jaxopt_cards.training.population import MakeTx, Member, Whole, whole_runs
 from jaxopt_cards.training.settings import (
+    BY_EPOCHS,
     RUN,
     RunSettings,
     check_batch_size,
@@ -46,7 +47,8 @@ _FOREVER = np.iinfo(np.int32).max
 
 @declare(
     settings=RUN,
-    refused={"mesh": "be given as placement=mesh", "seed": "be given as seeds, one for each run"},
+    refused=BY_EPOCHS
+    | {"mesh": "be given as placement=mesh", "seed": "be given as seeds, one for each run"},
 )
 def fit_many(
     models: Sequence[nnx.Module],
@@ -85,8 +87,8 @@ def fit_many(
             this size follow each other in the same program. Default: the whole group, but 1 on a
             CPU, where the operations of one run keep the cores busy and early stopping saves more.
         placement: a `jax.sharding.Mesh`: the runs of a group are spread over all its devices.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`; progress is a line for each group.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`; progress is a line for each group.
 
     Returns:
         A list of `FitResult`, one for each run. The time of a group is divided equally among its
@@ -223,6 +225,7 @@ def _run_group(
             program,
             member,
             jax.tree.map(lambda leaf, i=index: leaf[i], whole),
+            train,
             patience,
             seconds / ended.sum(),
             (compiled_at - started) / len(members),
@@ -235,15 +238,16 @@ def _result(
     program: epoch_program.Program,
     member: Member,
     whole: Whole,
+    train: epoch_program.Data,
     patience: int | None,
     epoch_seconds: float,
     compile_seconds: float,
 ) -> FitResult:
     epochs = int(whole.run.epoch)
-    losses = np.asarray(whole.history[:epochs], float)
-    train_loss, valid_loss, accuracy = losses.T
-    history = History(train_loss, valid_loss, accuracy, np.full(epochs, epoch_seconds))
-    stopped = stops(losses.tolist(), epochs, patience)
+    losses = np.asarray(whole.history[:epochs], float).tolist()
+    steps = -(-train._replace(rows=member.train_rows).size // program.batch_size)
+    history = history_of([[*row, epoch_seconds] for row in losses], steps)
+    stopped = stops(losses, epochs, patience)
     return FitResult(
         model=epoch_program.merge(
             program.eval_graph, jax.tree.map(jnp.asarray, whole.run.best), member.frozen
@@ -252,7 +256,8 @@ def _result(
         best_epoch=int(whole.run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
-        trouble=trouble_in(losses.tolist(), whole.measured, whole.run.model.params),
+        trouble=trouble_in(history, whole.measured, whole.run.model.params),
+        best_step=steps * int(whole.run.best_epoch),
     )
 
 

@@ -23,7 +23,7 @@ from jaxopt_cards.training.inputs import (
     default_loss,
     on_device,
 )
-from jaxopt_cards.training.settings import STEP, StepSettings, check_trainable, options
+from jaxopt_cards.training.settings import BY_EPOCHS, STEP, StepSettings, check_trainable, options
 
 _CHECKED_EVERY = 100  # batches, since each look waits for the device
 
@@ -35,7 +35,7 @@ class OnlineResult(NamedTuple):
     losses: np.ndarray  # shape (batches,): of each batch before it was learned from
 
 
-@declare(settings=STEP)
+@declare(settings=STEP, refused=BY_EPOCHS)
 def fit_online(
     model: nnx.Module,
     tx: optax.GradientTransformation,
@@ -66,7 +66,7 @@ def fit_online(
         tx: any gradient transformation.
         batches: pairs (x, y), or (x, y, weight) with numbers >= 0; the first is the longest.
         seed: int in [0, inf); seed of `augment`.
-        settings: `loss`, `regularizer`, `augment` and `trainable` as in `fit`.
+        settings: `loss`, `regularizer`, `augment`, `trainable` and `evaluated` as in `fit`.
 
     Returns:
         An `OnlineResult`: `model` after the last batch, and `losses`, one number per batch: the
@@ -130,7 +130,8 @@ def fit_online(
         raise NamedError("batches is empty")
     _check_healthy(carry, number)
     means = np.array(losses, float) / np.array(mean_weights)
-    return OnlineResult(epoch_program.merge(program.eval_graph, carry[0], frozen), means)
+    shown = epoch_program.evaluated(program, *carry[:2])
+    return OnlineResult(epoch_program.merge(program.eval_graph, shown, frozen), means)
 
 
 def _check_healthy(carry: tuple, number: int) -> None:

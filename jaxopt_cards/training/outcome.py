@@ -1,6 +1,7 @@
 """The result of a training run: the best model, the history, and why it ended."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,14 @@ from jaxopt_cards.training.epoch_program import Measured
 
 
 class History(NamedTuple):
-    """What was measured in each epoch; arrays of shape (epochs,), float64."""
+    """What was measured at each evaluation: after each epoch, or every so many steps."""
 
-    train_loss: np.ndarray  # mean over the epoch, while the model changed
-    valid_loss: np.ndarray
-    valid_accuracy: np.ndarray  # in [0, 1]
-    seconds: np.ndarray  # without compilation
+    train_loss: np.ndarray  # float64: mean since the last evaluation, while the model changed
+    valid_loss: np.ndarray  # float64
+    valid_accuracy: np.ndarray  # float64, in [0, 1]
+    seconds: np.ndarray  # float64, without compilation
+    step: np.ndarray = np.zeros(0, np.int64)  # steps of training until then; empty if unknown
+    epoch: np.ndarray = np.zeros(0)  # float64: epochs until then, also 1.5; empty if unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +30,17 @@ class FitResult:
     """What `fit` returns.
 
     Attributes:
-        model: the model as it was in the best epoch, in evaluation mode.
-        history: `train_loss`, `valid_loss`, `valid_accuracy` (in [0, 1]) and `seconds` (validation
-            included, compilation not), one number per epoch.
+        model: the model as it was at the best evaluation, in evaluation mode.
+        history: `train_loss`, `valid_loss`, `valid_accuracy` (in [0, 1]), `seconds` (validation
+            included, compilation not), `step` and `epoch`, one number per evaluation: that is per
+            epoch, unless `fit` was given `evaluate_every`.
         best_epoch: the epoch of the least validation loss, from 1.
         stopped: why training ended: "epochs", "patience", or "not finite" (the training loss).
         compile_seconds: time to compile; near zero if the same was compiled before.
         trouble: where a training or validation loss was not finite, and what to try; else empty.
-        last: the model after the last epoch, in evaluation mode; `None` from `fit_many`.
-        opt_state: the optimizer's state after the last epoch, which goes with `last`.
+        last: the model after the last step, in evaluation mode; `None` from `fit_many`.
+        opt_state: the optimizer's state after the last step, which goes with `last`.
+        best_step: the number of steps of training until the least validation loss.
     """
 
     model: nnx.Module
@@ -46,6 +51,20 @@ class FitResult:
     trouble: str = ""
     last: nnx.Module | None = None
     opt_state: optax.OptState = None
+    best_step: int = 0
+
+    @property
+    def best_row(self) -> int:
+        """The index of the best evaluation in `history`."""
+        if not (self.history.step.size and self.best_step):
+            return self.best_epoch - 1
+        return int(np.searchsorted(self.history.step, self.best_step))
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs have begun."""
+        known = self.history.epoch
+        return math.ceil(known[-1]) if known.size else len(self.history.seconds)
 
     @property
     def seconds(self) -> float:
@@ -53,19 +72,33 @@ class FitResult:
         return float(self.history.seconds.sum())
 
 
-def trouble_in(history: Any, measured: Measured | None, params: Any) -> str:
+def history_of(rows: list[list[float]], steps: int) -> History:
+    """The history of rows of losses and seconds, and of steps if it is not one row per epoch.
+
+    `steps` is the number of steps of an epoch.
+    """
+    train_loss, valid_loss, accuracy, seconds, *given = np.array(rows).T
+    done = given[0] if given else steps * np.arange(1.0, len(rows) + 1)
+    return History(
+        train_loss, valid_loss, accuracy, seconds, done.astype(np.int64), done / float(steps)
+    )
+
+
+def trouble_in(history: History, measured: Measured | None, params: Any) -> str:
     """A warning about losses that are not finite; empty if all are finite."""
-    bad = [number for number, (_, loss, *_) in enumerate(history, 1) if not np.isfinite(loss)]
-    trained = np.isfinite(history[-1][0])
+    bad = np.flatnonzero(~np.isfinite(history.valid_loss)).tolist()
+    trained = np.isfinite(history.train_loss[-1])
     if trained and not bad:
         return ""
     broken = not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
-    if not trained or (broken and bad[-1] == len(history)):
-        return told(measured, len(history), params)
-    number, more = bad[0], len(bad) - 1
+    if not trained or (broken and bad[-1] == len(history.step) - 1):
+        return told(measured, math.ceil(history.epoch[-1]), params)
+    more = len(bad) - 1
     also = f" and in {more} later one{'s' if more > 1 else ''}" if more else ""
+    by_epochs = not np.any(history.epoch % 1)
+    where = f"epoch {history.epoch[bad[0]]:.0f}" if by_epochs else f"step {history.step[bad[0]]}"
     return (
-        f"the validation loss is not finite in epoch {number}{also}, though the training loss is: "
+        f"the validation loss is not finite in {where}{also}, though the training loss is: "
         "look at the validation examples, or try a lower learning rate"
     )
 
@@ -91,22 +124,26 @@ def largest_weight(largest: jax.Array, params: Any) -> str:
     return f"the largest weight was {sizes.max():.3g}, in {name}"
 
 
-def stops(history: list[list[float]], epochs: int, patience: int | None) -> str:
-    """Why to stop after these epochs; empty if not."""
+def stops(
+    history: list[list[float]], epochs: int, patience: int | None, done: int | None = None
+) -> str:
+    """Why to stop after these evaluations and epochs, by default as many; empty if not."""
     if history and not np.isfinite(history[-1][0]):
         return "not finite"
     if patience and history:
         losses = [loss if np.isfinite(loss) else np.inf for _, loss, *_ in history]
         if len(losses) - 1 - int(np.argmin(losses)) >= patience:
             return "patience"
-    return "epochs" if len(history) >= epochs else ""
+    return "epochs" if (len(history) if done is None else done) >= epochs else ""
 
 
 def summary(result: FitResult) -> str:
     """One line on the best epoch and the time taken."""
-    loss, accuracy = (column[result.best_epoch - 1] for column in result.history[1:3])
-    epochs = len(result.history.seconds)
+    loss, accuracy = (column[result.best_row] for column in result.history[1:3])
+    best = f"best epoch {result.best_epoch} of {result.epochs}"
+    if np.any(result.history.epoch % 1):
+        best = f"best step {result.best_step:,} of {result.history.step[-1]:,}"
     return (
-        f"best epoch {result.best_epoch} of {epochs}: validation loss {loss:.4f}, accuracy "
-        f"{accuracy:.2%}; {result.seconds:.1f} s, and {result.compile_seconds:.1f} s to compile"
+        f"{best}: validation loss {loss:.4f}, accuracy {accuracy:.2%}; {result.seconds:.1f} s, and "
+        f"{result.compile_seconds:.1f} s to compile"
     )

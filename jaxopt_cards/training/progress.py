@@ -39,15 +39,23 @@ class Reporter:
         if self._bar:
             self._bar.stop()
 
-    def epoch(self, number: int, train_loss: float, valid_loss: float, accuracy: float) -> None:
-        """Tells of an epoch; plain lines come every few seconds only."""
+    def epoch(
+        self,
+        number: int,
+        train_loss: float,
+        valid_loss: float,
+        accuracy: float,
+        step: float | None = None,
+    ) -> None:
+        """Tells of the last evaluation of an epoch; plain lines come every few seconds only."""
+        at = "" if step is None else f", step {step:,}"
         if self._bar:
             text = f"validation loss {valid_loss:.4f}, accuracy {accuracy:.2%}"
             self._bar.update(self._bar.task_ids[0], completed=number, description=text)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._console.print(
-                f"epoch {number}: training loss {train_loss:.4f}, validation loss "
+                f"epoch {number}{at}: training loss {train_loss:.4f}, validation loss "
                 f"{valid_loss:.4f}, accuracy {accuracy:.2%}",
                 soft_wrap=True,
             )

@@ -12,7 +12,7 @@ from jaxopt_cards.core.checks import HyperparameterError, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.training.many_runs import fit_many
-from jaxopt_cards.training.settings import RUN, RunSettings
+from jaxopt_cards.training.settings import BY_EPOCHS, RUN, RunSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RateRange:
 
 @declare(
     settings=RUN | {"epochs": 1},
-    refused={"seeds": "come from seed", "mesh": "be given as placement=mesh"},
+    refused=BY_EPOCHS | {"seeds": "come from seed", "mesh": "be given as placement=mesh"},
 )
 def learning_rate_range(
     model: nnx.Module,
@@ -86,7 +86,7 @@ def learning_rate_range(
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
         settings: `epochs` of each run, 1 by default; `patience`, `loss`, `regularizer`, `augment`,
-            `plateau`, `trainable` and `progress` as in `fit`.
+            `plateau`, `trainable`, `evaluated` and `progress` as in `fit`.
 
     Returns:
         A `RateRange`: `rates`, `train_loss`, `valid_loss`, `best`, and `plot(ax)`.

@@ -17,7 +17,7 @@ from jaxopt_cards.core.checks import HyperparameterError, check_seed
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.core.warnings import warn
-from jaxopt_cards.training import epoch_program
+from jaxopt_cards.training import by_steps, epoch_program
 from jaxopt_cards.training.checkpoints import Checkpoints, FitCheckpointer, as_checkpoints
 from jaxopt_cards.training.devices import Placement, as_placement, placed
 from jaxopt_cards.training.frozen import filter_of
@@ -28,12 +28,13 @@ from jaxopt_cards.training.inputs import (
     check_opt_state,
     on_device,
 )
-from jaxopt_cards.training.outcome import FitResult, History, stops, summary, trouble_in
+from jaxopt_cards.training.outcome import FitResult, history_of, stops, summary, trouble_in
 from jaxopt_cards.training.progress import Reporter
 from jaxopt_cards.training.settings import (
     FIT,
     FitSettings,
     check_batch_size,
+    check_evaluate_every,
     check_trainable,
     options,
 )
@@ -74,8 +75,9 @@ def fit(
     r"""Trains a Flax NNX model and returns it as it was when the validation loss was lowest.
 
     An epoch is one compiled program, with the data on the device: it shuffles, takes a step on each
-    batch, measures the validation set and keeps the best snapshot. Equal programs (same kind of
-    model, same `tx` object, same shapes) are compiled once in a process. `model` is not changed.
+    batch, measures the validation set (or does so every `evaluate_every` steps) and keeps the best
+    snapshot. Equal programs (same kind of model, same `tx` object, same shapes) are compiled once
+    in a process. `model` is not changed.
 
     Equation:
         .. math:: \theta^* = \theta_{e^*}, \qquad
@@ -91,8 +93,12 @@ def fit(
     Args:
         model: any NNX module that maps a batch of inputs to outputs; batch statistics and dropout
             are carried along.
-        tx: any gradient transformation, ours, Optax's, or a chain of both. The loss of the batch,
-            penalty included, is given to it as `value`.
+        tx: any gradient transformation, ours, Optax's, or a chain of both. The gradient is measured
+            at the parameters, but for `scale_by_true_nesterov` ahead of them, at `nesterov_point`.
+            The transformation is given, by name, what some ask for: `value`, the loss of the batch
+            where the gradient is, penalty included; `grad`; and `value_fn` (or `obj_fn`) and
+            `grad_fn`, which measure the same batch at other points: for line searches, `sam` in
+            opaque mode, `sophia`. Those that need something else are refused.
         train: pair (x, y) of arrays of the same length, or (x, y, weight) with a number >= 0 for
             each example. Only ratios of weights count. The loss of a batch is divided by its number
             of examples and the mean weight of all training examples, not by the sum of its own
@@ -104,8 +110,13 @@ def fit(
             examples, as in PyTorch and Keras, so each of them counts for more; the order is new in
             each epoch.
         epochs: int in [1, inf); the largest number of epochs. Default: 100.
-        patience: int in [1, inf); stop after this many epochs without a lower validation loss.
-            Default: never. Exercise 8 of Géron's chapter 11 takes 20.
+        patience: int in [1, inf); stop after this many evaluations (so, by default, epochs) without
+            a lower validation loss. Default: never. Exercise 8 of Géron's chapter 11 takes 20.
+        evaluate_every: int in [1, inf); steps from one evaluation to the next, counted through all
+            epochs. Evaluations then take the place of epochs for `patience`, `plateau`, the best
+            snapshot and `history`, and a run may end in the middle of an epoch.
+            `evaluate_every=50, patience=40` is Géron's "every 50 steps, until 2,000 have passed
+            without a new best". Default: once, after each epoch.
         seed: int in [0, inf); seed of the order of the examples, 0 by default. The model has its
             own seed for its weights.
         loss: `loss(outputs, labels)` returns one number per example. Default: cross entropy with
@@ -115,13 +126,19 @@ def fit(
         augment: function of a random key and the inputs of a batch, which returns the inputs to
             train on, such as `data.augment(shift=2)`. Default: none.
         plateau: `reduce_on_plateau(...)`: performance scheduling. It is given the validation loss
-            after each epoch, and its factor multiplies all updates of the next epoch, including
+            of each evaluation, and its factor multiplies all updates until the next, including
             those of `proximal_l1`, `max_norm` and `lookahead`, which then do only part of their
             work. Default: none.
         trainable: which parameters are trained: a regular expression over their paths, a tree of
             bools, a function from parameters to such a tree, or an NNX filter such as
             `transfer.freeze(mask)`. No gradient is computed and no optimizer state kept for the
             others. Default: all.
+        evaluated: function of the parameters and the optimizer's state that returns the parameters
+            to measure on `valid`, to stop by and to return as `model`, such as
+            `lambda params, state: optax.tree.get(state, "average")` with `polyak_average`. Training
+            goes on from the parameters themselves, which are in `last`. Default: what the
+            optimizer is made for: the slow weights of `lookahead`, the averages of Optax's
+            `schedule_free`, else the parameters.
         progress: bool, true by default; show a progress bar on a terminal, a line every few seconds
             elsewhere.
         opt_state: the state of the optimizer to start with. To continue another run, pass its
@@ -133,8 +150,8 @@ def fit(
             several devices.
 
     Returns:
-        A `FitResult`: `model` (best epoch, evaluation mode), `history`, `best_epoch`, `stopped`,
-        `compile_seconds`.
+        A `FitResult`: `model` (best evaluation, evaluation mode), `history`, `best_epoch`,
+        `best_step`, `stopped`, `compile_seconds`.
 
     State:
         On the device: parameters and other variables twice (current and best), the state of the
@@ -143,7 +160,8 @@ def fit(
     Raises:
         ValueError: data that are empty, of unequal lengths or not finite; labels outside the
             classes of the model; a number outside its range; nothing to train; checkpoints of
-            another run.
+            another run; a transformation that needs another kind of loop, such as `dpsgd`, Optax's
+            `lookahead`, and `sam` unless in opaque mode.
         OSError: a checkpoint could not be written (the last good one is kept), or none can be read.
         FloatingPointError: the validation loss was never finite. If it was finite in some epoch,
             the best model is returned, and a `RuntimeWarning` says when it was not. Nothing changes
@@ -176,16 +194,13 @@ def fit(
             raise HyperparameterError("checkpoints", expected, checkpoints.directory)
         start = _start(model, tx, train, valid, opt_state, as_placement(placement), settings)
         started = time.perf_counter()
-        compiled = (
-            epoch_program.compiled_epoch()
-            .lower(start.program, start.tx, start.run, *start.inputs)
-            .compile()
-        )
+        epoch = by_steps.compiled_epoch(start.program)
+        compiled = epoch.lower(start.program, start.tx, start.run, *start.inputs).compile()
         compile_seconds = time.perf_counter() - started
         termination.leave()
 
-        def ended(history: list[list[float]]) -> str:
-            reason = stops(history, settings["epochs"], settings["patience"])
+        def ended(history: list[list[float]], run: epoch_program.Run) -> str:
+            reason = stops(history, settings["epochs"], settings["patience"], int(run.epoch))
             return reason or ("SIGTERM" if termination.asked else "")
 
         with (
@@ -197,7 +212,7 @@ def fit(
                 compiled, start, ended, saved, every, reporter
             )
             if stopped == "SIGTERM":
-                reporter.end(f"SIGTERM: leaves after epoch {len(history)}, which is saved")
+                reporter.end(f"SIGTERM: leaves after epoch {int(run.epoch)}, which is saved")
             else:
                 result = _result(start, run, history, stopped, compile_seconds, measured)
                 reporter.end(summary(result))
@@ -233,11 +248,17 @@ def _start(
     )
     check_trainable(settings["trainable"], trainable, arrays, frozen)
     run = epoch_program.first_run(program, arrays, tx)
+    if program.evaluate_every:
+        run = run._replace(steps=by_steps.first_steps())
     if opt_state is not None:
         check_opt_state(opt_state, run.opt_state)
         run = run._replace(opt_state=opt_state)
     run = jax.tree.map(jnp.copy, run)  # copies, since the compiled epoch donates its arguments
     inputs = (frozen, *(data.relative() for data in given), jax.random.key(seed))
+    if program.evaluate_every:
+        check_evaluate_every(program.evaluate_every, settings["epochs"], _steps(program, inputs))
+        patience = settings["patience"] or np.iinfo(np.int32).max
+        inputs = (*inputs, jnp.int32(patience))
     place = _unchanged
     if placement:
         place = functools.partial(placed, shardings=placement.shardings(run, arrays.params))
@@ -260,29 +281,37 @@ def _opened(checkpoints: Checkpoints | None, start: _Start) -> Any:
 def _epochs(
     compiled: Callable[..., tuple[epoch_program.Run, epoch_program.Measured]],
     start: _Start,
-    ended: Callable[[list[list[float]]], str],
+    ended: Callable[[list[list[float]], epoch_program.Run], str],
     checkpoints: Any,
     checkpoint_every: int,
     reporter: Reporter,
 ) -> tuple[epoch_program.Run, list[list[float]], epoch_program.Measured | None, str]:
     """Epoch after epoch, from the last checkpoint if there is one, until a reason to end."""
-    run, history, measured = start.run, [], None
+    run, history, measured, seconds = start.run, [], None, 0.0
     if checkpoints and (restored := checkpoints.restore(run)):
         _, run, history = restored
         run = start.place(run)
-    stopped = ended(history)
+    stopped = ended(history, run)
     while not stopped:
         started = time.perf_counter()
         run, measured = compiled(run, *start.inputs)
         run = start.place(run)
-        losses = np.asarray(measured.losses, float).tolist()
-        history.append([*losses, time.perf_counter() - started])
-        reporter.epoch(len(history), *losses)
+        jax.block_until_ready(measured)
+        seconds += time.perf_counter() - started
+        if rows := by_steps.rows_of(measured, seconds):
+            history.extend(rows)
+            reporter.epoch(int(run.epoch), *rows[-1][:3], *rows[-1][4:])
+            seconds = 0.0  # of an epoch without an evaluation: part of the next one's
         # Once an epoch: a signal between two checks would end the run without a checkpoint.
-        stopped = ended(history)
-        if checkpoints and (stopped or len(history) % checkpoint_every == 0):
-            checkpoints.save(len(history), run, history)
+        stopped = ended(history, run)
+        if checkpoints and (stopped or int(run.epoch) % checkpoint_every == 0):
+            checkpoints.save(int(run.steps.done if run.steps else run.epoch), run, history)
     return run, history, measured, stopped
+
+
+def _steps(program: epoch_program.Program, inputs: tuple) -> int:
+    """How many steps an epoch has."""
+    return -(-inputs[1].size // program.batch_size)
 
 
 def _result(
@@ -294,7 +323,9 @@ def _result(
     measured: epoch_program.Measured | None,
 ) -> FitResult:
     """The result of the epochs; warns if losses were not finite."""
-    trouble = trouble_in(history, measured, run.model.params)
+    steps = _steps(start.program, start.inputs)
+    told = history_of(history, steps)
+    trouble = trouble_in(told, measured, run.model.params)
     if int(run.best_epoch) == 0:
         raise NotFiniteError(f"the validation loss was never finite. {trouble}")
     if trouble:
@@ -304,11 +335,12 @@ def _result(
     )
     return FitResult(
         model=merged(run.best),
-        history=History(*np.array(history).T),
+        history=told,
         best_epoch=int(run.best_epoch),
         stopped=stopped,
         compile_seconds=compile_seconds,
         trouble=trouble,
         last=merged(run.model),
         opt_state=run.opt_state,
+        best_step=int(run.steps.best_step if run.steps else steps * run.best_epoch),
     )

@@ -19,7 +19,7 @@ from jaxopt_cards.core.errors import NamedError, NotFiniteError
 from jaxopt_cards.core.text_tables import printed
 from jaxopt_cards.training.many_runs import always, fit_many
 from jaxopt_cards.training.outcome import FitResult
-from jaxopt_cards.training.settings import RUN, RunSettings
+from jaxopt_cards.training.settings import BY_EPOCHS, RUN, RunSettings
 
 MakeModel = Callable[..., nnx.Module]
 MakeTx = Callable[..., optax.GradientTransformation]
@@ -60,7 +60,7 @@ class SearchResult:
         return printed(rows, *columns, width=10**4)
 
 
-_REFUSED = {
+_REFUSED = BY_EPOCHS | {
     "valid": "be given as cv=(x, y)",
     "folds": "be given as cv",
     "seeds": "come from seed",
@@ -93,8 +93,8 @@ def cross_validate(
         batch_size: int in [1, inf); examples per batch.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`.
 
     Returns:
         A list of `FitResult`, one for each fold.
@@ -166,8 +166,8 @@ def random_search(
         batch_size: int in [1, inf), if `space` has none.
         side_by_side: as in `fit_many`.
         placement: as in `fit_many`.
-        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable` and
-            `progress` as in `fit`.
+        settings: `epochs`, `patience`, `loss`, `regularizer`, `augment`, `plateau`, `trainable`,
+            `evaluated` and `progress` as in `fit`.
 
     Returns:
         A `SearchResult`: `table`, `best`, `save(path)`.

@@ -14,6 +14,7 @@ from jaxopt_cards.core.paths import listed, path_names
 from jaxopt_cards.training.epoch_program import Arrays, Options
 from jaxopt_cards.training.frozen import Frozen
 from jaxopt_cards.training.inputs import default_loss
+from jaxopt_cards.training.points import Evaluated
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Regularizer = Callable[[Any], jax.Array]
@@ -27,6 +28,7 @@ class StepSettings(TypedDict, total=False):
     regularizer: Regularizer | None
     augment: Augment | None
     trainable: Any
+    evaluated: Evaluated | None
 
 
 class RunSettings(StepSettings, total=False):
@@ -43,16 +45,20 @@ class FitSettings(RunSettings, total=False):
 
     batch_size: Annotated[int, "[1, inf)"]
     seed: int
+    evaluate_every: Annotated[int, "[1, inf)"] | None
 
 
 STEP = {"loss": default_loss, "regularizer": None, "augment": None, "trainable": nnx.Param}
+STEP |= {"evaluated": None}
 RUN = {"epochs": 100, "patience": None, "plateau": None, "progress": True} | STEP
-FIT = {"batch_size": 32, "seed": 0} | RUN
+FIT = {"batch_size": 32, "seed": 0, "evaluate_every": None} | RUN
+# What functions refuse that have one evaluation an epoch, or none.
+BY_EPOCHS = {"evaluate_every": "be left out here: only fit and fine_tune evaluate by steps"}
 
 
 def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
     """Checks and gathers the options of the epoch program."""
-    for argument in ("regularizer", "augment"):
+    for argument in ("regularizer", "augment", "evaluated"):
         value = settings[argument]
         if value is not None and not callable(value):
             raise HyperparameterError(argument, "be a function", value)
@@ -60,7 +66,14 @@ def options(settings: Mapping[str, Any], batch_sharding: Any = None) -> Options:
     if plateau is not None and not _scales_by_value(plateau):
         expected = "be a transformation that scales by a value, such as reduce_on_plateau()"
         raise HyperparameterError("plateau", expected, plateau)
-    return Options(settings["regularizer"], settings["augment"], plateau, batch_sharding)
+    return Options(
+        settings["regularizer"],
+        settings["augment"],
+        plateau,
+        batch_sharding,
+        settings["evaluated"],
+        settings.get("evaluate_every"),
+    )
 
 
 def _scales_by_value(plateau: Any) -> bool:
@@ -78,6 +91,13 @@ def check_batch_size(batch_size: int, examples: int) -> None:
     if batch_size > examples:
         expected = f"be at most the {examples} training examples"
         raise HyperparameterError("batch_size", expected, batch_size)
+
+
+def check_evaluate_every(evaluate_every: int | None, epochs: int, steps: int) -> None:
+    """Raises if a run with this number of steps in an epoch would have no evaluation."""
+    if evaluate_every is not None and evaluate_every > epochs * steps:
+        expected = f"be at most the {epochs * steps} steps of the run"
+        raise HyperparameterError("evaluate_every", expected, evaluate_every)
 
 
 def check_trainable(given: Any, trainable: Any, arrays: Arrays, frozen: Any) -> None:

@@ -23,8 +23,9 @@ from jaxopt_cards.training import FitResult, History, fit
 from jaxopt_cards.training.checkpoints import Checkpoints, as_checkpoints
 from jaxopt_cards.training.frozen import Frozen
 from jaxopt_cards.training.inputs import check_model, on_device
+from jaxopt_cards.training.points import Evaluated
 from jaxopt_cards.training.run import REFUSED
-from jaxopt_cards.training.settings import FIT, Augment, Loss, Regularizer
+from jaxopt_cards.training.settings import FIT, STEP, Augment, Loss, Regularizer
 from jaxopt_cards.training.termination import Termination
 from jaxopt_cards.transfer.unfreezing import UnfreezeSchedule, migrate_state, unfreeze_schedule
 from jaxopt_cards.wrappers.layerwise import layerwise_decay
@@ -40,14 +41,17 @@ class FineTuneSettings(TypedDict, total=False):
     loss: Loss
     regularizer: Regularizer | None
     augment: Augment | None
+    evaluated: Evaluated | None
     plateau: optax.GradientTransformation | None
     placement: Any
     progress: bool
+    evaluate_every: Annotated[int, "[1, inf)"] | None
 
 
 _SETTINGS = {
     key: FIT[key]
-    for key in ("batch_size", "seed", "plateau", "progress", "loss", "regularizer", "augment")
+    for key in ("batch_size", "seed", "plateau", "progress", "evaluate_every", *STEP)
+    if key != "trainable"
 }
 _REFUSED = {
     "trainable": "be left out",
@@ -106,9 +110,9 @@ def fine_tune(
             `head` are not used.
         checkpoints: as in `fit`, but all arguments must be the same to resume; each stage has a
             subfolder, `stage0`, `stage1`, …. SIGTERM is handled between stages, too.
-        settings: `batch_size`, `loss`, `regularizer`, `augment`, `plateau`, `placement` and
-            `progress` as in `fit`; `seed`, from which the order of the examples in each stage is
-            derived.
+        settings: `batch_size`, `loss`, `regularizer`, `augment`, `evaluated`, `evaluate_every`
+            (counted from the start of each stage), `plateau`, `placement` and `progress` as in
+            `fit`; `seed`, from which the order of the examples in each stage is derived.
 
     Returns:
         A `FitResult` of all stages together; its `model` is the best of all stages. If a later
@@ -172,11 +176,11 @@ def fine_tune(
             except FloatingPointError as error:
                 if not results:
                     raise
-                return _without_stage(results, stage, error)
+                return _without_stage(results, lengths, stage, error)
             results.append(result)
             if result.stopped == "not finite":
                 break
-    return _together(results)
+    return _together(results, lengths)
 
 
 def _start(
@@ -291,29 +295,46 @@ def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
     return tuple(order)
 
 
-def _without_stage(results: list[FitResult], stage: int, error: Exception) -> FitResult:
+def _without_stage(
+    results: list[FitResult], lengths: list[int], stage: int, error: Exception
+) -> FitResult:
     """The result of the stages before one without a finite validation loss, with a warning."""
     trouble = f"stage {stage} failed; the result is that of the stages before it: {error}"
     warn(f"fine_tune: {trouble}")
-    whole = _together(results)
+    whole = _together(results, lengths)
     return dataclasses.replace(
         whole, stopped="not finite", trouble=" ".join(filter(None, [whole.trouble, trouble]))
     )
 
 
-def _together(results: list[FitResult]) -> FitResult:
-    """Combines the results of consecutive stages."""
-    histories = [result.history for result in results]
-    losses = [result.history.valid_loss[result.best_epoch - 1] for result in results]
+def _together(results: list[FitResult], lengths: list[int]) -> FitResult:
+    """Combines the results of consecutive stages of so many epochs."""
+    losses = [result.history.valid_loss[result.best_row] for result in results]
     best = int(np.argmin(losses))
-    before = sum(len(history.seconds) for history in histories[:best])
+    before = np.cumsum([0, *lengths]).tolist()
+    histories = [
+        _after(result.history, begin) for result, begin in zip(results, before, strict=False)
+    ]
+    steps = results[best].best_step + _steps(results[best].history) * before[best]
     return FitResult(
         model=results[best].model,
         history=History(*map(np.concatenate, zip(*histories, strict=True))),
-        best_epoch=before + results[best].best_epoch,
+        best_epoch=before[best] + results[best].best_epoch,
         stopped=results[-1].stopped,
         compile_seconds=sum(result.compile_seconds for result in results),
         trouble=" ".join(result.trouble for result in results if result.trouble),
         last=results[-1].last,
         opt_state=results[-1].opt_state,
+        best_step=steps,
     )
+
+
+def _steps(history: History) -> int:
+    """How many steps an epoch has."""
+    return round(history.step[0] / history.epoch[0])
+
+
+def _after(history: History, epochs: int) -> History:
+    """The history of a stage that begins after so many epochs."""
+    step = history.step + _steps(history) * epochs
+    return history._replace(step=step, epoch=history.epoch + epochs)

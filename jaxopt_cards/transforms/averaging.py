@@ -24,7 +24,9 @@ def polyak_average(decay: ArrayLike | str = 0.999) -> optax.GradientTransformati
     r"""Keeps an average of the parameters for evaluation; training does not change.
 
     The last stage of a chain; it returns the updates as they are. Near the minimum the average is
-    steadier than any single step. Read it with `optax.tree.get(state, "average")`.
+    steadier than any single step. Read it with `optax.tree.get(state, "average")`; in `fit`, with
+    `evaluated=lambda params, state: optax.tree.get(state, "average")`, the average is what is
+    measured and returned. By default that is still the parameters.
 
     Equation:
         .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t\, (\theta_t - \bar\theta_{t-1}), \qquad

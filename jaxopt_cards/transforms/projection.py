@@ -23,6 +23,12 @@ def max_norm(
     After the step, weights outside the ball are scaled back onto it. Unlike a penalty, it does not
     change a unit that is inside, and it bounds a unit however large the learning rate is.
 
+    This is what Géron's text says. The listing there clips along the other axis (`axes=1` of a
+    kernel of shape (inputs, outputs): the weights that leave an input), and hidden layers only;
+    here the kernel of the output layer is clipped as well. `max_norm(1.0, axis=1,
+    mask="hidden.*kernel")` is the listing, `max_norm(1.0, mask="hidden.*kernel")` the text without
+    the output layer.
+
     Equation:
         .. math:: w \leftarrow w \cdot \min\left(1, \frac{r}{\lVert w \rVert_2}\right), \qquad
             w = \theta_j + u_j \quad\text{for each unit } j

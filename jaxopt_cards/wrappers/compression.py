@@ -119,14 +119,18 @@ def compress_state(
         _check_state(state)
         count = optax.safe_increment(state.count)
         now = jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=impl), count)
-        codes, treedef = _flatten(state.inner_state)
-        inner_state = treedef.unflatten(map(_read, codes, state.scales))
-        updates, inner_state = inner.update(updates, inner_state, params, **extra_args)
+        updates, inner_state = inner.update(updates, decompressed(state), params, **extra_args)
         are_large = [scales is not None for scales in state.scales]
         new = _compressed(code, now, inner_state, are_large)
         return updates, CompressedState(state.key, count, *new)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def decompressed(state: CompressedState) -> PyTree:
+    """The inner state, its numbers instead of codes."""
+    codes, treedef = _flatten(state.inner_state)
+    return treedef.unflatten(map(_read, codes, state.scales))
 
 
 def _flatten(tree: PyTree) -> tuple[list, Any]:

@@ -10,8 +10,11 @@ from jax.typing import ArrayLike
 from jaxopt_cards.core.abstract import applied
 from jaxopt_cards.core.checks import check_params
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.errors import NamedError
 from jaxopt_cards.core.precision import in_precision, is_inexact, wider
+from jaxopt_cards.core.states import found_states, merged_leaves
 from jaxopt_cards.core.trees import is_hole
+from jaxopt_cards.wrappers.reading import readable
 
 
 class LookaheadState(NamedTuple):
@@ -22,7 +25,7 @@ class LookaheadState(NamedTuple):
     steps_since_sync: jax.Array  # shape (), int32
 
 
-@declare(needs_params=True, elementwise=True, is_wrapper=True)
+@declare(needs_params=True, elementwise=True, is_wrapper=True, evaluated_at="slow_weights")
 def lookahead(
     fast: optax.GradientTransformation,
     sync_period: Annotated[int, "[1, inf)"] = 5,
@@ -32,8 +35,10 @@ def lookahead(
     r"""Runs an optimizer for k steps, then keeps a part of the way: k steps forward, 1 step back.
 
     This averages out the variance of the fast steps. It wraps any optimizer, on plain parameters:
-    these are the fast weights, and equal the slow weights after each synchronisation. Optax's
-    `lookahead` takes and returns pairs of both instead.
+    these are the fast weights, and equal the slow weights after each synchronisation. The slow
+    weights are the result: read them with `slow_weights(params, state)`. `fit`, `fit_many` and
+    `fit_online` measure and return them. Optax's `lookahead` takes and returns pairs of both
+    instead.
 
     Equation:
         .. math::
@@ -110,6 +115,52 @@ def lookahead(
         return updates, LookaheadState(fast_state, slow, jnp.where(sync, 0, steps))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@declare
+def slow_weights(params: optax.Params, state: optax.OptState) -> optax.Params:
+    r"""The slow weights of `lookahead`: those to evaluate and to keep.
+
+    Batch statistics are those of the fast weights, which made them.
+
+    Equation:
+        .. math:: \phi
+
+        with :math:`\phi` the slow weights, as in `lookahead`.
+
+    Args:
+        params: the parameters, which are the fast weights.
+        state: the state of `lookahead`, or one that contains it, such as that of a chain,
+            `masked` or `partition`.
+
+    Returns:
+        A tree like `params`, with its dtypes. Parameters without slow weights are as they were.
+
+    Raises:
+        ValueError: the state has none of `lookahead`, or more than one for a parameter.
+
+    References:
+        Michael Zhang, James Lucas, Geoffrey Hinton, Jimmy Ba (2019), Lookahead Optimizer: k steps
+        forward, 1 step back.
+
+    Use when: you write the training loop yourself, and evaluate the model.
+    Avoid when: you use `fit`, which does it; or you compute gradients: use the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_cards as jc
+        >>> tx, params = jc.lookahead(jc.sgd(1.0), sync_period=2), jnp.zeros(1)
+        >>> updates, state = tx.update(-jnp.ones(1), tx.init(params), params)
+        >>> print(jc.apply_updates(params, updates), jc.slow_weights(params, state))
+        [1.] [0.]
+    """
+    found = found_states(readable(state), LookaheadState)
+    if not found:
+        got = f"0 in {type(state).__name__}"
+        raise NamedError(f"state must hold one LookaheadState, got {got}")
+    leaves, treedef = jax.tree.flatten(params)
+    slow = merged_leaves(params, [each.slow for each in found], "LookaheadState")
+    chosen = [p if is_hole(s) else s.astype(p.dtype) for p, s in zip(leaves, slow, strict=True)]
+    return jax.tree.unflatten(treedef, chosen)
 
 
 def _slow(param: Any) -> Any:

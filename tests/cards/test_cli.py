@@ -102,10 +102,10 @@ def test_show_explains_symbols_of_another_card(run):
 
 def test_compare_puts_techniques_side_by_side(run):
     _, out, _ = run("compare", "momentum", "nesterov", "adam", "momentum")
-    costs = [line.split() for line in out.splitlines() if line.endswith(("yes", "no"))]
+    costs = [line.split() for line in out.splitlines() if line.endswith(" params")]
     facts = cards.card("adam").facts
     numbers = [f"{each:g}" for each in (facts.state_bytes, facts.passes, facts.operations)]
-    assert costs[2] == ["adam", *numbers, "no", "yes"]
+    assert costs[2] == ["adam", *numbers, "no", "yes", "params"]
     assert ["b1", "–", "–", "0.9"] in [line.split() for line in out.splitlines()]
     assert "Arguments that are the same\nlearning_rate\n" in out
     assert cards.card("nesterov").use_when.replace("`", "") in " ".join(out.split())

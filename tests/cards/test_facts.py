@@ -55,7 +55,7 @@ def test_what_is_known_of_some():
     facts = {name: cards.card(name).facts for name in WRITTEN}
     whole = {name for name, each in facts.items() if not each.elementwise}
     clips = {"clip_by_norm", "clip_by_global_norm", "clip_by_block_rms", "adaptive_grad_clip"}
-    assert whole == clips | {"max_norm", "skip_nonfinite"}
+    assert whole == clips | {"lbfgs", "max_norm", "skip_nonfinite"}
     for name, needed in {"adamw": True, "adam": False, "max_norm": True, "ftrl": True}.items():
         assert facts[name].needs_params is needed
     # One gradient read and one update written, one multiplication each.

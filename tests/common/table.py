@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 import jaxopt_cards as jc
@@ -36,6 +37,16 @@ class Case:
     def needs_params(self):
         """Whether it needs the parameters."""
         return self.declared.needs_params or self.decays
+
+
+def adabound_of_the_survey(rate):
+    """Its clipped rate is divided by the root of the step."""
+
+    def falling(count):
+        root = jnp.sqrt(jnp.asarray(count + 1, float))
+        return (rate(count) if callable(rate) else rate) / root
+
+    return jc.adabound(falling, final_scale=1.0, bias_correction=False)
 
 
 FTRL = {"falling_rate": False}
@@ -148,6 +159,13 @@ CASES = [
         None,
         partial(references.adabound, final=2.0, gamma=0.1, b1=0.5, b2=0.9, eps=1e-2),
         0.05,
+    ),
+    Case(
+        "adabound of the survey",
+        adabound_of_the_survey,
+        None,
+        references.adabound_of_the_survey,
+        0.5,
     ),
     Case(
         "amsbound",

@@ -70,7 +70,12 @@ def sign_momentum():
     return jc.leafwise(jnp.zeros_like, update)
 
 
+def others(tree):
+    return jax.tree.map(lambda chosen: not chosen, hidden(tree))
+
+
 ADAM = partial(jc.adam, 0.05)
+AHEAD = partial(jc.scale_by_true_nesterov, 0.05)
 LAYERS = ["hidden1", "scale"]
 Row = Transformation
 
@@ -197,6 +202,26 @@ TRANSFORMATIONS = [
         "adam in MultiSteps", lambda: jc.MultiSteps(ADAM(), 2).gradient_transformation(), absent=()
     ),
     Row("adam in apply_if_finite", lambda: jc.apply_if_finite(ADAM(), 2), absent=("None",)),
+    # Gradients ahead, and weights to evaluate, of a part of the parameters or inside wrappers.
+    Row("scale_by_true_nesterov in skip_nonfinite", lambda: jc.skip_nonfinite(AHEAD())),
+    Row("scale_by_true_nesterov in lookahead", lambda: jc.lookahead(AHEAD(), 3)),
+    Row(
+        "scale_by_true_nesterov in masked",
+        lambda: jc.chain(jc.masked(AHEAD(), hidden), jc.masked(jc.set_to_zero(), others)),
+        absent=("float0",),
+    ),
+    Row(
+        "scale_by_true_nesterov in partition",
+        lambda: jc.partition(
+            {"trained": AHEAD(), "frozen": jc.scale_by_true_nesterov(0.01)}, labels
+        ),
+        absent=(),
+    ),
+    Row(
+        "lookahead in partition",
+        lambda: jc.partition({"trained": jc.lookahead(ADAM(), 3), "frozen": ADAM()}, labels),
+        absent=(),
+    ),
     Row(
         "adam in freeze",
         lambda: jc.chain(ADAM(), jc.masked(jc.freeze(True), hidden)),

@@ -161,13 +161,25 @@ def test_elastic_moves_pixels_by_its_strength():
     assert moved.std() == pytest.approx(0.5, rel=0.05)
 
 
-def test_flips_are_exact_and_about_half():
-    x = copies(NOISE, 200)
-    flipped = np.asarray(data.augment(SIZE, flip=True)(KEY, x))
-    mirrored = np.array([np.array_equal(one, NOISE[:, ::-1]) for one in flipped])
-    same = np.array([np.array_equal(one, NOISE) for one in flipped])
-    assert (mirrored | same).all()
-    assert 75 < mirrored.sum() < 125
+@pytest.mark.parametrize(
+    ("flip", "versions"),
+    [
+        (True, {0: NOISE, 1: NOISE[:, ::-1]}),
+        ("horizontal", {0: NOISE, 1: NOISE[:, ::-1]}),
+        ("vertical", {0: NOISE, 1: NOISE[::-1]}),
+        ("both", {0: NOISE, 1: NOISE[:, ::-1], 2: NOISE[::-1], 3: NOISE[::-1, ::-1]}),
+    ],
+)
+def test_flips_are_exact_and_each_as_often(flip, versions):
+    flipped = np.asarray(data.augment(SIZE, flip=flip)(KEY, copies(NOISE, 200)))
+    counts = [sum(np.array_equal(one, version) for one in flipped) for version in versions.values()]
+    assert sum(counts) == 200
+    np.testing.assert_allclose(counts, 200 / len(versions), atol=25)
+
+
+def test_a_flip_is_of_left_and_right_if_not_said_otherwise():
+    assert data.augment(SIZE, flip=True) == data.augment(SIZE, flip="horizontal")
+    assert data.augment(SIZE, flip=True) != data.augment(SIZE, flip="vertical")
 
 
 def test_crops_are_every_window_of_the_padded_image():
@@ -304,7 +316,8 @@ def test_equal_settings_are_one_function_to_the_compiler():
         ({"contrast": 2}, r"augment: contrast must lie in \[0, 1\]"),
         ({"saturation": 2}, r"augment: saturation must lie in \[0, 1\]"),
         ({"hue": 0.6}, r"augment: hue must lie in \[0, 0.5\]"),
-        ({"flip": 0.5}, r"augment: flip must be True or False, got 0.5"),
+        ({"flip": 0.5}, r"augment: flip must be True, False, .*'vertical' or 'both', got 0.5"),
+        ({"flip": "up"}, r"augment: flip must be True, False, .*'vertical' or 'both', got 'up'"),
         ({"crop": 1.5}, r"augment: crop must be a whole number >= 0, got 1.5"),
         ({"crop": 13}, r"augment: crop must be below height and width of \(13, 16\), got 13"),
         ({"image_shape": 784}, r"augment: image_shape must be \(height, width\) or .*, got 784"),

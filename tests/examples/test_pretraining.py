@@ -21,7 +21,7 @@ def test_every_way_is_measured_told_and_drawn(example, monkeypatch, tmp_path, ca
     folder = tmp_path / "new"
     options = ["--data", "digits", "--seeds", "2", "--report", "--output", str(folder)]
     monkeypatch.setattr(sys, "argv", ["pretraining.py", *options])
-    monkeypatch.setattr(example, "UNITS", (30,))
+    monkeypatch.setattr(example, "UNITS", {"digits": (30,)})
     monkeypatch.setattr(example, "ACTIVATIONS", ("elu",))
     monkeypatch.setattr(example, "LABELS", {"digits": (5, 50)})
     monkeypatch.setattr(example, "PRETRAINING_EPOCHS", {"digits": 2})
@@ -41,6 +41,8 @@ def test_every_way_is_measured_told_and_drawn(example, monkeypatch, tmp_path, ca
             assert cell in printed
     page = (folder / "report.html").read_text()
     assert all(f'<th scope="row">{method}</th>' in page for method in methods)
+    assert results["finding"] in printed
+    assert "With elu, the greatest gain is that of" in results["finding"]
     few, many = np.array(results["rows"][0]["accuracy"])
     assert few.mean() < many.mean()
     picture = matplotlib.image.imread(folder / "pretraining.png")[..., :3]

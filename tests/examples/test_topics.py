@@ -41,7 +41,15 @@ TOPICS = {
         "FAMILIES": {"one": {"sgd": jc.sgd}, "two": {"adam": jc.adam}},
         "RATES": (1e-3, 10.0),
     },
+    "optimizer_claims": {
+        "UNITS": (12,),
+        "RATES": (0.01, 0.03),
+        "STRENGTHS": (0.1,),
+        "PRUNED": (0.5,),
+        "DIMENSION": 50,
+    },
     "penalties": {"STRENGTHS": {"term": (1e-3,), "decay": (0.1,)}, "KINDS": First(1)},
+    "questions": {"STEPS": 150, "UNITS": (12,)},
     "schedule_comparison": {"MULTIPLES": (1,)},
     "sparse_models": {"SHARES": (0.5,), "STRENGTHS": (0.1,), "FTRL_STRENGTHS": (0.1,)},
 }
@@ -83,7 +91,9 @@ def test_an_example_measures_draws_and_concludes(run, name, capsys):
     assert measured
     assert all(math.isfinite(number) for number in measured)
     names = [next(iter(row.values())) for row in rows]
-    assert any(name in results["conclusion"] for name in names)
+    assert "hold here" in results["conclusion"] or any(
+        name in results["conclusion"] for name in names
+    )
     printed = capsys.readouterr().out
     assert results["conclusion"] in printed
     assert results["title"] == sys.modules[name].__doc__.splitlines()[0]

@@ -119,7 +119,7 @@ OTHERS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, compiled_as_for_users):
     folder = tmp_path_factory.mktemp("run")
     fit(folder)
     return folder

@@ -88,6 +88,23 @@ def test_max_norm_brings_no_two_points_further_apart(seed, radius):
     assert distance <= np.linalg.norm(x - y) * (1 + 1e-4)
 
 
+def test_max_norm_by_the_chapters_text_and_by_its_listing():
+    rng = np.random.default_rng(0)
+    kernels = {name: {"kernel": rng.normal(size=(4, 3))} for name in ("hidden1", "logits")}
+    params = jax.tree.map(jnp.float32, kernels)
+
+    def clipped(kernel, axes):  # tf.clip_by_norm(kernel, clip_norm=1.0, axes=axes)
+        return kernel / np.maximum(np.linalg.norm(kernel, axis=axes, keepdims=True), 1.0)
+
+    text = jax.tree.map(lambda kernel: clipped(kernel, 0), kernels)
+    listing = kernels | {"hidden1": {"kernel": clipped(kernels["hidden1"]["kernel"], 1)}}
+    chex.assert_trees_all_close(after(jc.max_norm(1.0), params), text, rtol=1e-5)
+    of_listing = jc.max_norm(1.0, axis=1, mask="hidden.*kernel")
+    chex.assert_trees_all_close(after(of_listing, params), listing, rtol=1e-5)
+    hidden = after(jc.max_norm(1.0, mask="hidden.*kernel"), params)
+    chex.assert_trees_all_close(hidden, kernels | {"hidden1": text["hidden1"]}, rtol=1e-5)
+
+
 def test_max_norm_by_axis_and_pattern():
     params = {"a": {"kernel": jnp.full((2, 3), 3.0), "bias": jnp.full(3, 9.0)}}
     rows = after(jc.max_norm(1.0, axis=1), {"kernel": params["a"]["kernel"]})

@@ -61,6 +61,24 @@ def _corrupted(ax: Axes, name: str) -> str:
     return "half of a corrupted image is from another"
 
 
+@draws("corrupted_tokens")
+def _sentences(ax: Axes, name: str) -> str:
+    words = np.array(["the", "a", "dog", "cat", "child", "sleeps", "runs", "they"])
+    good = np.array([[0, 2, 5], [1, 3, 6], [0, 4, 5], [1, 2, 6], [0, 3, 5]])
+    made = data.corrupted_tokens(good, len(words)).x.reshape(2, *good.shape)
+    for (side, row, place), token in np.ndenumerate(made):
+        replaced = token != good[row, place]
+        shade = colour(ax, 1) if replaced else ax.xaxis.label.get_color()
+        weight = "bold" if replaced else "normal"
+        where = side * 3.4 + place, row + 0.5
+        ax.text(*where, words[token], color=shade, weight=weight, ha="center", va="center")
+    for side, said in enumerate(("1: good", "0: corrupted")):
+        ax.text(side * 3.4 + 1, 0, said, ha="center", va="bottom", fontsize=8)
+    sheet(ax, 6.4, len(good), above=0.4)
+    ax.set_xlim(-0.6, 6)
+    return "one word of each sentence is replaced"
+
+
 @draws("pairs")
 def _pairs(ax: Axes, name: str) -> str:
     made = data.pairs(_digits().train, 8)

@@ -66,6 +66,14 @@ def _decayed(ax: Axes, name: str) -> str:
     return "decay by 0.5 pulls the weights towards zero (+)"
 
 
+@draws("lbfgs")
+def _newton_like(ax: Axes, name: str) -> str:
+    surface = SURFACES["rosenbrock"]
+    paths = {name: _path(jc.lbfgs(), surface, 40), "adam": _best("adam", surface)[:41]}
+    pictures.paths(ax, surface, paths)
+    return "40 steps; Adam at its best rate"
+
+
 @draws("lookahead")
 def _lookahead(ax: Axes, name: str) -> str:
     surface = SURFACES["ravine"]
