@@ -1,4 +1,4 @@
-"""Writes `chapter.md` from `chapter_items.toml` and the results: `python docs/chapter_page.py`.
+"""Writes `chapter.md` from `chapter_items.toml` and the results: `make pages`.
 
 On GitHub, links of the page lead to files. The site has its own version, whose links lead to pages.
 """

@@ -36,7 +36,7 @@ def place_and_name(link):
 
 
 def test_the_page_is_what_the_table_and_the_results_say(chapter):
-    assert chapter.PAGE.read_text() == chapter.page(), "run python docs/chapter_page.py"
+    assert chapter.PAGE.read_text() == chapter.page(), "run make pages"
 
 
 def test_every_link_leads_somewhere(items):
