@@ -54,7 +54,7 @@ class Link:
         if self.kind == "page":
             return _headings(self._page())[self.target.partition("#")[2]]
         if self.kind == "example":
-            return examples.title_of(self.file())
+            return examples.title_of(self.file()).partition(": ")[0]
         if self.kind == "test":
             return self.target.rpartition("::test_")[2].replace("_", " ")
         return f"`{self.target}`"
