@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-PAGES = ("questions.md", "how_to_choose.md")
+PAGES = ("questions.md", "how_to_choose.md", "guides/reusing_a_trained_network.md")
 PART = re.compile(r"<!-- (\w+)(?:: ([^>]*))? -->\n(.*?)<!-- end -->", re.DOTALL)
 
 

@@ -54,17 +54,18 @@ def seconds_are(settings: dict) -> str:
 
 def settings_table(results: dict) -> str:
     """With what each row was trained, in Markdown."""
-    heads = ("", "network", "optimizer", "examples", "batch", "epochs", "patience", "also")
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|---|--:|--:|--:|--:|---|"]
+    lines = ["| | network | training |", "|---|---|---|"]
     for row in results["rows"]:
         used = row["settings"]
-        extras = "<br>".join(f"{name}: `{text}`" for name, text in used["extras"].items())
-        numbers = [
-            "–" if used[name] is None else f"{used[name]:,}"
-            for name in ("examples", "batch_size", "epochs", "patience")
+        parts = [
+            f"{used['examples']:,} examples in batches of {used['batch_size']}",
+            used["optimizer"].replace("=", " = "),
+            f"{used['epochs']:,} epochs"
+            if used["patience"] is None
+            else f"at most {used['epochs']:,} epochs, patience {used['patience']}",
+            *(f"{name}: {text.replace('=', ' = ')}" for name, text in used["extras"].items()),
         ]
-        cells = [row["row"], used["network"], f"`{used['optimizer']}`", *numbers, extras]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(f"| {row['row']} | {used['network']} | {'; '.join(parts)} |")
     return "\n".join(lines) + "\n"
 
 

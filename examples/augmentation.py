@@ -23,6 +23,7 @@ SETTINGS = {
     "elastic": {"elastic": 1.4},
     "all five, milder": {"shift": 2.0, "rotation": 10, "scale": 0.1, "shear": 0.1, "elastic": 1.0},
     "flip": {"flip": True},
+    "vertical flip": {"flip": "vertical"},
     "crop": {"crop": 4},
     "brightness": {"brightness": 0.4},
     "contrast": {"contrast": 0.6},
@@ -45,7 +46,7 @@ def draw(images: np.ndarray, path: Path) -> None:
     """Draws a row for each operation: the original, then versions of it."""
     side = images.shape[1]
     figure, axes = plt.subplots(
-        len(SETTINGS), VERSIONS + 1, figsize=(11, 8.6), layout="constrained"
+        len(SETTINGS), VERSIONS + 1, figsize=(11, 9.4), layout="constrained"
     )
     for row, (name, settings) in enumerate(SETTINGS.items()):
         asked = for_size(settings, side)

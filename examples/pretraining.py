@@ -215,7 +215,7 @@ def draw(name: str, rows: Sequence[dict], path: Path) -> None:
     axes[0, -1].legend(frameon=False, fontsize=9, loc="lower right")
     seeds = len(rows[0]["seconds"])
     bars = f"; bars: standard deviation of {seeds} seeds" if seeds > 1 else ""
-    figure.suptitle(f"{name}, pretrained on all training images without labels{bars}")
+    figure.suptitle(f"{name}, pretrained on images without labels{bars}")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,15 +43,19 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "extras": extras}
 
 
-def network(model: nnx.Module) -> str:
-    """The layers of a network of the exercises."""
+def network(model: nnx.Module, *, head: bool = True) -> str:
+    """The layers of a network of the exercises; those inside another are used without a head."""
     if isinstance(model, nnx.Linear):
         return f"{model.in_features} → {model.out_features}"
     if not isinstance(model, layers.MLP):
-        return "; ".join(f"{name}: {network(part)}" for name, part in nnx.iter_children(model))
+        parts = nnx.iter_children(model)
+        return "; ".join(f"{name}: {network(part, head=False)}" for name, part in parts)
     hidden = [getattr(model, f"hidden{index}") for index in range(1, model.depth + 1)]
-    widths = " → ".join(str(layer.out_features) for layer in (*hidden, model.logits))
-    parts = [f"{hidden[0].in_features} → {widths}", activation(model)]
+    widths = [str(hidden[0].in_features)]
+    for width, alike in itertools.groupby(layer.out_features for layer in hidden):
+        widths.append(f"{len([*alike])} × {width}")
+    widths += [str(model.logits.out_features)] if head else []
+    parts = [" → ".join(widths), model.activation.__name__]
     modules = [(path[0], module) for path, module in nnx.iter_modules(model) if path]
     momenta = {module.momentum for _, module in modules if isinstance(module, nnx.BatchNorm)}
     parts += [f"batch normalisation with momentum {momentum}" for momentum in momenta]
@@ -58,11 +63,6 @@ def network(model: nnx.Module) -> str:
         if type(module).__name__ == "Dropout":
             parts.append(f"{name} {float(module.rate[...]):.3g}")
     return ", ".join(parts)
-
-
-def activation(model: layers.MLP) -> str:
-    """The name of the activation function, or of its class."""
-    return model.activation.__name__
 
 
 def told(value: Any) -> str:

@@ -35,6 +35,7 @@ def _is_card(thing):
     """Whether it is a class of which users make objects, not one that functions return."""
     makers = (
         nnx.Module,
+        layers.BatchNorm,
         training.Checkpointer,
         training.Checkpoints,
         training.DNNClassifier,

@@ -1,10 +1,10 @@
 """Search terms, and the techniques for each, the best first."""
 
 TERMS = {
-    "activation function": ["MLP", "rrelu"],
+    "activation function": ["elu", "leaky_relu", "relu", "rrelu"],
     "autoencoder": ["pretrain_autoencoder"],
     "auxiliary task": ["pairs", "corrupted", "corrupted_tokens"],
-    "batch normalization": ["MLP"],
+    "batch normalization": ["BatchNorm", "MLP"],
     "checkpoint": ["Checkpointer"],
     "cross validation": ["cross_validate"],
     "data augmentation": ["augment"],
@@ -12,6 +12,7 @@ TERMS = {
     "early stopping": ["EarlyStopping", "fit"],
     "elastic net": ["elastic_net", "add_elastic_net"],
     "embedding": ["adagrad", "ftrl"],
+    "ensemble": ["monte_carlo_predict"],
     "exponential moving average": ["polyak_average"],
     "feature extraction": ["cache_features"],
     "fine tuning": ["fine_tune"],
@@ -38,6 +39,8 @@ TERMS = {
     "restricted boltzmann machine": ["pretrain_rbm"],
     "safetensors": ["from_safetensors"],
     "second order": ["lbfgs"],
+    "sigmoid": ["logistic"],
+    "skip connection": ["ResidualMLP"],
     "sparsity": ["proximal_l1", "magnitude_prune", "ftrl"],
     "state dict": ["from_torch"],
     "stochastic weight averaging": ["polyak_average"],

@@ -5,6 +5,7 @@ from .digit_images import digits
 from .examples import Examples, Splits, per_class, subset
 from .mnist_files import mnist
 from .pairing import corrupted, pairs
+from .resizing import resize
 from .sentences import corrupted_tokens
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "mnist",
     "pairs",
     "per_class",
+    "resize",
     "subset",
 ]

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxopt_cards.core.checks import HyperparameterError, check_float_dtype
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
+from jaxopt_cards.layers import elementwise
 from jaxopt_cards.layers.noisy import Noisy
 
 LOWER = 1 / 8
@@ -145,11 +146,17 @@ ACTIVATIONS: dict[str, Any] = {
     "rrelu": RReLU,
     "prelu": nnx.PReLU,
 }
+# A model with a function of this package is the same as one with JAX's, also in a file.
+_OF_JAX = {
+    getattr(elementwise, name): ACTIVATIONS[name]
+    for name in ("elu", "relu", "leaky_relu", "selu", "logistic", "tanh")
+}
 
 
 def activation_of(activation: Any) -> Any:
     """The function or class with this name; anything else is returned as it is."""
     found = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+    found = _OF_JAX.get(found, found) if inspect.isfunction(found) else found
     is_class = isinstance(found, type)
     if not callable(found) or (is_class and not issubclass(found, nnx.Module)):
         expected = f"be a function, a class of NNX modules or one of {list(ACTIVATIONS)}"

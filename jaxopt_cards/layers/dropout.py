@@ -28,6 +28,11 @@ class Dropout(Noisy):
     constant of its graph. Models that differ only in their rate have the same graph: they share a
     compiled program, and can be stacked and trained together under `jax.vmap`.
 
+    Géron's chapter 11 first describes another form: units are dropped without scaling, and the
+    weights are multiplied by the keep probability, 1 minus the rate, after training. Both agree in
+    expectation up to that factor; this form needs nothing after training, and no time in
+    evaluation.
+
     Equation:
         .. math:: y_i = \frac{m_i\, x_i}{1 - p}, \quad m_i \sim \mathrm{Bernoulli}(1 - p); \qquad
             \text{in evaluation } y = x

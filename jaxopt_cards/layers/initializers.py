@@ -1,6 +1,6 @@
 """Flax's initialisers of kernels, each made once."""
 
-from typing import Any
+from typing import Any, Literal
 
 from flax import nnx
 
@@ -21,6 +21,21 @@ INITIALIZERS: dict[str, nnx.Initializer] = {
     "he_uniform": he_uniform,
     "lecun_normal": lecun_normal,
     "normal": normal,
+}
+
+# Géron's table 11-1: the factor of each activation on the deviation, and so on the radius of the
+# uniform distribution. As in TensorFlow, values beyond two deviations are drawn again.
+FACTORS = {"logistic": 1.0, "tanh": 4.0, "relu": 2**0.5}
+_DRAWN: dict[str, Literal["truncated_normal", "uniform"]] = {
+    "normal": "truncated_normal",
+    "uniform": "uniform",
+}
+_FANS: dict[str, Literal["fan_avg", "fan_in"]] = {"": "fan_avg", "_fan_in": "fan_in"}
+INITIALIZERS |= {
+    f"{activation}_{distribution}{end}": nnx.initializers.variance_scaling(factor**2, mode, drawn)
+    for activation, factor in FACTORS.items()
+    for distribution, drawn in _DRAWN.items()
+    for end, mode in _FANS.items()
 }
 
 

@@ -6,6 +6,7 @@ from .devices import Placement
 from .early_stopping import EarlyStopping
 from .evaluation import evaluate
 from .many_runs import fit_many
+from .monte_carlo import MonteCarlo, monte_carlo_predict
 from .online import OnlineResult, fit_online
 from .outcome import FitResult, History
 from .prediction import predict
@@ -20,6 +21,7 @@ __all__ = [
     "EarlyStopping",
     "FitResult",
     "History",
+    "MonteCarlo",
     "OnlineResult",
     "Placement",
     "RateRange",
@@ -30,6 +32,7 @@ __all__ = [
     "fit_many",
     "fit_online",
     "learning_rate_range",
+    "monte_carlo_predict",
     "predict",
     "random_search",
 ]

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from jaxopt_cards.core.checks import HyperparameterError, check_count, check_number
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import named_as
-from jaxopt_cards.layers import MLP
+from jaxopt_cards.layers import MLP, BatchNorm
 from jaxopt_cards.training import epoch_program
 from jaxopt_cards.training.classifier_parts import (
     encoded,
@@ -105,7 +105,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # unt
         units: Sequence[int] = (100,) * 5,
         activation: Any = "elu",
         kernel_init: Any = "he_normal",
-        batch_norm: bool = False,
+        batch_norm: bool | BatchNorm = False,
         batch_norm_momentum: float = 0.99,
         dropout_rate: float = 0.0,
         input_dropout_rate: float = 0.0,

@@ -143,6 +143,7 @@ def _autoencoder(model: MLP, index: int, rngs: nnx.Rngs) -> MLP:
     layer = hidden(model, index)
     width = layer.in_features
     one = MLP(width, width, (layer.out_features,), model.activation, rngs=rngs)
+    one.batch_norm = model.batch_norm
     for end, part in parts_of(model, index).items():
         setattr(one, f"hidden1{end}", nnx.clone(part))
     return one

@@ -284,7 +284,7 @@ def _cycle(steps: int, peak: float, *, first: bool) -> optax.Schedule:
 def _order(model: nnx.Module, order: Any) -> tuple[str, ...]:
     """The patterns of the layers; for an `MLP`, with their normalisation and activation."""
     if order is None and isinstance(model, MLP):
-        return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits/")
+        return (*(rf"^hidden{index}[_/]" for index in range(1, model.depth + 1)), "^logits[_/]")
     if not isinstance(order, list | tuple) or not all(isinstance(layer, str) for layer in order):
         names = path_names(nnx.state(model, nnx.Param))
         raise HyperparameterError(

@@ -90,6 +90,8 @@ def replace_head(
     old = getattr(new, name)
     for attribute in [key for key, layer in vars(new).items() if layer is old]:
         setattr(new, attribute, fresh)
+    if isinstance(new, MLP) and new.batch_norm and new.batch_norm.on_logits:
+        new.logits_norm = new.batch_norm.layer(out_features, rngs)
     return new
 
 
@@ -170,9 +172,9 @@ def insert_layers(
     r"""Adds new hidden layers above those of a network, and a new output layer.
 
     The new layers have the network's activation and, if its first hidden layer has it, batch
-    normalisation. Its dropout and DropConnect apply to them as well. The layers below are kept with
-    their weights and running statistics. The given model is not changed. To replace upper layers,
-    call `drop_layers` first.
+    normalisation. Its dropout and DropConnect apply to them as well, except rates of a list. The
+    layers below are kept with their weights and running statistics. The given model is not changed.
+    To replace upper layers, call `drop_layers` first.
 
     Equation:
         .. math:: f_{\text{new}}(x) = g_{\text{new}}(h_n(x))
@@ -244,9 +246,13 @@ def _with_top(
     for index in range(upto + 1, model.depth + 1):
         for end in parts_of(model, index):
             delattr(new, f"hidden{index}{end}")
+        if hasattr(new, f"hidden{index}_dropout"):
+            delattr(new, f"hidden{index}_dropout")
     for index in range(1, len(units) + 1):
         for end, part in parts_of(top, index).items():
             setattr(new, f"hidden{upto + index}{end}", part)
     new.depth, new.logits = upto + len(units), top.logits
+    if hasattr(top, "logits_norm"):
+        new.logits_norm = top.logits_norm
     new.train()  # like the new layers, so that all have the same mode
     return new

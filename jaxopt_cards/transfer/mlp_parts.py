@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError, check_count
@@ -42,8 +43,15 @@ def parts_of(model: MLP, index: int) -> dict[str, Any]:
     return {end: getattr(model, name) for end, name in ends.items() if hasattr(model, name)}
 
 
+def dropout_rates(model: MLP) -> Any:
+    """The argument `dropout_rate`: a rate, a list with one for each place, or `None` if none."""
+    names = [*(f"hidden{index}" for index in range(2, model.depth + 1)), "logits"]
+    own = [getattr(model, f"{name}_dropout", None) for name in names]
+    if any(own):
+        return [0.0 if dropout is None else jnp.copy(dropout.rate[...]) for dropout in own]
+    return None if model.dropout is None else jnp.copy(model.dropout.rate[...])
+
+
 def look_of(model: MLP) -> dict[str, Any]:
     """The arguments that make new layers like the model's hidden layers."""
-    norm = getattr(model, "hidden1_norm", None)
-    momentum = {} if norm is None else {"batch_norm_momentum": norm.momentum}
-    return {"activation": model.activation, "batch_norm": norm is not None, **momentum}
+    return {"activation": model.activation, "batch_norm": model.batch_norm or False}

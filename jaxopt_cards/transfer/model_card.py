@@ -108,6 +108,18 @@ def _is_width(value: Any) -> bool:
     return _is_whole(value, 1, 2**31)
 
 
+def _is_batch_norm(value: Any) -> bool:
+    """Whether it has the options of a `layers.BatchNorm`."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"momentum", "epsilon", "before_activation", "on_logits"}
+        and _is_share(value["momentum"], below_one=True)
+        and _is_share(value["epsilon"])
+        and value["epsilon"] > 0
+        and all(isinstance(value[name], bool) for name in ("before_activation", "on_logits"))
+    )
+
+
 def _are_widths(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= 10_000 and all(map(_is_width, value))
 
@@ -117,7 +129,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "out_features": _is_width,
     "units": _are_widths,
     "activation": is_text,
-    "batch_norm": lambda value: isinstance(value, bool),
+    "batch_norm": lambda value: isinstance(value, bool) or _is_batch_norm(value),
     "batch_norm_momentum": lambda value: _is_share(value, below_one=True),
     "dropout_rate": _is_rate,
     "input_dropout_rate": _is_rate,

@@ -1,5 +1,6 @@
 """Models as arrays by path in safetensors, and the settings that rebuild an MLP."""
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -10,7 +11,7 @@ from flax import nnx
 from jaxopt_cards.core.checks import HyperparameterError, escaped
 from jaxopt_cards.core.optional import optional
 from jaxopt_cards.core.paths import listed, named, path_name, path_names
-from jaxopt_cards.layers import MLP, Rate
+from jaxopt_cards.layers import MLP, BatchNorm, Rate
 from jaxopt_cards.layers.activations import ACTIVATIONS
 from jaxopt_cards.storage.arrays import plain_arrays
 from jaxopt_cards.transfer.files.foreign import UnfitError
@@ -79,14 +80,14 @@ def settings_of(model: Any) -> dict[str, Any] | None:
         return None
     try:
         dense = dense_layers(model)
-        norm = getattr(model, "hidden1_norm", None)
+        norm = model.batch_norm
         settings = {
             "in_features": int(dense[0].in_features),
             "out_features": int(dense[-1].out_features),
             "units": [int(layer.out_features) for layer in dense[:-1]],
             "activation": activations[0],
-            "batch_norm": norm is not None,
-            "batch_norm_momentum": 0.99 if norm is None else float(norm.momentum),
+            "batch_norm": _as_json(norm),
+            "batch_norm_momentum": 0.99 if norm is None else norm.momentum,
             **{f"{name}_rate": _rate(getattr(model, name)) for name in _RATES},
         }
     except (AttributeError, TypeError):  # layers were replaced, or models are stacked
@@ -99,8 +100,17 @@ def settings_of(model: Any) -> dict[str, Any] | None:
     return settings if same else None
 
 
+def _as_json(norm: BatchNorm | None) -> bool | dict[str, Any]:
+    """Whether it is the usual normalisation, or all options of another one."""
+    if norm is None or norm == BatchNorm(norm.momentum):
+        return norm is not None
+    return dataclasses.asdict(norm)
+
+
 def built(settings: dict[str, Any]) -> MLP:
     """An MLP with these settings and arbitrary weights."""
+    if isinstance(options := settings["batch_norm"], dict):
+        settings = settings | {"batch_norm": BatchNorm(**options)}
     rates = {f"{name}_rate": settings[f"{name}_rate"] for name in _RATES}
     # An array keeps the layer even if the rate is 0.
     rates = {name: 0.0 if rate is None else np.array(rate, "f4") for name, rate in rates.items()}

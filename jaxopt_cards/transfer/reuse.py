@@ -17,7 +17,7 @@ from jaxopt_cards.core.checks import HyperparameterError, check_count
 from jaxopt_cards.core.declaration import declare
 from jaxopt_cards.core.errors import NotFiniteError
 from jaxopt_cards.core.paths import path_name
-from jaxopt_cards.layers import MLP, he_normal
+from jaxopt_cards.layers import MLP, ResidualMLP, he_normal
 from jaxopt_cards.training import FitResult, SearchResult, fit_many
 from jaxopt_cards.training.population import MakeTx
 from jaxopt_cards.training.search import scores
@@ -26,6 +26,7 @@ from jaxopt_cards.transfer.mlp_parts import (
     check_mlp,
     check_upto,
     dense_layers,
+    dropout_rates,
     look_of,
     parts_of,
 )
@@ -184,10 +185,13 @@ def _network(
     dense = dense_layers(model)
     noise: dict[str, Any] = {
         f"{name}_rate": jnp.copy(getattr(model, name).rate[...])
-        for name in ("dropout", "input_dropout", "drop_connect")
+        for name in ("input_dropout", "drop_connect")
         if getattr(model, name) is not None
     }
-    network = MLP(
+    if (rates := dropout_rates(model)) is not None:
+        noise["dropout_rate"] = rates
+    make = ResidualMLP if isinstance(model, ResidualMLP) else MLP
+    network = make(
         dense[0].in_features,
         out_features,
         [layer.out_features for layer in dense[:-1]],

@@ -64,7 +64,7 @@ def test_exercise_9_on_digits(run, tmp_path, monkeypatch, capsys):
         # The same, only faster.
         assert rows[f"9.2 {kind}"]["accuracy"] == rows[f"9.3 {kind}"]["accuracy"]
     assert rows["9.4 letter"]["settings"] == {
-        "network": "64 → 100 → 100 → 100 → 100 → 5, elu",
+        "network": "64 → 4 × 100 → 5, elu",
         "optimizer": "adam(learning_rate=0.002)",
         "examples": 100,
         "batch_size": 20,
@@ -98,7 +98,7 @@ def test_exercise_10_on_digits(run, tmp_path, monkeypatch, capsys):
         assert rows[f"10.3 {kind}"]["accuracy"][0] > 80  # half of the pairs are the same digit
         assert rows[f"10.4 {kind}"]["accuracy"][0] > 80
     pairs, few = (rows[f"{row} letter"]["settings"] for row in ("10.3", "10.4"))
-    assert pairs["network"].count("64 → 100 → 100 → 100 → 100 → 100 → 10, elu") == 2
+    assert pairs["network"].count("64 → 5 × 100, elu; ") == 2
     assert pairs["network"].endswith("compare: 200 → 10; output: 10 → 1")
     assert pairs["extras"] == {"loss": "sigmoid_binary_cross_entropy", "kept": "last epoch"}
     assert few["examples"] == len(data.digits().valid.y)  # all of split 2
@@ -133,7 +133,7 @@ def test_exercise_8_stores_its_models_and_goes_on_where_it_was(run, tmp_path, mo
     assert all(settings["extras"] == {"kept": "best epoch"} for settings in alike)
     networks = [settings.pop("network") for settings in alike]
     assert alike[0] == alike[1] == alike[2]  # the same with batch normalisation, with dropout
-    plain = "64 → 100 → 100 → 100 → 100 → 100 → 5, elu"
+    plain = "64 → 5 × 100 → 5, elu"
     assert networks == [
         plain,
         f"{plain}, batch normalisation with momentum 0.99",

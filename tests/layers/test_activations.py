@@ -63,3 +63,50 @@ def test_the_layer_is_random_in_training_only():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+E = np.exp
+FORMULAS = {  # as the chapter writes them
+    "logistic": lambda x: 1 / (1 + E(-x)),
+    "tanh": lambda x: (E(x) - E(-x)) / (E(x) + E(-x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: np.maximum(0.01 * x, x),
+    "elu": lambda x: np.where(x >= 0, x, E(np.minimum(x, 0)) - 1),
+    "selu": lambda x: 1.050701 * np.where(x >= 0, x, 1.673263 * (E(np.minimum(x, 0)) - 1)),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_functions_are_their_formulas_and_keep_the_dtype(name):
+    x = np.linspace(-5, 4, 37).astype(np.float32)
+    function = getattr(layers, name)
+    np.testing.assert_allclose(function(jnp.asarray(x)), FORMULAS[name](x), rtol=1e-5, atol=1e-6)
+    assert function(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_slopes_and_limits_are_arguments():
+    x = jnp.array([-10.0, 2.0])
+    np.testing.assert_allclose(layers.leaky_relu(x, 0.2), [-2.0, 2.0])
+    np.testing.assert_allclose(layers.elu(100 * x, 1.5), [-1.5, 200.0])
+    np.testing.assert_allclose(layers.prelu(x, 0.25), [-2.5, 2.0])
+    slope = jax.grad(lambda slope: layers.prelu(x, slope).sum())(0.25)
+    np.testing.assert_allclose(slope, -10.0)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_function_by_name_or_by_itself_makes_the_same_model(name):
+    by_name = layers.MLP(3, 2, (4,), name, rngs=nnx.Rngs(0))
+    by_itself = layers.MLP(3, 2, (4,), getattr(layers, name), rngs=nnx.Rngs(0))
+    assert by_itself.activation is by_name.activation
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.leaky_relu(X, -0.1), r"leaky_relu: negative_slope must lie in \[0, 1\]"),
+        (lambda: layers.elu(X, 0.0), "elu: alpha must lie"),
+    ],
+)
+def test_numbers_of_functions_have_ranges(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -10,6 +10,7 @@ from flax import nnx
 from hypothesis import given, settings
 
 from jaxopt_cards import layers
+from jaxopt_cards.core.paths import path_names
 
 X = jax.random.normal(jax.random.key(0), (50, 40))
 
@@ -142,3 +143,36 @@ def test_dropped_weights_have_no_gradient():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make(nnx.Rngs(0))
+
+
+def test_a_list_has_a_rate_for_each_place():
+    def model(rates):
+        return layers.MLP(4, 3, (5, 6), dropout_rate=rates, rngs=nnx.Rngs(0))
+
+    net, x = model([0.0, 0.5]), jnp.ones((50, 4))
+    assert jnp.array_equal(net.features(x, 2), net.features(x, 2))
+    assert not jnp.array_equal(net(x), net(x))
+    rates = {name: float(net_rate) for name, net_rate in _rates(model([0.25, 0.5])).items()}
+    assert rates == {"hidden2_dropout/rate": 0.25, "logits_dropout/rate": 0.5}
+    with pytest.raises(ValueError, match="MLP: dropout_rate must have 2 rates, for the inputs of"):
+        model([0.5])
+    with pytest.raises(ValueError, match=r"MLP: dropout_rate must lie in \[0, 1\)"):
+        model([0.5, 1.0])
+
+
+def _rates(model):
+    state = nnx.state(model, layers.Rate)
+    return dict(zip(path_names(state), jax.tree.leaves(state), strict=True))
+
+
+def test_scaling_in_training_agrees_with_keeping_a_share_in_evaluation():
+    """The chapter's form: drop without scaling, and multiply by the keep probability later."""
+    rate, x = 0.3, jax.random.normal(jax.random.key(1), (1, 50))
+    dropout = layers.Dropout(rate, rngs=nnx.Rngs(0))
+    kernel = jax.random.normal(jax.random.key(2), (50, 4))
+    scaled = (dropout(jnp.tile(x, (20_000, 1))) @ kernel).mean(0)
+    masks = jax.random.bernoulli(jax.random.key(3), 1 - rate, (20_000, 50))
+    unscaled = (jnp.where(masks, x, 0.0) @ kernel).mean(0)
+    np.testing.assert_allclose(scaled, (x @ kernel)[0], atol=0.2)
+    # Without scaling, evaluation multiplies the weights by the keep probability instead.
+    np.testing.assert_allclose(unscaled, (x @ kernel)[0] * (1 - rate), atol=0.2)

@@ -142,6 +142,35 @@ def _slopes(ax: Axes, name: str) -> str:
     return "random slopes for negative inputs"
 
 
+@draws("logistic", "tanh", "relu", "leaky_relu", "prelu", "elu", "selu")
+def _activation(ax: Axes, name: str) -> str:
+    x = jnp.asarray(np.linspace(-4, 3, 281), float)
+    arguments = {"leaky_relu": (0.2,), "prelu": (0.25,)}.get(name, ())
+
+    def function(x: jax.Array) -> jax.Array:
+        return getattr(layers, name)(x, *arguments)
+
+    ax.plot(x, function(x), label="output", **line(ax, 0))
+    ax.plot(x, jax.vmap(jax.grad(function))(x), label="slope", **line(ax, 1))
+    ax.set(xlabel="input", ylabel="output, slope")
+    ax.grid(alpha=0.15)
+    ax.legend(loc="upper left")
+    return ":".join([name, *map(str, arguments)])
+
+
+@draws("BatchNorm")
+def _normalised(ax: Axes, name: str) -> str:
+    z = 2 + 0.5 * jax.random.normal(jax.random.key(0), (1000, 1))
+    y = layers.BatchNorm().layer(1, nnx.Rngs(0))(z)
+    for index, (label, values) in enumerate({"inputs": z, "outputs": y}.items()):
+        counts, edges = np.histogram(np.asarray(values), bins=40, range=(-4, 4))
+        look = line(ax, index) | {"drawstyle": "steps-mid"}
+        ax.plot((edges[:-1] + edges[1:]) / 2, counts, label=label, **look)
+    ax.set(xlabel="value of one unit", ylabel="examples of the batch")
+    ax.legend(loc="upper left")
+    return "before training: mean 0, deviation 1"
+
+
 @draws("margin_ranking_loss")
 def _margin(ax: Axes, name: str) -> str:
     difference = jnp.asarray(np.linspace(-2, 3, 201), float)
