@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fuzz lint lists docs package clean
+.PHONY: help setup demo test bench fuzz lint lists pages docs package clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -30,6 +30,11 @@ lint: .venv/.installed-test ## format, style and types
 
 lists: .venv/.installed-test ## write what lists the public names, after one was added or removed
 	$(BIN)/python docs/lists.py
+
+pages: .venv/.installed-docs ## write what the pages say of results, after an example was run
+	$(BIN)/python docs/readme.py
+	$(BIN)/python docs/pages.py
+	$(BIN)/python docs/chapter_page.py
 
 docs: .venv/.installed-docs ## the site, in docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html

@@ -1,4 +1,4 @@
-"""Writes `chapter.md` from `chapter_items.toml` and the results: `python docs/chapter_page.py`.
+"""Writes `chapter.md` from `chapter_items.toml` and the results: `make pages`.
 
 On GitHub, links of the page lead to files. The site has its own version, whose links lead to pages.
 """
@@ -54,7 +54,7 @@ class Link:
         if self.kind == "page":
             return _headings(self._page())[self.target.partition("#")[2]]
         if self.kind == "example":
-            return examples.title_of(self.file())
+            return examples.title_of(self.file()).partition(": ")[0]
         if self.kind == "test":
             return self.target.rpartition("::test_")[2].replace("_", " ")
         return f"`{self.target}`"

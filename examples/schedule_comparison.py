@@ -219,6 +219,7 @@ def main() -> None:
         figures,
         " ".join([*said, told_curves(curves)]),
         found=rates.best,
+        ends={name: float(losses(variant)[-1]) for name, variant in curves.items()},
     )
 
 

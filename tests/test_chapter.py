@@ -36,7 +36,7 @@ def place_and_name(link):
 
 
 def test_the_page_is_what_the_table_and_the_results_say(chapter):
-    assert chapter.PAGE.read_text() == chapter.page(), "run python docs/chapter_page.py"
+    assert chapter.PAGE.read_text() == chapter.page(), "run make pages"
 
 
 def test_every_link_leads_somewhere(items):
@@ -137,6 +137,9 @@ def test_a_figure_that_is_not_there_or_not_one_is_an_error(verdicts, reference):
         ("far > seeds", "holds"),
         ("failed < 11", "no clear difference"),
         ("never > a > b", "holds"),
+        ("a > b and far > seeds", "holds"),
+        ("a > b and b > a", "holds in part"),
+        ("seeds > other and b > a", "does not hold here"),
     ],
 )
 def test_verdicts_compare_means_and_heed_their_spread(verdicts, comparison, outcome):

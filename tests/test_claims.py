@@ -41,6 +41,12 @@ def waves(x):
     return jnp.sum(0.1 * x**2 + 0.3 * jnp.sin(2.0 * x))
 
 
+def test_a_saturated_logistic_unit_has_hardly_a_slope():
+    slope = jax.grad(jax.nn.sigmoid)
+    assert slope(0.0) == 0.25
+    assert max(slope(-6.0), slope(6.0)) < 0.01
+
+
 def test_xavier_of_a_square_layer():
     key = jax.random.key(0)
     normal, uniform = (

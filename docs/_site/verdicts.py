@@ -69,21 +69,15 @@ def shown(value: Figure) -> str:
 
 
 def verdict(holds: str, figures: Mapping[str, Figure]) -> str:
-    """Whether comparisons such as `a > b`, `a > 2*b > 0.5` hold for the figures.
+    """Whether comparisons such as `a > b and a > 2*c > 0.5` hold for the figures.
 
     Means of seeds differ if they are further apart than their standard deviations, other numbers
     if they are further apart than five percent.
     """
-    first, *rest = holds.split()
-    outcomes, left = [], _operand(first, figures)
-    for sign, right in zip(
-        rest[::2], (_operand(text, figures) for text in rest[1::2]), strict=True
-    ):
-        outcomes.append(_outcome(left, sign, right))
-        left = right
-    if False in outcomes:
-        return FAILS
-    return UNCLEAR if None in outcomes else HOLDS
+    outcomes = {_compared(comparison, figures) for comparison in holds.split(" and ")}
+    if len(outcomes) == 1:
+        return outcomes.pop()
+    return MIXED if HOLDS in outcomes else FAILS
 
 
 def told(reference: str) -> tuple[str, str]:
@@ -100,6 +94,19 @@ def told(reference: str) -> tuple[str, str]:
 def _results(name: str) -> dict:
     path = RESULTS / name
     return json.loads((path / "results.json" if path.is_dir() else path).read_text())
+
+
+def _compared(comparison: str, figures: Mapping[str, Figure]) -> str:
+    """Whether a comparison holds; one such as `a < b < c` must hold throughout."""
+    first, *rest = comparison.split()
+    outcomes, left = [], _operand(first, figures)
+    for sign, text in zip(rest[::2], rest[1::2], strict=True):
+        right = _operand(text, figures)
+        outcomes.append(_outcome(left, sign, right))
+        left = right
+    if False in outcomes:
+        return FAILS
+    return UNCLEAR if None in outcomes else HOLDS
 
 
 def _outcome(left: np.ndarray, sign: str, right: np.ndarray) -> bool | None:

@@ -30,6 +30,7 @@ TOPICS = {
     "batchings": {"RATES": (0.01, 0.1), "UPRIGHT": 1, "TURNING": 1, "LYING": 1},
     "compressed_state": {"RATES": (1e-3,)},
     "default_configuration": {"RATES": (1e-3,), "configurations": First(2)},
+    "depth": {"DEPTHS": (1, 2), "RATES": (1e-3,)},
     "dropout": {"RATES": (0.2,), "KINDS": {"dropout": "dropout_rate"}},
     "early_stopping": {"PATIENCES": (1,)},
     "gradient_clipping": {"RATES": (1e-3, 1e-2), "CLIPPINGS": First(3)},
