@@ -27,6 +27,7 @@ TOPICS = {
     "augmentation_gain": {"STRENGTHS": (1.0,), "OPERATIONS": ("shift",)},
     "averaging_and_lookahead": {"RATES": (1e-3,)},
     "batch_normalization": {"INITIALIZERS": {"He": "he_normal"}},
+    "batch_normalization_claims": {},
     "batchings": {"RATES": (0.01, 0.1), "UPRIGHT": 1, "TURNING": 1, "LYING": 1},
     "compressed_state": {"RATES": (1e-3,)},
     "default_configuration": {"RATES": (1e-3,), "configurations": First(2)},
