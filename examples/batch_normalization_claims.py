@@ -4,7 +4,7 @@ Networks with logistic units, with inputs from 0 to 255, and with dropout are tr
 without batch normalisation. Then the time of a prediction is measured. That higher learning rates
 and other initial weights are possible is in `batch_normalization.py`.
 
-python examples/batch_normalization_claims.py --data digits --output output/batch_normalization_claims
+python examples/batch_normalization_claims.py --output output/batch_normalization_claims
 """
 
 import time
