@@ -32,6 +32,7 @@ TOPICS = {
     "compressed_state": {"RATES": (1e-3,)},
     "default_configuration": {"RATES": (1e-3,), "configurations": First(2)},
     "dropout": {"RATES": (0.2,), "KINDS": {"dropout": "dropout_rate"}},
+    "dying_relus": {"RATES": (0.01, 0.1)},
     "early_stopping": {"PATIENCES": (1,)},
     "gradient_clipping": {"RATES": (1e-3, 1e-2), "CLIPPINGS": First(3)},
     "initialization": {"RATES": (1e-2,)},
