@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxopt_cards.core.checks import check_float_dtype
 from jaxopt_cards.core.declaration import declare
 
 
@@ -17,7 +18,7 @@ def logistic(x: jax.Array) -> jax.Array:
     layers. This is `jax.nn.sigmoid`.
 
     Equation:
-        .. math:: \sigma(x) = \frac{1}{1 + e^{-x}}
+        .. math:: \sigma(x) = \frac{1}{1 + \exp(-x)}
 
         with :math:`x` an input, :math:`\sigma(x)` the output.
 
@@ -26,6 +27,9 @@ def logistic(x: jax.Array) -> jax.Array:
 
     Returns:
         An array of the shape and dtype of `x`.
+
+    Raises:
+        ValueError: `x` is not floating-point.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
@@ -41,6 +45,7 @@ def logistic(x: jax.Array) -> jax.Array:
         >>> print(logistic(jnp.array([-100.0, 0.0, 100.0])))
         [0.  0.5 1. ]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.sigmoid(x)
 
 
@@ -51,7 +56,7 @@ def tanh(x: jax.Array) -> jax.Array:
     It saturates like the logistic function, but its slope at zero is 1. This is `jnp.tanh`.
 
     Equation:
-        .. math:: \tanh(x) = \frac{e^{x} - e^{-x}}{e^{x} + e^{-x}}
+        .. math:: \tanh(x) = \frac{\exp(x) - \exp(-x)}{\exp(x) + \exp(-x)}
 
         with :math:`x` an input, :math:`\tanh(x)` the output.
 
@@ -60,6 +65,9 @@ def tanh(x: jax.Array) -> jax.Array:
 
     Returns:
         An array of the shape and dtype of `x`.
+
+    Raises:
+        ValueError: `x` is not floating-point.
 
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
@@ -75,6 +83,7 @@ def tanh(x: jax.Array) -> jax.Array:
         >>> print(tanh(jnp.array([-100.0, 0.0, 100.0])))
         [-1.  0.  1.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jnp.tanh(x)
 
 
@@ -97,10 +106,12 @@ def relu(x: jax.Array) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: `x` is not floating-point.
+
     References:
         Vinod Nair, Geoffrey Hinton (2010), Rectified Linear Units Improve Restricted Boltzmann
-        Machines. Géron (2017), chapter 11,
-        "Nonsaturating Activation Functions".
+        Machines. Géron (2017), chapter 11, "Nonsaturating Activation Functions".
 
     Use when: the time of a prediction matters.
     Avoid when: the learning rate is high: units die.
@@ -111,6 +122,7 @@ def relu(x: jax.Array) -> jax.Array:
         >>> print(relu(jnp.array([-2.0, 0.0, 3.0])))
         [0. 0. 3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.relu(x)
 
 
@@ -136,7 +148,7 @@ def leaky_relu(x: jax.Array, negative_slope: Annotated[ArrayLike, "[0, 1]"] = 0.
         An array of the shape and dtype of `x`.
 
     Raises:
-        ValueError: a slope outside [0, 1].
+        ValueError: `x` is not floating-point, or a slope outside [0, 1].
 
     References:
         Andrew Maas et al. (2013), Rectifier Nonlinearities Improve Neural Network Acoustic Models.
@@ -152,6 +164,7 @@ def leaky_relu(x: jax.Array, negative_slope: Annotated[ArrayLike, "[0, 1]"] = 0.
         >>> print(leaky_relu(jnp.array([-100.0, 3.0])), leaky_relu(jnp.array([-100.0, 3.0]), 0.2))
         [-1.  3.] [-20.   3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.leaky_relu(x, negative_slope)
 
 
@@ -175,6 +188,9 @@ def prelu(x: jax.Array, slope: ArrayLike) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: `x` is not floating-point.
+
     References:
         Kaiming He et al. (2015), Delving Deep into Rectifiers. Géron (2017), chapter 11,
         "Nonsaturating Activation Functions".
@@ -188,6 +204,7 @@ def prelu(x: jax.Array, slope: ArrayLike) -> jax.Array:
         >>> print(prelu(jnp.array([-4.0, 3.0]), 0.25))
         [-1.  3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jnp.where(x >= 0, x, jnp.asarray(slope, x.dtype) * x)
 
 
@@ -200,7 +217,7 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
     more time than ReLU. The chapter's choice, and the default of `MLP`. This is `jax.nn.elu`.
 
     Equation:
-        .. math:: y = \begin{cases} x & x \ge 0 \\ \alpha (e^{x} - 1) & x < 0 \end{cases}
+        .. math:: y = \begin{cases} x & x \ge 0 \\ \alpha (\exp(x) - 1) & x < 0 \end{cases}
 
         with :math:`x` an input, :math:`y` the output, :math:`\alpha` = `alpha`, and :math:`-\alpha`
         the limit of the output.
@@ -213,7 +230,7 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
         An array of the shape and dtype of `x`.
 
     Raises:
-        ValueError: an `alpha` that is not positive.
+        ValueError: `x` is not floating-point, or an `alpha` that is not positive.
 
     References:
         Djork-Arné Clevert et al. (2016), Fast and Accurate Deep Network Learning by Exponential
@@ -228,6 +245,7 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
         >>> print(elu(jnp.array([-100.0, 0.0, 3.0])))
         [-1.  0.  3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.elu(x, alpha)
 
 
@@ -240,17 +258,20 @@ def selu(x: jax.Array) -> jax.Array:
 
     Equation:
         .. math::
-            y = \lambda \begin{cases} x & x \ge 0 \\ \alpha (e^{x} - 1) & x < 0 \end{cases}, \qquad
+            y = \lambda \begin{cases} x & x \ge 0 \\ \alpha (\exp(x) - 1) & x < 0 \end{cases}, \qquad
             \lambda \approx 1.0507, \quad \alpha \approx 1.6733
 
-        with :math:`x` an input, :math:`y` the output, :math:`\lambda` the scale,
-        :math:`-\lambda \alpha` the limit of the output.
+        with :math:`x` an input, :math:`y` the output, :math:`\lambda` and :math:`\alpha` such that
+        mean 0 and variance 1 are a fixed point, :math:`-\lambda \alpha` the limit of the output.
 
     Args:
         x: array of floating point.
 
     Returns:
         An array of the shape and dtype of `x`.
+
+    Raises:
+        ValueError: `x` is not floating-point.
 
     References:
         Günter Klambauer et al. (2017), Self-Normalizing Neural Networks.
@@ -264,4 +285,5 @@ def selu(x: jax.Array) -> jax.Array:
         >>> print(f"{selu(jnp.array(1.0)):.4f}")
         1.0507
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.selu(x)

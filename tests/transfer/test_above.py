@@ -9,8 +9,6 @@ import jaxopt_cards as jc
 from jaxopt_cards import layers, training, transfer
 from tests.training.blobs import TRAIN, VALID
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ADAM = jc.adam(0.01)
 
 
