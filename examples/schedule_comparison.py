@@ -131,13 +131,10 @@ def losses(variant: Variant) -> np.ndarray:
 def told_curves(curves: dict[str, Variant]) -> str:
     """A sentence on figure 11-8."""
     ends = {name: losses(variant)[-1] for name, variant in curves.items()}
-    told = [
-        f"{name} ({CURVES[name]:g}) at {end:.2g}" if np.isfinite(end) else f"{name} at infinity"
-        for name, end in ends.items()
-    ]
+    told = [f"{end:.2g} if it is {name} ({CURVES[name]:g})" for name, end in ends.items()]
     as_drawn = min(ends, key=ends.__getitem__) == "good"
     return (
-        f"The training loss of gradient descent at constant rates ends, {', '.join(told)}: "
+        f"With a constant rate, the training loss of gradient descent ends at {', '.join(told)}, "
         f"{'as' if as_drawn else 'unlike'} in the chapter's figure 11-8, where the good rate ends "
         "lowest."
     )
@@ -155,7 +152,7 @@ def told_of_senior(tuned: dict[str, Variant]) -> str:
     least = min(three, key=lambda name: tuned[name].loss)
     favoured = "agrees" if fastest == least == "exponential" else "does not agree"
     return (
-        f"Senior et al. found that performance and exponential schedules both work well, and "
+        "Senior et al. found that performance and exponential schedules both work well, and "
         f"favoured the exponential one. Here, {len(work)} of {len(three)} (performance, "
         f"exponential, power) are at least as accurate as a constant rate, up to its spread; "
         f"{fastest} is first at a training loss of {GOAL:g}, and {least} has the least validation "
