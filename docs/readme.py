@@ -49,7 +49,7 @@ def seconds_are(settings: dict) -> str:
             f" Meanwhile {load:.0f} processes shared the {cores} cores of the machine, so that all "
             "took longer than alone."
         )
-    return sentence
+    return f"{sentence} {settings.get('note', '')}".rstrip()
 
 
 def settings_table(results: dict) -> str:
