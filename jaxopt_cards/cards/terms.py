@@ -14,7 +14,7 @@ TERMS = {
     "embedding": ["adagrad", "ftrl"],
     "ensemble": ["monte_carlo_predict"],
     "exponential moving average": ["polyak_average"],
-    "feature extraction": ["cache_features"],
+    "feature extraction": ["cache_features", "fit_above"],
     "fine tuning": ["fine_tune"],
     "freeze layers": ["freeze"],
     "gradient clipping": ["clip_by_global_norm", "clip", "clip_by_norm", "adaptive_grad_clip"],

@@ -88,6 +88,8 @@ class MLP(nnx.Module):
         ((2, 5), (2, 100))
     """
 
+    below = 0  # how many hidden layers it lacks, and has the output of instead of inputs
+
     @declare
     def __init__(
         self,
@@ -155,9 +157,25 @@ class MLP(nnx.Module):
         check_count("upto", upto, least=0)
         if upto > self.depth:
             raise HyperparameterError("upto", f"be at most {self.depth}", upto)
-        for index in range(1, upto + 1):
+        for index in range(self.below + 1, upto + 1):
             x = self._layer(x, index)
         return x
+
+    def above(self, upto: int) -> "MLP":
+        """The layers above hidden layer number `upto`: a copy, whose input is that layer's output.
+
+        The layers keep their names, so that patterns of paths mean the same in it.
+        """
+        check_count("upto", upto)
+        if upto > self.depth:
+            raise HyperparameterError("upto", f"be at most {self.depth}", upto)
+        part = nnx.clone(self)
+        part.below = upto
+        for index in range(1, upto + 1):
+            for end in ("", "_norm", "_activation", "_dropout"):
+                if hasattr(part, f"hidden{index}{end}"):
+                    delattr(part, f"hidden{index}{end}")
+        return part
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The logits, before any softmax."""

@@ -1,5 +1,6 @@
 """What is public in `jaxopt_cards.transfer`: `__init__` and type checkers read it here."""
 
+from .above import fit_above
 from .autoencoder import pretrain_autoencoder
 from .features import cache_features
 from .files.keras import from_keras
@@ -29,6 +30,7 @@ __all__ = [
     "cache_features",
     "drop_layers",
     "fine_tune",
+    "fit_above",
     "freeze",
     "from_keras",
     "from_numpy",

@@ -128,6 +128,16 @@ def _cache(ax: Axes, name: str) -> str:
     return "cache_features(model, 2, …)"
 
 
+@draws("fit_above")
+def _fit_above(ax: Axes, name: str) -> str:
+    upto, boxes = 1, _stack(_model(), "trained")
+    lower = [("inputs", "given"), (boxes[0][0], "frozen")]
+    upper = [("features", "taken"), *boxes[upto:]]
+    whole = [(boxes[0][0], "frozen"), *boxes[upto:]]
+    stacks(ax, [("once", lower), ("in each epoch", upper), ("returned", whole)])
+    return "fit_above(model, tx, upto=1, …)"
+
+
 @draws("reuse_layers")
 def _reuse(ax: Axes, name: str) -> str:
     columns = []

@@ -82,6 +82,16 @@ def _lookahead(ax: Axes, name: str) -> str:
     return "halfway back after every fifth step"
 
 
+@draws("slow_weights")
+def _slow_weights(ax: Axes, name: str) -> str:
+    surface = SURFACES["ravine"]
+    tx = jc.lookahead(jc.sgd(0.0195))
+    points, states = _followed(tx, surface, lambda point, *_: jax.grad(surface.function)(point), 30)
+    slow = np.asarray(jax.vmap(jc.slow_weights)(points[1:], states))
+    pictures.paths(ax, surface, {"parameters": points, name: slow})
+    return "what is evaluated while the fast ones go on"
+
+
 @draws("polyak_average")
 def _average(ax: Axes, name: str) -> str:
     surface = SURFACES["noisy_ravine"]

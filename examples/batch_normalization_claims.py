@@ -1,0 +1,105 @@
+"""Batch normalisation: what Géron's chapter 11 says of it, claim by claim.
+
+Networks with logistic units, with inputs from 0 to 255, and with dropout are trained with and
+without batch normalisation. Then the time of a prediction is measured. That higher learning rates
+and other initial weights are possible is in `batch_normalization.py`.
+
+python examples/batch_normalization_claims.py --output output/batch_normalization_claims
+"""
+
+import time
+
+import numpy as np
+from topic_pictures import panels
+from topics import Topic, Variant, claim, upheld
+
+import jaxopt_cards as jc
+from jaxopt_cards import data, layers, pictures, training
+
+NORM = layers.BatchNorm(momentum=0.9, epsilon=1e-3)  # the chapter's numbers
+RATE = 1e-3
+DROPOUT = 0.3
+UNSCALED = 255.0
+
+
+def both(topic: Topic, name: str, scale: float = 1.0, **settings) -> tuple[Variant, Variant]:
+    """Trains without and with batch normalisation, on inputs times `scale`."""
+    train, valid = (
+        data.Examples(np.asarray(x * scale, np.float32), y)
+        for x, y in (topic.images.train, topic.images.valid)
+    )
+    plain, normalised = (
+        topic.train(
+            f"{name}, {way}",
+            topic.mlp(batch_norm=norm, **settings),
+            jc.adam(RATE),
+            train=train,
+            valid=valid,
+        )
+        for way, norm in (("without", False), ("with", NORM))
+    )
+    return plain, normalised
+
+
+def by_accuracy(of: str, pair: tuple[Variant, Variant], says: str) -> dict:
+    """Whether batch normalisation raises the validation accuracy by more than the spread."""
+    plain, normalised = (variant.valid_accuracy for variant in pair)
+    gain = np.mean(normalised) - np.mean(plain)
+    holds = gain > np.hypot(np.std(plain), np.std(normalised))
+    return claim(of, "validation accuracy, %: with, without", normalised, plain, holds, says)
+
+
+def of_dropout(plain: tuple[Variant, Variant], dropped: tuple[Variant, Variant]) -> dict:
+    """Whether dropout lowers the validation loss less with batch normalisation."""
+    without, normalised = (a.loss - b.loss for a, b in zip(plain, dropped, strict=True))
+    says = "Dropout gains less validation loss where the network is normalised."
+    measured = "validation loss that dropout gains: with, without"
+    return claim("dropout", measured, normalised, without, normalised < without, says)
+
+
+def milliseconds(model: object, x: np.ndarray, repeats: int = 15) -> list[float]:
+    """Of predictions of all inputs, after the first, which compiles."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        training.predict(model, x)
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken[1:]
+
+
+def of_time(pair: tuple[Variant, Variant], x: np.ndarray) -> dict:
+    """Whether a prediction takes longer with batch normalisation."""
+    plain, normalised = (
+        float(np.median(milliseconds(variant.results[0].model, x))) for variant in pair
+    )
+    says = "Prediction is slower with batch normalisation."
+    return claim(
+        "prediction", "median ms: with, without", normalised, plain, normalised > plain, says
+    )
+
+
+@pictures.style()
+def main() -> None:
+    """Trains all pairs, judges the claims, and draws the learning curves."""
+    topic = Topic.of(__doc__, epochs=20)
+    plain = both(topic, "ELU")
+    logistic = both(topic, "logistic", activation="logistic", kernel_init="logistic_normal")
+    unscaled = both(topic, "inputs to 255", UNSCALED)
+    dropped = both(topic, "dropout", dropout_rate=DROPOUT)
+    rows = [
+        by_accuracy("logistic units", logistic, "A saturating activation becomes trainable."),
+        by_accuracy("unscaled inputs", unscaled, "Inputs need no scaling."),
+        of_dropout(plain, dropped),
+        of_time(plain, np.concatenate([topic.images.test.x] * 4)),
+    ]
+    figure, axes = panels(3, 4.2, 3.6)
+    titles = {"Logistic units": logistic, "Inputs from 0 to 255": unscaled, "Dropout": dropped}
+    for ax, (title, pair) in zip(axes, titles.items(), strict=True):
+        curves = {variant.name: variant.histories for variant in pair}
+        pictures.learning_curves(ax, curves)
+        ax.set_title(title)
+    topic.finish(rows, {"claims": figure}, upheld(rows), rate=RATE, dropout=DROPOUT)
+
+
+if __name__ == "__main__":
+    main()
