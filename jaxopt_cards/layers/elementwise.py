@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxopt_cards.core.checks import check_float_dtype
 from jaxopt_cards.core.declaration import declare
 
 
@@ -27,6 +28,9 @@ def logistic(x: jax.Array) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: inputs that are not of floating point.
+
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
         feedforward neural networks. Géron (2017), chapter 11, "Vanishing/Exploding Gradients
@@ -41,6 +45,7 @@ def logistic(x: jax.Array) -> jax.Array:
         >>> print(logistic(jnp.array([-100.0, 0.0, 100.0])))
         [0.  0.5 1. ]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.sigmoid(x)
 
 
@@ -61,6 +66,9 @@ def tanh(x: jax.Array) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: inputs that are not of floating point.
+
     References:
         Xavier Glorot, Yoshua Bengio (2010), Understanding the difficulty of training deep
         feedforward neural networks. Géron (2017), chapter 11, "Vanishing/Exploding Gradients
@@ -75,6 +83,7 @@ def tanh(x: jax.Array) -> jax.Array:
         >>> print(tanh(jnp.array([-100.0, 0.0, 100.0])))
         [-1.  0.  1.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jnp.tanh(x)
 
 
@@ -97,6 +106,9 @@ def relu(x: jax.Array) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: inputs that are not of floating point.
+
     References:
         Vinod Nair, Geoffrey Hinton (2010), Rectified Linear Units Improve Restricted Boltzmann
         Machines. Géron (2017), chapter 11,
@@ -111,6 +123,7 @@ def relu(x: jax.Array) -> jax.Array:
         >>> print(relu(jnp.array([-2.0, 0.0, 3.0])))
         [0. 0. 3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.relu(x)
 
 
@@ -136,7 +149,7 @@ def leaky_relu(x: jax.Array, negative_slope: Annotated[ArrayLike, "[0, 1]"] = 0.
         An array of the shape and dtype of `x`.
 
     Raises:
-        ValueError: a slope outside [0, 1].
+        ValueError: a slope outside [0, 1], or inputs that are not of floating point.
 
     References:
         Andrew Maas et al. (2013), Rectifier Nonlinearities Improve Neural Network Acoustic Models.
@@ -152,6 +165,7 @@ def leaky_relu(x: jax.Array, negative_slope: Annotated[ArrayLike, "[0, 1]"] = 0.
         >>> print(leaky_relu(jnp.array([-100.0, 3.0])), leaky_relu(jnp.array([-100.0, 3.0]), 0.2))
         [-1.  3.] [-20.   3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.leaky_relu(x, negative_slope)
 
 
@@ -175,6 +189,9 @@ def prelu(x: jax.Array, slope: ArrayLike) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: inputs that are not of floating point.
+
     References:
         Kaiming He et al. (2015), Delving Deep into Rectifiers. Géron (2017), chapter 11,
         "Nonsaturating Activation Functions".
@@ -188,6 +205,7 @@ def prelu(x: jax.Array, slope: ArrayLike) -> jax.Array:
         >>> print(prelu(jnp.array([-4.0, 3.0]), 0.25))
         [-1.  3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jnp.where(x >= 0, x, jnp.asarray(slope, x.dtype) * x)
 
 
@@ -213,7 +231,7 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
         An array of the shape and dtype of `x`.
 
     Raises:
-        ValueError: an `alpha` that is not positive.
+        ValueError: an `alpha` that is not positive, or inputs that are not of floating point.
 
     References:
         Djork-Arné Clevert et al. (2016), Fast and Accurate Deep Network Learning by Exponential
@@ -228,6 +246,7 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
         >>> print(elu(jnp.array([-100.0, 0.0, 3.0])))
         [-1.  0.  3.]
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.elu(x, alpha)
 
 
@@ -252,6 +271,9 @@ def selu(x: jax.Array) -> jax.Array:
     Returns:
         An array of the shape and dtype of `x`.
 
+    Raises:
+        ValueError: inputs that are not of floating point.
+
     References:
         Günter Klambauer et al. (2017), Self-Normalizing Neural Networks.
 
@@ -264,4 +286,5 @@ def selu(x: jax.Array) -> jax.Array:
         >>> print(f"{selu(jnp.array(1.0)):.4f}")
         1.0507
     """
+    check_float_dtype("x", jnp.result_type(x))
     return jax.nn.selu(x)
