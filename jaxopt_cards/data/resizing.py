@@ -36,8 +36,8 @@ def resize(examples: Examples, shape: Sequence[int]) -> Examples:
         ValueError: a size that is not a positive integer, or inputs that are not images.
 
     References:
-        Géron (2017), chapter 11, "Reusing Pretrained Layers": inputs of another size need a step
-        that resizes them to what the original model takes.
+        Aurélien Géron (2017), Hands-On Machine Learning with Scikit-Learn and TensorFlow, chapter
+        11, "Reusing Pretrained Layers".
 
     Use when: a pretrained network expects another size than your images have.
     Avoid when: the lowest layers will be trained anyway; give them the width of your images.

@@ -20,7 +20,7 @@ def logistic(x: jax.Array) -> jax.Array:
     Equation:
         .. math:: \sigma(x) = \frac{1}{1 + e^{-x}}
 
-        with :math:`x` an input, :math:`\sigma(x)` the output.
+        with :math:`x` an input, :math:`\sigma(x)` the output, :math:`e` Euler's number.
 
     Args:
         x: array of floating point.
@@ -58,7 +58,7 @@ def tanh(x: jax.Array) -> jax.Array:
     Equation:
         .. math:: \tanh(x) = \frac{e^{x} - e^{-x}}{e^{x} + e^{-x}}
 
-        with :math:`x` an input, :math:`\tanh(x)` the output.
+        with :math:`x` an input, :math:`\tanh(x)` the output, :math:`e` Euler's number.
 
     Args:
         x: array of floating point.
@@ -220,7 +220,8 @@ def elu(x: jax.Array, alpha: Annotated[ArrayLike, "(0, inf)"] = 1.0) -> jax.Arra
     Equation:
         .. math:: y = \begin{cases} x & x \ge 0 \\ \alpha (e^{x} - 1) & x < 0 \end{cases}
 
-        with :math:`x` an input, :math:`y` the output, :math:`\alpha` = `alpha`, and :math:`-\alpha`
+        with :math:`x` an input, :math:`y` the output, :math:`e` Euler's number,
+        :math:`\alpha` = `alpha`, and :math:`-\alpha`
         the limit of the output.
 
     Args:
@@ -262,7 +263,8 @@ def selu(x: jax.Array) -> jax.Array:
             y = \lambda \begin{cases} x & x \ge 0 \\ \alpha (e^{x} - 1) & x < 0 \end{cases}, \qquad
             \lambda \approx 1.0507, \quad \alpha \approx 1.6733
 
-        with :math:`x` an input, :math:`y` the output, :math:`\lambda` the scale,
+        with :math:`x` an input, :math:`y` the output, :math:`e` Euler's number,
+        :math:`\lambda` the scale,
         :math:`-\lambda \alpha` the limit of the output.
 
     Args:
