@@ -47,6 +47,14 @@ def average(result: training.FitResult, name: str) -> nnx.Module:
     return model
 
 
+def slow(result: training.FitResult) -> nnx.Module:
+    """The last model with Lookahead's slow weights."""
+    model = nnx.clone(result.last)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    nnx.update(model, jc.slow_weights(params, result.opt_state))
+    return model
+
+
 def at_rate(topic: Topic, rate: float) -> list[Variant]:
     """All methods at one rate; all except Lookahead come from the same runs."""
     plain = topic.fit_each(f"Adam at {rate}", topic.mlp(), averaged(rate))
@@ -55,7 +63,7 @@ def at_rate(topic: Topic, rate: float) -> list[Variant]:
         LAST: [result.last for result in plain.results],
         BEST: [result.model for result in plain.results],
         **{name: [average(result, name) for result in plain.results] for name in AVERAGES},
-        LOOKAHEAD: [result.last for result in ahead.results],
+        LOOKAHEAD: [slow(result) for result in ahead.results],
     }
     return [
         topic.measured(

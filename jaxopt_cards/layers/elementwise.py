@@ -258,8 +258,8 @@ def selu(x: jax.Array) -> jax.Array:
 
     Equation:
         .. math::
-            y = \lambda \begin{cases} x & x \ge 0 \\ \alpha (\exp(x) - 1) & x < 0 \end{cases}, \qquad
-            \lambda \approx 1.0507, \quad \alpha \approx 1.6733
+            y = \lambda \begin{cases} x & x \ge 0 \\ \alpha (\exp(x) - 1) & x < 0 \end{cases},
+            \qquad \lambda \approx 1.0507, \quad \alpha \approx 1.6733
 
         with :math:`x` an input, :math:`y` the output, :math:`\lambda` and :math:`\alpha` such that
         mean 0 and variance 1 are a fixed point, :math:`-\lambda \alpha` the limit of the output.

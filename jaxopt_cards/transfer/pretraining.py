@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jaxopt_cards.core.checks import HyperparameterError
-from jaxopt_cards.layers import MLP
+from jaxopt_cards.layers import MLP, ResidualMLP
 from jaxopt_cards.training.inputs import on_device
 from jaxopt_cards.transfer.features import cache_features
 from jaxopt_cards.transfer.mlp_parts import check_mlp, check_upto
@@ -46,6 +46,9 @@ def greedily(
 def checked_depth(model: Any, upto: int | None) -> int:
     """The number of layers to pretrain; raises if the model does not have them."""
     check_mlp(model)
+    if isinstance(model, ResidualMLP):
+        # Each layer is pretrained alone, as if nothing went around it.
+        raise HyperparameterError("model", "have no skip connections", type(model).__name__)
     if model.depth == 0:
         raise HyperparameterError("model", "have hidden layers", model)
     upto = model.depth if upto is None else upto

@@ -105,6 +105,7 @@ def test_a_function_by_name_or_by_itself_makes_the_same_model(name):
     [
         (lambda: layers.leaky_relu(X, -0.1), r"leaky_relu: negative_slope must lie in \[0, 1\]"),
         (lambda: layers.elu(X, 0.0), "elu: alpha must lie"),
+        (lambda: layers.relu(jnp.arange(3)), "relu: x must be a dtype of floating point"),
     ],
 )
 def test_numbers_of_functions_have_ranges(call, message):

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from flax import nnx
 
 from jaxopt_cards import layers, transfer
@@ -43,3 +44,8 @@ def test_skip_connections_survive_transfer():
     )
     assert isinstance(result.model, layers.ResidualMLP)
     chex.assert_trees_all_equal(result.model.hidden2.kernel[...], net.hidden2.kernel[...])
+
+
+def test_layers_are_not_pretrained_one_by_one():
+    with pytest.raises(ValueError, match=r"^pretrain_autoencoder: model must have no skip conn"):
+        transfer.pretrain_autoencoder(model(), optax.sgd(0.1), X, epochs=1)
