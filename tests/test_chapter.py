@@ -176,5 +176,6 @@ def test_rows_tell_their_verdict(verdicts, monkeypatch, holds, outcome, sentence
 def test_figures_are_shown_with_their_spread(verdicts):
     assert verdicts.shown([90.0, 92.0]) == "91.00 ± 1.41"
     assert verdicts.shown(0.23456) == "0.235"
+    assert verdicts.shown(91.344) == "91.34"
     assert verdicts.shown(2481.7) == "2,482"
     assert verdicts.shown("10.5 (1 failed)") == "10.5 (1 failed)"

@@ -59,13 +59,15 @@ def rows(reference: str) -> list[dict]:
 
 
 def shown(value: Figure) -> str:
-    """Mean and deviation of several seeds; a number with three digits."""
+    """Mean and deviation of several seeds; a number with three digits, from 10 on with four."""
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence):
         deviation = np.std(value, ddof=1) if len(value) > 1 else 0.0
         return f"{np.mean(value):.2f} ± {deviation:.2f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def verdict(holds: str, figures: Mapping[str, Figure]) -> str:
