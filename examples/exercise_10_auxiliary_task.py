@@ -41,12 +41,13 @@ from row_settings import Made
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, training, transfer
 
-# To the letter: five layers of 100 units, ELU, and Adam at its usual rate. The exercise leaves the
-# number of pairs and of their epochs open; they were not tuned.
+# To the letter: five layers of 100 units, ELU, Adam. The exercise leaves rates and numbers of epochs
+# open. These have the lowest losses on a tenth of the images that was held out: 3e-4 against 1e-4
+# for pairs, and the best of three rates for the reused and for the new network.
 PAIRS = {"mnist": 200_000, "digits": 20_000}
-LETTER_PAIRS = jc.adam(1e-3)
-SETTINGS_PAIRS = {"batch_size": 100, "epochs": 20}
-LETTER_REUSED, LETTER_NEW = jc.adam(1e-3), jc.adam(1e-3)
+LETTER_PAIRS = jc.adam(3e-4)
+SETTINGS_PAIRS = {"batch_size": 100, "epochs": 7}
+LETTER_REUSED, LETTER_NEW = jc.adam(1e-3), jc.adam(3e-4)
 
 TUNED = {"batch_norm": True, "activation": "relu"}  # five layers of 100 units, as in 8.4
 EPOCHS_PAIRS, EPOCHS_MOVED, EPOCHS_DIGITS = 10, 14, 100

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxopt_cards.core.paths import path_names
 from jaxopt_cards.training.epoch_program import Measured
+from jaxopt_cards.training.progress import on_validation
 
 
 class History(NamedTuple):
@@ -144,6 +145,6 @@ def summary(result: FitResult) -> str:
     if np.any(result.history.epoch % 1):
         best = f"best step {result.best_step:,} of {result.history.step[-1]:,}"
     return (
-        f"{best}: validation loss {loss:.4f}, accuracy {accuracy:.2%}; {result.seconds:.1f} s, and "
+        f"{best}: {on_validation(loss, accuracy)}; {result.seconds:.1f} s, and "
         f"{result.compile_seconds:.1f} s to compile"
     )

@@ -1,6 +1,7 @@
 """Progress: a bar on a terminal, plain lines elsewhere."""
 
 import time
+from math import isnan
 from types import TracebackType
 from typing import Self
 
@@ -50,16 +51,21 @@ class Reporter:
         """Tells of the last evaluation of an epoch; plain lines come every few seconds only."""
         at = "" if step is None else f", step {step:,}"
         if self._bar:
-            text = f"validation loss {valid_loss:.4f}, accuracy {accuracy:.2%}"
+            text = on_validation(valid_loss, accuracy)
             self._bar.update(self._bar.task_ids[0], completed=number, description=text)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._console.print(
-                f"epoch {number}{at}: training loss {train_loss:.4f}, validation loss "
-                f"{valid_loss:.4f}, accuracy {accuracy:.2%}",
+                f"epoch {number}{at}: training loss {train_loss:.4f}, "
+                f"{on_validation(valid_loss, accuracy)}",
                 soft_wrap=True,
             )
 
     def end(self, text: str) -> None:
         """The last line."""
         self._console.print(text, soft_wrap=True)
+
+
+def on_validation(loss: float, accuracy: float) -> str:
+    """Validation loss, and accuracy where outputs and labels are of classes."""
+    return f"validation loss {loss:.4f}" + ("" if isnan(accuracy) else f", accuracy {accuracy:.2%}")

@@ -422,3 +422,15 @@ def test_evaluation_in_batches_equals_evaluation_in_one(monkeypatch):
     _epoch.measure.clear_cache()
     parts = training.evaluate(model(), *TRAIN)
     assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_loss_without_classes_prints_no_accuracy(capsys):
+    def squares(outputs, y):
+        return jnp.sum((outputs - y[:, None]) ** 2, axis=1)
+
+    x, y = np.ones((6, 2), np.float32), np.ones(6, np.float32)
+    net = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    training.fit(net, ADAM, train=(x, y), valid=(x, y), loss=squares, epochs=1, batch_size=3)
+    told = capsys.readouterr().out
+    assert "validation loss" in told
+    assert "accuracy" not in told
