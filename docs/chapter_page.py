@@ -35,9 +35,10 @@ what two surveys add: one on optimizers, and one on gradient descent and regular
 links to the cards, pages, examples and tests where it is found here.
 
 The last column says whether a claim holds *here*, on small networks and images of digits. Its
-figures are read from the results files of the examples. Means of several seeds differ if they are
-further apart than their standard deviations; numbers without a deviation, if they are further
-apart than five percent. Where the last column is empty, the item is covered in full.
+figures are read from the results files of the examples. Means of several seeds differ if they
+are further apart than the root of the sum of their squared standard deviations; numbers without
+a deviation, if they are further apart than five percent. Where the last column is empty, the
+item is covered in full.
 """
 
 
@@ -190,12 +191,17 @@ def summary(items: Sequence[Item]) -> str:
     partly = sum(bool(item.partly) for item in items)
     missing = sum(bool(item.missing) for item in items)
     counted = Counter(item.verdict() for item in items if item.kind == "claim")
+    failed = [
+        str(number)
+        for number, item in enumerate(items, start=1)
+        if item.kind == "claim" and item.verdict() == verdicts.FAILS
+    ]
     return (
         f"Of {len(items)} items, {len(items) - partly - missing} are covered in full, {partly} "
         f"partly, and {missing} not. Of {counted.total()} claims, {counted[verdicts.HOLDS]} hold "
         f"here, {counted[verdicts.MIXED]} hold in part, {counted[verdicts.FAILS]} do not, "
         f"{counted[verdicts.UNCLEAR]} make no clear difference, and {counted['']} were not "
-        "measured.\n"
+        f"measured. Those that do not hold here: {', '.join(failed)}.\n"
     )
 
 

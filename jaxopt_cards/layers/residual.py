@@ -19,17 +19,19 @@ class ResidualMLP(MLP):
 
     A layer as wide as its input adds its output to the input. Other layers, usually the first, have
     no skip connection. Gradients reach the lower layers through the sums, so that more layers can
-    be trained. Layers have the names of an `MLP`, so freezing, reusing and caching are the same.
+    be trained. The outputs are scaled by the number of layers, since the sums of deep networks
+    would grow without bound otherwise. Layers have the names of an `MLP`, so freezing, reusing and
+    caching are the same.
 
     Equation:
         .. math::
-            h_0 &= x, \qquad h_i = s_i\, h_{i-1} + \phi(h_{i-1} W_i + b_i) \\
+            h_0 &= x, \qquad h_i = h_{i-1} + \frac{1}{\sqrt{n}}\, \phi(h_{i-1} W_i + b_i) \\
             y &= h_n W + b
 
         with :math:`x` the inputs, :math:`h_i` the output of hidden layer :math:`i` of :math:`n`,
         :math:`W_i` and :math:`b_i` its kernel and bias, :math:`W` and :math:`b` those of `logits`,
-        :math:`y` the logits, :math:`\phi` = `activation`, :math:`s_i` 1 if the layer is as wide as
-        its input, else 0.
+        :math:`y` the logits, :math:`\phi` = `activation`. Without skip connection
+        :math:`h_i = \phi(h_{i-1} W_i + b_i)`.
 
     Args:
         in_features: width of the input.
@@ -39,6 +41,8 @@ class ResidualMLP(MLP):
         kernel_init: as in `MLP`.
         dropout_rate: as in `MLP`; it acts before the kernel, not on the skip connection.
         batch_norm: as in `MLP`.
+        input_dropout_rate: as in `MLP`.
+        drop_connect_rate: as in `MLP`.
         rngs: `nnx.Rngs`, the source of the initial weights and of the noise.
 
     Returns:
@@ -78,6 +82,8 @@ class ResidualMLP(MLP):
         dropout_rate: ArrayLike | Sequence[ArrayLike] = 0.0,
         *,
         batch_norm: bool | BatchNorm = False,
+        input_dropout_rate: Annotated[ArrayLike, "[0, 1)"] = 0.0,
+        drop_connect_rate: Annotated[ArrayLike, "[0, 1)"] = 0.0,
         rngs: nnx.Rngs,
     ):
         """Makes the layers; the arguments are described with the class."""
@@ -89,10 +95,13 @@ class ResidualMLP(MLP):
             kernel_init,
             dropout_rate,
             batch_norm=batch_norm,
+            input_dropout_rate=input_dropout_rate,
+            drop_connect_rate=drop_connect_rate,
             rngs=rngs,
         )
+        self.scale = max(self.depth, 1) ** -0.5  # stays as it is if layers are dropped later
 
     def _layer(self, x: jax.Array, index: int) -> jax.Array:
         """The output of hidden layer number `index`, and its input if that has the same width."""
         y = super()._layer(x, index)
-        return x + y if x.shape == y.shape else y
+        return x + self.scale * y if x.shape == y.shape else y

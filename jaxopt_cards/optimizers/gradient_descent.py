@@ -214,7 +214,7 @@ def nesterov(
         rate O(1/k²). Ilya Sutskever et al. (2013), On the importance of initialization and momentum
         in deep learning. Géron (2017), chapter 11, "Nesterov Accelerated Gradient".
 
-    Use when: you would use `momentum`; this is nearly always faster.
+    Use when: you would use `momentum`; this is often a little faster.
     Avoid when: gradients are so noisy that looking ahead does not help.
 
     Example:

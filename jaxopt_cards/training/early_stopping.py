@@ -24,8 +24,9 @@ class EarlyStoppingState(NamedTuple):
 class EarlyStopping:
     r"""Tells when a value has stopped falling, as a pure function of arrays.
 
-    For your own loops, on the host or inside `lax.while_loop`; `fit` has `patience=`. Unlike Flax's
-    it works under `jit`, and a value that is not finite is never the best.
+    For your own loops, on the host or inside `lax.while_loop`; `fit` has `patience=`, in epochs, or
+    in steps with `evaluate_every=`. Unlike Flax's it works under `jit`, and a value that is not
+    finite is never the best.
 
     Equation:
         .. math:: \text{stop}_t = \Big[t - \arg\min_{s \le t} v_s \ge \text{patience}\Big]

@@ -43,14 +43,14 @@ class FitResult:
         best_step: the number of steps of training until the least validation loss.
     """
 
-    model: nnx.Module
-    history: History
+    model: nnx.Module = dataclasses.field(repr=False)
+    history: History = dataclasses.field(repr=False)
     best_epoch: int
     stopped: str
     compile_seconds: float
     trouble: str = ""
-    last: nnx.Module | None = None
-    opt_state: optax.OptState = None
+    last: nnx.Module | None = dataclasses.field(default=None, repr=False)
+    opt_state: optax.OptState = dataclasses.field(default=None, repr=False)
     best_step: int = 0
 
     @property

@@ -26,7 +26,7 @@ def freeze(mask: Any, *, batch_stats: bool = True) -> Any:
             \theta_{\text{frozen}})
 
     Args:
-        mask: as in `select`: a regular expression, searched for in paths such as `hidden1/kernel`
+        mask: a regular expression, searched for in paths such as `hidden1/kernel`
             (`"hidden[12]"` freezes two layers); a tree of bools; or a function from the parameters,
             as nested dictionaries, to such a tree. `fit` resolves trees and functions; in your own
             loop, use `freeze(mask).of(model)`.
