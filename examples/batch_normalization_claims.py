@@ -9,6 +9,7 @@ python examples/batch_normalization_claims.py --data mnist --epochs 5
 """
 
 import numpy as np
+import optax
 from topic_pictures import panels
 from topics import Topic, Variant, claim, milliseconds, upheld
 
@@ -18,13 +19,18 @@ from jaxopt_cards import data, layers, pictures
 NORM = layers.BatchNorm(momentum=0.9, epsilon=1e-3)  # the chapter's numbers
 RATE = 1e-3
 HIGH = 0.03
+DESCENT = 0.1  # the rate of gradient descent
 TRAIN = 10_000  # images of MNIST
 DROPOUT = 0.3
 UNSCALED = 255.0
 
 
 def both(
-    topic: Topic, name: str, scale: float = 1.0, rate: float = RATE, **settings
+    topic: Topic,
+    name: str,
+    scale: float = 1.0,
+    tx: optax.GradientTransformation | None = None,
+    **settings,
 ) -> tuple[Variant, Variant]:
     """Trains without and with batch normalisation, on inputs times `scale`."""
     train, valid = (
@@ -35,7 +41,7 @@ def both(
         topic.train(
             f"{name}, {way}",
             topic.mlp(batch_norm=norm, **settings),
-            jc.adam(rate),
+            tx or jc.adam(RATE),
             train=train,
             valid=valid,
         )
@@ -102,29 +108,49 @@ def main() -> None:
     topic = Topic.of(__doc__, epochs=20, train=TRAIN)
     plain = both(topic, "ELU")
     logistic = both(topic, "logistic", activation="logistic", kernel_init="logistic_normal")
-    high = both(topic, f"ELU at rate {HIGH:g}", rate=HIGH)
+    high = both(topic, f"ELU at rate {HIGH:g}", tx=jc.adam(HIGH))
+    descent = both(
+        topic,
+        "logistic, SGD",
+        tx=jc.sgd(DESCENT),
+        activation="logistic",
+        kernel_init="logistic_normal",
+    )
     unscaled = both(topic, "inputs to 255", UNSCALED)
     dropped = both(topic, "dropout", dropout_rate=DROPOUT)
     rows = [
         by_accuracy("logistic units", logistic, "A saturating activation becomes trainable."),
+        by_accuracy(
+            "logistic units, SGD", descent, "It becomes trainable by gradient descent, too."
+        ),
         by_accuracy("unscaled inputs", unscaled, "Inputs need no scaling."),
         by_accuracy("a high rate", high, "A higher learning rate can be used."),
         *of_speed(plain),
         of_dropout(plain, dropped),
         of_time(plain, np.concatenate([topic.images.test.x] * 4)),
     ]
-    figure, axes = panels(2, 4.6, 3.6, rows=2)
+    figure, axes = panels(3, 4.2, 3.4, rows=2)
     titles = {
         "Logistic units": logistic,
+        f"Logistic units, SGD at {DESCENT:g}": descent,
         "Inputs from 0 to 255": unscaled,
         "Dropout": dropped,
         f"ELU at a rate of {HIGH:g}": high,
+        f"ELU at a rate of {RATE:g}": plain,
     }
     for ax, (title, pair) in zip(axes, titles.items(), strict=True):
         curves = {variant.name: variant.histories for variant in pair}
         pictures.learning_curves(ax, curves)
         ax.set_title(title)
-    topic.finish(rows, {"claims": figure}, upheld(rows), rate=RATE, high=HIGH, dropout=DROPOUT)
+    topic.finish(
+        rows,
+        {"claims": figure},
+        upheld(rows),
+        rate=RATE,
+        high=HIGH,
+        descent=DESCENT,
+        dropout=DROPOUT,
+    )
 
 
 if __name__ == "__main__":
