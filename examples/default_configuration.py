@@ -9,17 +9,14 @@ the best of three learning rates.
 python examples/default_configuration.py --data digits --output output/default_configuration
 """
 
-import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 import optax
 from chapter import moved
-from flax import nnx
 from topic_pictures import panels
-from topics import BATCH, Topic, Variant, share_of_zeros, verdict
+from topics import BATCH, Topic, Variant, milliseconds, share_of_zeros, verdict
 
 import jaxopt_cards as jc
 from jaxopt_cards import pictures
@@ -72,16 +69,6 @@ def configurations(topic: Topic) -> dict[str, Configuration]:
         "sparser: FTRL, ℓ1": Configuration(make_tx=sparse_ftrl, rates=(1e-1, 3e-1, 1.0)),
         "fast: leaky ReLU, no normalisation": Configuration(fast),
     }
-
-
-def milliseconds(model: nnx.Module, x: np.ndarray) -> float:
-    """The least time of a compiled prediction for all of these inputs."""
-    graph, state = nnx.split(model)
-    predict = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
-    x = jax.device_put(x)
-    call = lambda: predict(state, x).block_until_ready()  # noqa: E731
-    call()
-    return 1000 * min(timeit.repeat(call, number=1, repeat=50))
 
 
 def row(variant: Variant, x: np.ndarray) -> dict:

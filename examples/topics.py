@@ -4,6 +4,7 @@ import argparse
 import functools
 import json
 import sys
+import timeit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class Topic:
     images: data.Splits
 
     @classmethod
-    def of(cls, description: str, epochs: int, seeds: int = 3) -> "Topic":
+    def of(cls, description: str, epochs: int, seeds: int = 3, train: int = TRAIN) -> "Topic":
         """Reads the command line: the first line of the description is the title."""
         title = description.strip().splitlines()[0]
         name = Path(sys.argv[0]).stem
@@ -84,7 +85,7 @@ class Topic:
             "--data",
             choices=["digits", "mnist"],
             default="digits",
-            help=f"scikit-learn's small digits, or a slice of MNIST ({TRAIN} images to train on)",
+            help=f"scikit-learn's small digits, or a slice of MNIST ({train} images to train on)",
         )
         parser.add_argument("--seeds", type=int, default=seeds, help=f"runs, default {seeds}")
         parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}")
@@ -96,7 +97,7 @@ class Topic:
                 got = getattr(options, option)
                 parser.error(f"--{option} must be at least 1, got {got}")
         options.output.mkdir(parents=True, exist_ok=True)
-        return cls(name, title, options, _images(options.data))
+        return cls(name, title, options, _images(options.data, train))
 
     def mlp(self, **settings) -> functools.partial:
         """Makes the network of Géron's chapter 11 for these images, from `rngs`."""
@@ -157,6 +158,22 @@ class Topic:
         watched = jc.probe(tx, last=-(-steps // every), every=every)
         variant = self.fit_each(name, make, watched, **settings)
         return variant, [jc.read_probes(result.opt_state) for result in variant.results]
+
+    def epoch_ms(
+        self,
+        makes: Mapping[str, Callable[..., nnx.Module]],
+        tx: optax.GradientTransformation,
+        rounds: int = 3,
+        epochs: int = 5,
+    ) -> dict[str, float]:
+        """The median milliseconds of an epoch of each model, all measured in turns."""
+        settings = self._settings() | {"epochs": epochs}
+        seconds: dict[str, list[float]] = {name: [] for name in makes}
+        for _ in range(rounds):
+            for name, make in makes.items():
+                result = training.fit(make(rngs=nnx.Rngs(0)), tx, seed=0, **settings)
+                seconds[name].extend(result.history.seconds)
+        return {name: 1000 * float(np.median(each)) for name, each in seconds.items()}
 
     def _settings(self) -> dict:
         """Of each run, if not said otherwise."""
@@ -243,6 +260,19 @@ class Topic:
         for figure in figures.values():
             plt.close(figure)
         print(f"Wrote results.json and {', '.join(f'{name}.png' for name in figures)} to {folder}/")
+
+
+def milliseconds(model: nnx.Module, x: np.ndarray, repeats: int = 50) -> float:
+    """The least time of a compiled prediction for all of these inputs."""
+    graph, state = nnx.split(model)
+    predict = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
+    x = jax.device_put(x)
+
+    def call() -> None:
+        predict(state, x).block_until_ready()
+
+    call()
+    return 1000 * min(timeit.repeat(call, number=1, repeat=repeats))
 
 
 def weights(model: nnx.Module) -> np.ndarray:
@@ -346,11 +376,11 @@ def row_of_rates(kind: str, sweep: Sequence[Variant]) -> dict:
     return row | {"best rate": chosen.rate, "test, %": chosen.accuracy}
 
 
-def _images(name: str) -> data.Splits:
+def _images(name: str, train: int) -> data.Splits:
     """All of the small digits, or the first images of MNIST."""
     if name == "digits":
         return data.digits()
-    counts = (TRAIN, VALID, TEST)
+    counts = (train, VALID, TEST)
     return data.Splits(
         *(
             data.Examples(*(part[:n] for part in split))

@@ -33,7 +33,7 @@ TOPICS = {
     "default_configuration": {"RATES": (1e-3,), "configurations": First(2)},
     "depth": {"DEPTHS": (1, 2), "RATES": (1e-3,)},
     "dropout": {"RATES": (0.2,), "KINDS": {"dropout": "dropout_rate"}},
-    "dying_relus": {"RATES": (0.01, 0.1)},
+    "dying_relus": {"RATES": (0.01, 0.1), "ADAM_RATES": ()},
     "early_stopping": {"PATIENCES": (1,)},
     "gradient_clipping": {"RATES": (1e-3, 1e-2), "CLIPPINGS": First(3)},
     "initialization": {"RATES": (1e-2,)},
