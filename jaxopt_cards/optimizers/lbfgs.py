@@ -6,6 +6,7 @@ from typing import Annotated
 import optax
 
 from jaxopt_cards.core.declaration import declare
+from jaxopt_cards.core.trees import check_parameters
 
 # Optax's default, the same object.
 ZOOM = inspect.signature(optax.lbfgs).parameters["linesearch"].default
@@ -77,4 +78,10 @@ def lbfgs(
         >>> bool(loss(params) < 1e-6)
         True
     """
-    return optax.lbfgs(learning_rate, memory_size, scale_init_precond, linesearch)
+    tx = optax.lbfgs(learning_rate, memory_size, scale_init_precond, linesearch)
+
+    def init(params):
+        check_parameters(params)
+        return tx.init(params)
+
+    return tx._replace(init=init)

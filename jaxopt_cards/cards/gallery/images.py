@@ -51,6 +51,15 @@ def _augment(ax: Axes, name: str) -> str:
     return "shift 0.6, rotation 15°, scale 0.1, elastic 0.4"
 
 
+@draws("resize")
+def _resized(ax: Axes, name: str) -> str:
+    few = data.Examples(*(part[:5] for part in _digits().train))
+    large = data.resize(few, (28, 28)).x.reshape(-1, 28, 28)
+    blocks = np.kron(few.x.reshape(-1, _SIDE, _SIDE), np.ones((4, 4)))[:, 2:-2, 2:-2]
+    tiles(ax, np.concatenate([blocks, large]), ["8×8"] * 5 + ["28×28"] * 5, 5)
+    return "resize(examples, (28, 28))"
+
+
 @draws("corrupted")
 def _corrupted(ax: Axes, name: str) -> str:
     few = data.Examples(*(part[:60] for part in _digits().train))

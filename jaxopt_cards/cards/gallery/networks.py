@@ -12,9 +12,11 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 import jaxopt_cards as jc
-from jaxopt_cards import layers, transfer
+from jaxopt_cards import data, layers, transfer
 from jaxopt_cards.cards.gallery.drawing import draws, stacks
+from jaxopt_cards.cards.statistics import layer_statistics
 from jaxopt_cards.core.paths import named
+from jaxopt_cards.pictures.theme import line
 
 _UNITS = (30, 20, 10)
 
@@ -55,6 +57,20 @@ def _mlp(ax: Axes, name: str) -> str:
     stacks(ax, [("", _stack(model, "trained"))])
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     return f"MLP(784, 10): {count:,} parameters"
+
+
+@draws("ResidualMLP")
+def _residual(ax: Axes, name: str) -> str:
+    """Sizes of the gradients in a deep network, layer by layer."""
+    x, y = (part[:200] for part in data.digits().train)
+    for index, kind in enumerate((layers.ResidualMLP, layers.MLP)):
+        small = nnx.initializers.normal(0.05)
+        model = kind(64, 10, (50,) * 30, kernel_init=small, rngs=nnx.Rngs(0))
+        sizes = [layer.gradient_norm for layer in layer_statistics(model, x, y)]
+        ax.plot(range(1, len(sizes) + 1), sizes, label=kind.__name__, **line(ax, index))
+    ax.set(xlabel="layer", ylabel="norm of its gradient", yscale="log")
+    ax.legend()
+    return "30 layers of 50 units, small weights"
 
 
 @draws("replace_head", "drop_layers", "insert_layers")

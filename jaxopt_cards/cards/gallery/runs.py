@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 import jaxopt_cards as jc
 from jaxopt_cards import data, layers, pictures, training
 from jaxopt_cards.cards.gallery.drawing import draws
-from jaxopt_cards.pictures.theme import colour, line
+from jaxopt_cards.pictures.theme import colour, ink, line
 
 
 @functools.cache
@@ -51,6 +51,21 @@ def _evaluate(ax: Axes, name: str) -> str:
     pictures.confusion_matrix(ax, test.y, guesses)
     measured = training.evaluate(model, *test)
     return f"accuracy {100 * measured['accuracy']:.1f}%, loss {measured['loss']:.2f}"
+
+
+@draws("monte_carlo_predict")
+def _monte_carlo(ax: Axes, name: str) -> str:
+    """Probabilities of the classes of one image, with their spread over the passes."""
+    train, valid, test = _few()
+    model = layers.MLP(64, 10, (20,), dropout_rate=0.3, rngs=nnx.Rngs(0))
+    trained = training.fit(
+        model, jc.adam(1e-2), train=train, valid=valid, epochs=20, progress=False
+    ).model
+    mean, spread = training.monte_carlo_predict(trained, test.x)
+    unsure = int(np.argmax(spread.max(axis=1)))
+    ax.bar(range(10), mean[unsure], yerr=spread[unsure], color=colour(ax, 0), ecolor=ink(ax))
+    ax.set(xlabel="class", ylabel="mean and spread", xticks=range(10), ylim=(0, None))
+    return "probabilities of one image, 100 passes"
 
 
 @draws("predict")
