@@ -43,7 +43,7 @@ from jaxopt_cards import data, layers, training, transfer
 
 # To the letter: five layers of 100 units, ELU, Adam. The exercise leaves rates and epochs open.
 # These rates have the lowest losses on a tenth of the images that was held out: 3e-4 against 1e-4
-# for pairs, of three for the reused and for the new network. The epochs of the pairs were not tuned.
+# for pairs, of three for the reused and for the new network. The epochs of pairs were not tuned.
 PAIRS = {"mnist": 200_000, "digits": 20_000}
 LETTER_PAIRS = jc.adam(3e-4)
 SETTINGS_PAIRS = {"batch_size": 100, "epochs": 20}
