@@ -57,7 +57,7 @@ def epoch_by_steps(
     every = program.evaluate_every or count
     first = run.epoch * count  # steps before this epoch
     table = jnp.full((most_evaluations(count, every), 3), jnp.nan, jnp.float32)
-    step = functools.partial(epoch_program.one_step, program, tx)
+    before = run.steps.evaluations
 
     def goes_on(carry: tuple) -> jax.Array:
         run, bad_step, _ = carry
@@ -65,63 +65,80 @@ def epoch_by_steps(
         waited = steps.evaluations - jnp.maximum(steps.best_evaluation, 1)
         return (steps.done < first + count) & (waited < patience) & (bad_step == 0)
 
-    def trained(run: Run, end: jax.Array) -> tuple[Run, jax.Array]:
-        """Steps up to a number of this epoch, or to the first loss that is not finite."""
-
-        def one(carry: tuple) -> tuple:
-            at, state, loss = carry
-            batch = (at + 1, order.rows[at], order.weights[at])
-            state, mean = step(run.plateau, frozen, train, order.noise, state, batch)
-            return at + 1, state, loss + mean.astype(jnp.float32) * order.size[at, 0]
-
-        start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
-        begin = run.steps.done - first
-        at, (model, opt_state, bad_step), loss = jax.lax.while_loop(
-            lambda carry: (carry[0] < end) & (carry[1][2] == 0), one, (begin, start, run.steps.loss)
-        )
-        seen = (jnp.arange(count) >= begin) & (jnp.arange(count) < at)
-        size = run.steps.size + jnp.sum(jnp.where(seen, order.size[:, 0], 0))
-        steps = run.steps._replace(done=first + at, loss=loss, size=size)
-        return run._replace(model=model, opt_state=opt_state, steps=steps), bad_step
-
-    def evaluated(run: Run, bad_step: jax.Array) -> tuple[Run, jax.Array]:
-        """The run with a new best, if it is one, and the row of the history."""
-        shown = epoch_program.evaluated(program, run.model, run.opt_state)
-        valid_loss, accuracy = epoch_program.measure(program, shown, frozen, valid)
-        kept = epoch_program.kept(program, run, shown, valid_loss, bad_step == 0)
-        steps, number = run.steps, run.steps.evaluations + 1
-        better = kept.best_loss < run.best_loss
-        zero = jnp.zeros((), jnp.float32)
-        new = Steps(
-            steps.done,
-            number,
-            jnp.where(better, steps.done, steps.best_step),
-            jnp.where(better, number, steps.best_evaluation),
-            zero,
-            zero,
-        )
-        row = jnp.stack([steps.loss / steps.size, valid_loss, accuracy])
-        return kept._replace(epoch=run.epoch, steps=new), row
-
     def segment(carry: tuple) -> tuple:
         run, _, (losses, at_steps) = carry
         end = jnp.minimum(count, run.steps.done - first + every - run.steps.done % every)
-        run, bad_step = trained(run, end)
+        run, bad_step = _trained(program, tx, run, frozen, train, order, first, end)
         due = (run.steps.done % every == 0) | (bad_step > 0)
         index = run.steps.evaluations - before
         run, row = jax.lax.cond(
-            due, evaluated, lambda run, _: (run, jnp.zeros(3, jnp.float32)), run, bad_step
+            due,
+            lambda run, bad_step: _evaluated(program, run, frozen, valid, bad_step),
+            lambda run, _: (run, jnp.zeros(3, jnp.float32)),
+            run,
+            bad_step,
         )
         losses = jnp.where(due, losses.at[index].set(row), losses)
         at_steps = jnp.where(due, at_steps.at[index].set(run.steps.done), at_steps)
         return run, bad_step, (losses, at_steps)
 
-    before = run.steps.evaluations
     start = (run, jnp.zeros((), jnp.int32), (table, jnp.zeros(len(table), jnp.int32)))
     run, bad_step, (losses, at_steps) = jax.lax.while_loop(goes_on, segment, start)
     ended = run.steps.done == first + count
     run = run._replace(epoch=run.epoch + ended.astype(jnp.int32))
     return run, Measured(losses, bad_step, epoch_program.largest(run.model.params), at_steps)
+
+
+def _trained(
+    program: Program,
+    tx: optax.GradientTransformation,
+    run: Run,
+    frozen: PyTree,
+    train: Data,
+    order: Any,
+    first: jax.Array,
+    end: jax.Array,
+) -> tuple[Run, jax.Array]:
+    """Steps up to a number of this epoch, or to the first loss that is not finite."""
+    step = functools.partial(epoch_program.one_step, program, tx, run.plateau, frozen, train)
+
+    def one(carry: tuple) -> tuple:
+        at, state, loss = carry
+        batch = (at + 1, order.rows[at], order.weights[at])
+        state, mean = step(order.noise, state, batch)
+        return at + 1, state, loss + mean.astype(jnp.float32) * order.size[at, 0]
+
+    start = (run.model, run.opt_state, jnp.zeros((), jnp.int32))
+    begin = run.steps.done - first
+    at, (model, opt_state, bad_step), loss = jax.lax.while_loop(
+        lambda carry: (carry[0] < end) & (carry[1][2] == 0), one, (begin, start, run.steps.loss)
+    )
+    steps = jnp.arange(len(order.rows))
+    seen = jnp.where((steps >= begin) & (steps < at), order.size[:, 0], 0)
+    done = run.steps._replace(done=first + at, loss=loss, size=run.steps.size + jnp.sum(seen))
+    return run._replace(model=model, opt_state=opt_state, steps=done), bad_step
+
+
+def _evaluated(
+    program: Program, run: Run, frozen: PyTree, valid: Data, bad_step: jax.Array
+) -> tuple[Run, jax.Array]:
+    """The run with a new best, if it is one, and the row of the history."""
+    shown = epoch_program.evaluated(program, run.model, run.opt_state)
+    valid_loss, accuracy = epoch_program.measure(program, shown, frozen, valid)
+    kept = epoch_program.kept(program, run, shown, valid_loss, bad_step == 0)
+    steps, number = run.steps, run.steps.evaluations + 1
+    better = kept.best_loss < run.best_loss
+    zero = jnp.zeros((), jnp.float32)
+    new = Steps(
+        steps.done,
+        number,
+        jnp.where(better, steps.done, steps.best_step),
+        jnp.where(better, number, steps.best_evaluation),
+        zero,
+        zero,
+    )
+    row = jnp.stack([steps.loss / steps.size, valid_loss, accuracy])
+    return kept._replace(epoch=run.epoch, steps=new), row
 
 
 def compiled_epoch(program: Program) -> Any:
