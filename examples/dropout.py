@@ -34,6 +34,10 @@ KINDS = {
 }
 TX = jc.adam(1e-3)
 PASSES = 100
+POOLS = {  # one object for all models, so that they share a compiled program
+    name: functools.partial(pool, window_shape=(2, 2), strides=(2, 2))
+    for name, pool in {"max": nnx.max_pool, "mean": nnx.avg_pool}.items()
+}
 
 
 class Pooled(nnx.Module):
@@ -45,12 +49,7 @@ class Pooled(nnx.Module):
         self.first = nnx.Conv(1, 16, (3, 3), rngs=rngs)
         self.second = nnx.Conv(16, 32, (3, 3), rngs=rngs)
         self.logits = nnx.Linear(32 * (side // 4) ** 2, classes, rngs=rngs)
-        plain = {"max": nnx.max_pool, "mean": nnx.avg_pool}
-        self.pool = (
-            functools.partial(plain[pool], window_shape=(2, 2), strides=(2, 2))
-            if pool in plain
-            else layers.StochasticPool((2, 2), rngs=rngs)
-        )
+        self.pool = POOLS.get(pool) or layers.StochasticPool((2, 2), rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The logits of flattened images."""

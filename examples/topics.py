@@ -167,7 +167,7 @@ class Topic:
         epochs: int = 5,
     ) -> dict[str, float]:
         """The median milliseconds of an epoch of each model, all measured in turns."""
-        settings = self._settings() | {"epochs": epochs}
+        settings = self._settings() | {"epochs": min(epochs, self.options.epochs)}
         seconds: dict[str, list[float]] = {name: [] for name in makes}
         for _ in range(rounds):
             for name, make in makes.items():

@@ -32,7 +32,7 @@ TOPICS = {
     "compressed_state": {"RATES": (1e-3,)},
     "default_configuration": {"RATES": (1e-3,), "configurations": First(2)},
     "depth": {"DEPTHS": (1, 2), "RATES": (1e-3,)},
-    "dropout": {"RATES": (0.2,), "KINDS": {"dropout": "dropout_rate"}},
+    "dropout": {"RATES": (0.2,), "KINDS": {"dropout": "dropout_rate"}, "PASSES": 2},
     "dying_relus": {"RATES": (0.01, 0.1), "ADAM_RATES": ()},
     "early_stopping": {"PATIENCES": (1,)},
     "gradient_clipping": {"RATES": (1e-3, 1e-2), "CLIPPINGS": First(3)},
