@@ -120,10 +120,13 @@ def test_without_checkpoints_the_signal_is_not_held_back(monkeypatch):
 
 
 def test_ctrl_c_stays_what_it_is(tmp_path, monkeypatch):
+    # A process that a shell started in the background ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patched:
         interrupt(patched, Reporter, "epoch", number=signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path)
+    signal.signal(signal.SIGINT, before)
     chex.assert_trees_all_equal(params_of(fit(tmp_path)), params_of(fit(None)))
 
 
